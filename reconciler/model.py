@@ -1,0 +1,346 @@
+"""Every noun: what is desired, what is live, what was applied, and what follows from the three.
+
+Values only. No file, no network, no clock, no logging in this room: time is passed in, in aware UTC datetimes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+UUID_PATTERN: Final = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
+_UUID = re.compile(UUID_PATTERN)
+
+
+def parse_uuid(text: str) -> str:
+    """Return the UUID in lower case, the form in which IDs are compared and become part of a path.
+
+    Raises:
+        ValueError: the text is not a UUID in its 8-4-4-4-12 form.
+    """
+    if _UUID.fullmatch(text) is None:
+        raise ValueError(f"{text[:64]!r} is not a UUID")
+    return text.lower()
+
+
+class Status(StrEnum):
+    """What a document may ask for: the three values that Bird's update operation takes.
+
+    Source: https://docs.bird.com/api/voice-api/voice-calls-api/update-a-call-recording
+    """
+
+    ONGOING = "ongoing"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+
+
+class LiveStatus(StrEnum):
+    """What a recording may be: Bird's seven published values, and two words of ours.
+
+    Source: https://docs.bird.com/api/voice-api/voice-calls-api/update-a-call-recording
+    """
+
+    ACCEPTED = "accepted"
+    ONGOING = "ongoing"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    AVAILABLE = "available"
+    ABSENT = "absent"
+    FAILED = "failed"
+    #: Ours: Bird knows no such recording, neither on the call nor among the workspace's recordings.
+    GONE = "gone"
+    #: Ours: Bird answered a word that this program does not know; the word itself is kept beside it.
+    UNKNOWN = "unknown"
+
+
+#: Which live statuses meet a desired one. That `available` (media ready) meets `completed` is assumed.
+SATISFIES: Final[Mapping[Status, frozenset[LiveStatus]]] = {
+    Status.ONGOING: frozenset({LiveStatus.ONGOING}),
+    Status.PAUSED: frozenset({LiveStatus.PAUSED}),
+    Status.COMPLETED: frozenset({LiveStatus.COMPLETED, LiveStatus.AVAILABLE}),
+}
+#: Statuses that nothing leads out of (assumed: Bird publishes the words, not the transitions).
+FINAL: Final = frozenset({LiveStatus.COMPLETED, LiveStatus.AVAILABLE, LiveStatus.ABSENT, LiveStatus.FAILED})
+
+
+class Drift(StrEnum):
+    """What to do when the live status has moved away from what was applied."""
+
+    #: Correct it, except that a pause made by somebody else is never resumed.
+    SAFE = "safe"
+    #: Correct it always.
+    HEAL = "heal"
+    #: Only say so.
+    REPORT = "report"
+
+
+class CallKey(NamedTuple):
+    """Names one call. A tuple, because hundreds of thousands are hashed and compared as dictionary keys."""
+
+    workspace_id: str
+    channel_id: str
+    call_id: str
+
+
+class RecordingKey(NamedTuple):
+    """Names one recording by the four lower-case UUIDs of its path. Build it with `of` from text of unknown form."""
+
+    workspace_id: str
+    channel_id: str
+    call_id: str
+    recording_id: str
+
+    @classmethod
+    def of(cls, workspace_id: str, channel_id: str, call_id: str, recording_id: str) -> RecordingKey:
+        """Build a key from four UUIDs in either case.
+
+        Raises:
+            ValueError: one of them is not a UUID.
+        """
+        return cls(parse_uuid(workspace_id), parse_uuid(channel_id), parse_uuid(call_id), parse_uuid(recording_id))
+
+    @property
+    def call(self) -> CallKey:
+        return CallKey(self.workspace_id, self.channel_id, self.call_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Suspend:
+    """A document's request to be left alone until a moment, and why."""
+
+    reason: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What one document (or one item of a set) asks for, and where it stands."""
+
+    key: RecordingKey
+    name: str
+    status: Status
+    #: The path of the file as it is shown to people, and the 1-based line of the document or item.
+    file: str
+    line: int
+    drift: Drift = Drift.SAFE
+    suspend: Suspend | None = None
+    labels: Mapping[str, str] | None = None
+    annotations: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What the API answered about one recording, and when the question was asked."""
+
+    status: LiveStatus
+    #: Bird's own word, equal to `status` unless that is `unknown`.
+    word: str
+    #: False when the recording was found only among the workspace's recordings, or nowhere: it can no longer be changed.
+    active: bool
+    observed_at: datetime
+    #: What a person should know beyond the word, such as that Bird does not know the call at all.
+    detail: str = ""
+
+    @classmethod
+    def from_word(cls, word: str, observed_at: datetime, *, active: bool = True, detail: str = "") -> Live:
+        """Read Bird's word; one that is not published becomes `unknown` and keeps its text, cut to 64 characters."""
+        try:
+            status = LiveStatus(word)
+        except ValueError:
+            status = LiveStatus.UNKNOWN
+        if status in _OUR_WORDS:
+            return cls(LiveStatus.UNKNOWN, word[:64], active, observed_at, detail)
+        return cls(status, word, active, observed_at, detail)
+
+    @classmethod
+    def gone(cls, observed_at: datetime, detail: str = "") -> Live:
+        """The recording is nowhere to be found."""
+        return cls(LiveStatus.GONE, LiveStatus.GONE.value, active=False, observed_at=observed_at, detail=detail)
+
+    @property
+    def final(self) -> bool:
+        """Whether no PATCH can change it any more."""
+        return not self.active or self.status in FINAL
+
+    def satisfies(self, status: Status) -> bool:
+        return self.status in SATISFIES[status]
+
+
+_OUR_WORDS: Final = frozenset({LiveStatus.GONE, LiveStatus.UNKNOWN})
+
+
+class Phase(StrEnum):
+    """Where a recording stands in our own record of it."""
+
+    #: Seen in a document, nothing known yet.
+    PENDING = "pending"
+    #: The intent to send is on disk; whether the PATCH left is not known until the next entry.
+    SENDING = "sending"
+    #: The API accepted (202); a read has not shown the effect yet.
+    CONFIRMING = "confirming"
+    #: A read has shown the desired status.
+    APPLIED = "applied"
+    #: The deadline passed without a read that shows the effect.
+    UNCONFIRMED = "unconfirmed"
+    #: The API refused, and a read after it did not show the wanted status.
+    REJECTED = "rejected"
+    #: The last turn failed in a way that waiting may cure.
+    FAILED = "failed"
+    #: The document is suspended.
+    HELD = "held"
+    #: Not in a status that can be changed yet.
+    WAITING = "waiting"
+    #: The live status differs and the document's drift setting says to leave it.
+    DRIFTED = "drifted"
+    #: A safety limit holds the PATCH back.
+    REFUSED = "refused"
+    #: Nothing can change it any more, and it did not end as desired.
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Our record of one recording: what was last brought about, what is under way, and what was last seen.
+
+    A row of the state store. `last_applied` changes only when a read has shown the status.
+    """
+
+    key: RecordingKey
+    name: str
+    file: str
+    line: int
+    desired: Status
+    phase: Phase = Phase.PENDING
+    last_applied: Status | None = None
+    applied_at: datetime | None = None
+    #: The status of the PATCH that is on its way or not yet confirmed, and when it was sent.
+    sent: Status | None = None
+    sent_at: datetime | None = None
+    #: When the API accepted it (202); None while its fate is unknown.
+    accepted_at: datetime | None = None
+    #: Until when the effect is waited for before the PATCH counts as unconfirmed.
+    confirm_by: datetime | None = None
+    #: Bird's word, or `gone`, at the last look, and when that was.
+    live: str | None = None
+    observed_at: datetime | None = None
+    #: A refused status, and the live word beside which it was refused: kept until either changes.
+    rejected: Status | None = None
+    rejected_live: str | None = None
+    #: Turns that failed in a row, and when the next one is due.
+    attempts: int = 0
+    due_at: datetime | None = None
+    #: The last error in words, empty when the last turn went well.
+    error: str = ""
+    #: The Git commit of the documents, where there is one.
+    revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the history: append-only, never changed."""
+
+    at: datetime
+    #: One of the log's event words, such as `patch_sent` or `applied`.
+    event: str
+    key: RecordingKey
+    name: str
+    #: Who or what caused it: `edit`, `drift`, `confirm`, `removed` and the like, as the decision's reason says it.
+    cause: str = ""
+    revision: str | None = None
+    from_status: str | None = None
+    to_status: str | None = None
+    #: When the request left, how long it took in milliseconds, and what was answered, such as `202` or `timeout`.
+    requested_at: datetime | None = None
+    request_ms: float | None = None
+    answer: str | None = None
+    outcome: str | None = None
+    #: The rule-relevant nature of a PATCH: irreversible, and resuming a pause that this program did not make.
+    irreversible: bool = False
+    resumes_foreign: bool = False
+    run_id: str = ""
+    detail: str = ""
+
+
+class ActionKind(StrEnum):
+    PATCH = "patch"
+    WAIT = "wait"
+    HOLD = "hold"
+    REPORT = "report"
+    RELEASE = "release"
+    NOOP = "noop"
+
+
+class Reason(StrEnum):
+    REMOVED = "removed"
+    SUSPENDED = "suspended"
+    IN_SYNC = "in_sync"
+    ENDED_BEFORE_EFFECT = "ended_before_effect"
+    ENDED = "ended"
+    NOT_CONTROLLABLE = "not_controllable"
+    CONFIRMING = "confirming"
+    DRIFT = "drift"
+    FOREIGN_PAUSE = "foreign_pause"
+    EDIT = "edit"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """The decision about one recording, with all that it was made from, so that nobody has to ask again."""
+
+    kind: ActionKind
+    reason: Reason
+    key: RecordingKey
+    name: str
+    file: str
+    line: int
+    desired: Status | None
+    last_applied: Status | None
+    #: None when live was not looked at.
+    live: Live | None
+    irreversible: bool = False
+    #: A PATCH from a live pause to `ongoing`; `foreign` when that pause was not made by this program.
+    resumes: bool = False
+    foreign: bool = False
+
+    @property
+    def drifted(self) -> bool:
+        """Whether live has moved away from what was applied, whatever is done about it."""
+        return self.reason in (Reason.DRIFT, Reason.FOREIGN_PAUSE)
+
+
+class Outcome(StrEnum):
+    """What became of one action."""
+
+    APPLIED = "applied"
+    UNCONFIRMED = "unconfirmed"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in one document.
+
+    `line` and `column` are 1-based; 0 where the problem concerns the file as a whole is written as 1.
+    """
+
+    file: str
+    line: int
+    column: int
+    message: str
+    #: RFC 6901, from the document's root; empty where no value is concerned.
+    pointer: str = ""
+    #: What to do about it, such as ``did you mean `paused`?``; part of the shown line.
+    hint: str = ""
+    #: A short constant word per kind of mistake, such as `duplicate-key`, for machine-readable reports.
+    rule: str = field(default="schema", compare=False)
+
+    def __str__(self) -> str:
+        message = f"{self.message}, {self.hint}" if self.hint else self.message
+        pointer = f" [{self.pointer}]" if self.pointer else ""
+        return f"{self.file}:{self.line}:{self.column}: {message}{pointer}"
