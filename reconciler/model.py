@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Final, NamedTuple
 
 UUID_PATTERN: Final = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
@@ -214,6 +214,9 @@ class Applied:
     file: str
     line: int
     desired: Status
+    #: The rest of the document, so that its last valid version outlives the process that read it.
+    drift: Drift = Drift.SAFE
+    suspend: Suspend | None = None
     phase: Phase = Phase.PENDING
     last_applied: Status | None = None
     applied_at: datetime | None = None
@@ -344,3 +347,18 @@ class Problem:
         message = f"{self.message}, {self.hint}" if self.hint else self.message
         pointer = f" [{self.pointer}]" if self.pointer else ""
         return f"{self.file}:{self.line}:{self.column}: {message}{pointer}"
+
+
+class Priority(IntEnum):
+    """How urgent a piece of work or a request is; the lower goes first."""
+
+    #: A PATCH, once decided, goes before every read.
+    WRITE = 0
+    #: A document changed.
+    EDIT = 1
+    #: A PATCH was accepted and its effect is looked for.
+    CONFIRM = 2
+    #: Something failed and is tried again.
+    RETRY = 3
+    #: The periodic look at everything.
+    RESYNC = 4

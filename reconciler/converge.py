@@ -1,0 +1,168 @@
+"""Look at many calls, or bring many recordings to their end, once: what the commands do and the daemon does for ever.
+
+Both go through the work queue, so that a command waits, retries and shares looks exactly as the daemon does. A command
+ends, therefore what keeps failing is given up after a while and reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from reconciler.backoff import retry_seconds
+from reconciler.errors import BirdError, BirdUnauthorized, BirdUnavailable
+from reconciler.model import CallKey, Live, Outcome, Phase, Priority, RecordingKey
+from reconciler.observer import LiveReader, Observer
+from reconciler.reconcile import Clock, Turn
+from reconciler.workqueue import Again, Workers
+
+K = TypeVar("K", CallKey, RecordingKey)
+
+#: Told after each finished piece of work.
+Progress = Callable[[], object]
+
+
+@dataclass(slots=True)
+class Observed:
+    """What a look at many calls found."""
+
+    live: dict[RecordingKey, Live] = field(default_factory=dict)
+    #: Calls that could not be read, and why.
+    failures: dict[CallKey, BirdError] = field(default_factory=dict)
+
+    def unread(self, keys: Iterable[RecordingKey]) -> frozenset[RecordingKey]:
+        """Return those of the keys whose call could not be read."""
+        return frozenset(key for key in keys if key.call in self.failures)
+
+
+async def observe_all(
+    keys: Collection[RecordingKey],
+    reader: LiveReader,
+    observer: Observer,
+    *,
+    clock: Clock,
+    concurrency: int,
+    give_up_seconds: float,
+    progress: Progress,
+) -> Observed:
+    """Look at the live state of many recordings: one list for each call, however many recordings it has.
+
+    Args:
+        keys: the recordings.
+        reader: the API client.
+        observer: is told each answer, so that a PATCH that follows at once need not look again.
+        clock: time and chance.
+        concurrency: how many calls are read at once.
+        give_up_seconds: how long a call that cannot be read is tried again.
+        progress: told once for each call.
+    """
+    wanted: dict[CallKey, set[str]] = {}
+    for key in keys:
+        wanted.setdefault(key.call, set()).add(key.recording_id)
+    observed = Observed()
+    refused: dict[str, BirdUnauthorized] = {}
+    attempts: dict[CallKey, int] = {}
+    started = clock.monotonic()
+
+    def give_up(call: CallKey, error: BirdError) -> None:
+        observed.failures[call] = error
+        progress()
+
+    async def look(call: CallKey, priority: Priority) -> Again | None:
+        if call.workspace_id in refused:
+            give_up(call, refused[call.workspace_id])
+            return None
+        asked_at = clock.now()
+        try:
+            answers = await reader.observe_call(call, wanted[call], priority=priority)
+        except BirdUnauthorized as error:
+            refused[call.workspace_id] = error
+            give_up(call, error)
+            return None
+        except BirdUnavailable as error:
+            if clock.monotonic() - started >= give_up_seconds:
+                give_up(call, error)
+                return None
+            attempts[call] = attempts.get(call, 0) + 1
+            seconds = retry_seconds(attempts[call], clock.random, at_least=error.retry_after or 0.0)
+            return Again(seconds, Priority.RETRY)
+        except BirdError as error:
+            give_up(call, error)
+            return None
+        observer.put(call, asked_at, answers)
+        for recording_id in wanted[call]:
+            observed.live[RecordingKey(*call, recording_id)] = answers[recording_id]
+        progress()
+        return None
+
+    await _work_all(wanted, look, Priority.RESYNC, clock, concurrency)
+    return observed
+
+
+async def converge(
+    keys: Iterable[RecordingKey],
+    reconcile: Callable[[RecordingKey, Priority], Awaitable[Turn]],
+    *,
+    clock: Clock,
+    concurrency: int,
+    give_up_seconds: float,
+    progress: Progress,
+) -> dict[RecordingKey, Turn]:
+    """Give each recording turns until it is applied, or refused, or has nothing left to wait for.
+
+    Args:
+        keys: the recordings.
+        reconcile: does one turn.
+        clock: time and chance.
+        concurrency: how many turns run at once.
+        give_up_seconds: how long what keeps failing is tried again.
+        progress: told once for each recording.
+
+    Returns:
+        The last turn of each recording.
+    """
+    turns: dict[RecordingKey, Turn] = {}
+    started = clock.monotonic()
+
+    async def turn(key: RecordingKey, priority: Priority) -> Again | None:
+        result = await reconcile(key, priority)
+        exhausted = result.outcome is Outcome.FAILED and clock.monotonic() - started >= give_up_seconds
+        if result.again is not None and not exhausted and not _settled(result):
+            return result.again
+        turns[key] = result
+        progress()
+        return None
+
+    await _work_all(keys, turn, Priority.EDIT, clock, concurrency)
+    return turns
+
+
+def _settled(turn: Turn) -> bool:
+    """Return whether coming back would only wait for somebody or something outside this command."""
+    return turn.phase in (Phase.HELD, Phase.WAITING, Phase.REFUSED, Phase.UNCONFIRMED) or isinstance(
+        turn.error, BirdUnauthorized
+    )
+
+
+async def _work_all(
+    keys: Iterable[K],
+    turn: Callable[[K, Priority], Awaitable[Again | None]],
+    priority: Priority,
+    clock: Clock,
+    concurrency: int,
+) -> None:
+    raised: list[Exception] = []
+    stop = asyncio.Event()
+
+    def failed(_key: K, error: Exception) -> None:
+        raised.append(error)
+        stop.set()
+
+    workers = Workers(turn, concurrency=concurrency, now=clock.monotonic, failed=failed)
+    for key in keys:
+        workers.add(key, priority)
+    await workers.work(stop, until_idle=True)
+    if raised:
+        raise raised[0]

@@ -1,0 +1,328 @@
+"""The daemon: who puts keys into the queue, and when. Changed documents, the resync, due retries, signals.
+
+It decides nothing about a recording and sends nothing: it names keys, and the reconciler looks at the world. It does not
+know the web page; the page is handed what to read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from reconciler.backoff import retry_seconds
+from reconciler.catalog import Catalog, CatalogChange
+from reconciler.errors import LeaseLost, ReconcilerError
+from reconciler.follow import Follower
+from reconciler.limits import Window
+from reconciler.logs import Log
+from reconciler.metrics import Metrics
+from reconciler.model import Phase, Priority, RecordingKey
+from reconciler.reconcile import Clock, Reconciler
+from reconciler.report import instant
+from reconciler.store.base import Store, Writer
+from reconciler.systemd import notify, watchdog_seconds
+from reconciler.workqueue import Again, Workers
+
+#: How often the resync adds its next share of recordings, and the page's slow figures are brought up to date.
+TICK_SECONDS = 1.0
+#: How long requests in flight may take to end after a stop.
+DRAIN_SECONDS = 10.0
+#: How many recordings that are not in sync the status names.
+STATUS_RECORDINGS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The daemon's periods, in seconds."""
+
+    resync_seconds: float
+    poll_seconds: float
+    health_seconds: float
+
+
+class Daemon:
+    """Keeps recordings as their documents say, until it is told to stop."""
+
+    def __init__(
+        self,
+        *,
+        follower: Follower,
+        catalog: Catalog,
+        store: Store,
+        writer: Writer,
+        reconciler: Reconciler,
+        window: Window,
+        timing: Timing,
+        concurrency: int,
+        clock: Clock,
+        metrics: Metrics,
+        log: Log,
+        run_id: str,
+    ) -> None:
+        self._follower = follower
+        self._catalog = catalog
+        self._store = store
+        self._writer = writer
+        self._reconciler = reconciler
+        self._window = window
+        self._timing = timing
+        self._clock = clock
+        self._metrics = metrics
+        self._log = log
+        self._run_id = run_id
+        self._workers = Workers(self._turn, concurrency=concurrency, now=clock.monotonic, failed=self._failed)
+        self._phases: dict[RecordingKey, Phase] = {}
+        self._failures: Counter[RecordingKey] = Counter()
+        self._resync_now = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._started = False
+        #: Recordings that the present resync has not come to yet, and whether it has queued them all.
+        self._unseen: set[RecordingKey] = set()
+        self._all_queued = False
+        self._last_resync: datetime | None = None
+        self._fatal: ReconcilerError | None = None
+        metrics.watch_queue(self._queue_depths)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set; then let requests in flight end, for at most ten seconds.
+
+        Raises:
+            LeaseLost: another process took the state over.
+        """
+        self._stop = stop
+        self._take_over()
+        work = asyncio.create_task(self._workers.work(stop), name="work")
+        jobs = [
+            asyncio.create_task(job, name=name)
+            for name, job in (("follow", self._follow()), ("resync", self._resync()), ("beat", self._beat()))
+        ]
+        stopped = asyncio.create_task(stop.wait())
+        self._started = True
+        notify("READY=1")
+        self._log.info("started", recordings=len(self._catalog.desired), files=self._follower.files)
+        try:
+            done, _ = await asyncio.wait({stopped, work, *jobs}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped}:
+                if not stop.is_set():
+                    task.result()
+        finally:
+            stop.set()
+            notify("STOPPING=1")
+            self._log.info("stopping", in_flight=self._workers.queue.working)
+            for task in (stopped, *jobs):
+                task.cancel()
+            await asyncio.gather(stopped, *jobs, return_exceptions=True)
+            await asyncio.wait({work}, timeout=DRAIN_SECONDS)
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+        if self._fatal is not None:
+            raise self._fatal
+
+    def _take_over(self) -> None:
+        """Take over what earlier runs left: phases, and what changed while nobody watched, as one change set."""
+        edited = []
+        for record in self._store.all():
+            self._phases[record.key] = record.phase
+            desired = self._catalog.desired.get(record.key)
+            if desired is not None and record.last_applied not in (None, desired.status):
+                edited.append(record.key)
+        self._announce((), edited)
+
+    def resync_now(self) -> None:
+        """Look at everything as soon as possible: what SIGHUP asks for."""
+        self._resync_now.set()
+
+    def authorized_again(self, workspace_id: str) -> None:
+        """Bring back what waits for a workspace whose key had been refused."""
+        for key in self._catalog.desired:
+            if key.workspace_id == workspace_id and key in self._workers.queue:
+                self._workers.add(key, Priority.RETRY)
+
+    # Turns.
+
+    async def _turn(self, key: RecordingKey, priority: Priority) -> Again | None:
+        turn = await self._reconciler.reconcile(key, priority)
+        self._failures.pop(key, None)
+        if turn.phase is not None:
+            self._phases[key] = turn.phase
+        elif key not in self._catalog.desired:
+            self._phases.pop(key, None)
+        self._unseen.discard(key)
+        self._note_resync()
+        if turn.refusal is not None:
+            self._metrics.limit_refusals.labels(turn.refusal.rule.value).inc()
+        return turn.again
+
+    def _failed(self, key: RecordingKey, error: Exception) -> Again | None:
+        if isinstance(error, LeaseLost):
+            self._fatal = error
+            self._stop.set()
+            return None
+        self._metrics.turn_errors.inc()
+        self._unseen.discard(key)
+        self._failures[key] += 1
+        seconds = retry_seconds(self._failures[key], self._clock.random)
+        self._log.error(
+            "turn_failed",
+            recording_id=key.recording_id,
+            error=f"{type(error).__name__}: {error}"[:256],
+            after_seconds=round(seconds, 3),
+        )
+        return Again(seconds, Priority.RETRY)
+
+    # What wakes a recording.
+
+    async def _follow(self) -> None:
+        async for change in self._follower.changes(self._stop, poll_seconds=self._timing.poll_seconds):
+            self._take_in(change)
+
+    def _take_in(self, change: CatalogChange) -> None:
+        edited = []
+        for key in change.changed:
+            record = self._store.get(key)
+            if record is not None and record.last_applied not in (None, self._catalog.desired[key].status):
+                edited.append(key)
+        self._announce(change.changed, edited)
+        for key in (*change.changed, *change.removed):
+            self._reconciler.saw_edit(key)
+            self._workers.add(key, Priority.EDIT)
+        self._metrics.invalid_files.set(len(self._catalog.invalid))
+
+    def _announce(self, changed: Iterable[RecordingKey], edited: Sequence[RecordingKey]) -> None:
+        """Hold one change set against the limit on changes at once, and say so when it passes it."""
+        refusal = self._window.announce(changed, edited, self._store.count_last_applied(), self._clock.now())
+        if refusal is not None:
+            self._log.error(
+                "limit_refused",
+                rule=refusal.rule.value,
+                count=refusal.count,
+                allowed=refusal.allowed,
+                setting=refusal.setting,
+                override="--override-limits",
+            )
+
+    async def _resync(self) -> None:
+        """Look at everything at once in the beginning, then again in every period, spread evenly over it."""
+        spread = False
+        while True:
+            self._resync_now.clear()
+            self._window.begin_resync()
+            self._all_queued = False
+            started = self._clock.monotonic()
+            keys = iter(every_key(self._catalog, self._store))
+            total = len(self._catalog.desired)
+            while share := list(islice(keys, max(1, self._share(total)) if spread else None)):
+                self._unseen.update(share)
+                for key in share:
+                    self._workers.add(key, Priority.RESYNC)
+                if spread and await self._pause(TICK_SECONDS):
+                    spread = False
+            self._all_queued = True
+            self._note_resync()
+            left = self._timing.resync_seconds - (self._clock.monotonic() - started)
+            spread = not await self._pause(max(TICK_SECONDS, left))
+
+    def _note_resync(self) -> None:
+        """Say that a resync is done once everything has had its turn."""
+        if self._all_queued and not self._unseen:
+            self._all_queued = False
+            self._last_resync = self._clock.now()
+            self._metrics.last_resync.set(self._last_resync.timestamp())
+            self._log.info("resync_done", recordings=len(self._catalog.desired))
+
+    def _share(self, total: int) -> int:
+        """Return how many recordings a tick takes, so that all are taken in nine tenths of the period."""
+        ticks = max(1.0, self._timing.resync_seconds * 0.9 / TICK_SECONDS)
+        return -int(-total // ticks)
+
+    async def _pause(self, seconds: float) -> bool:
+        """Wait, and return whether somebody asked for everything now."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._resync_now.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _beat(self) -> None:
+        """Bring the slow figures up to date, and tell systemd as long as the loop is healthy."""
+        interval = watchdog_seconds()
+        told = self._clock.monotonic()
+        while True:
+            self._metrics.managed.set(len(self._catalog.desired))
+            self._metrics.invalid_files.set(len(self._catalog.invalid))
+            self._metrics.ready.set(self.ready())
+            self._metrics.phases(Counter(self._phases.values()))
+            now = self._clock.monotonic()
+            if interval is not None and now - told >= interval and self.healthy():
+                notify("WATCHDOG=1")
+                told = now
+            await asyncio.sleep(TICK_SECONDS if interval is None else min(TICK_SECONDS, interval))
+
+    # What the page reads.
+
+    def healthy(self) -> bool:
+        """Whether work gets done: false when turns are due or running and none has ended for too long."""
+        queue = self._workers.queue
+        depths = queue.depths(self._clock.monotonic())
+        due = queue.working > 0 or any(depth.ready for depth in depths.values())
+        return not due or self._clock.monotonic() - self._workers.last_progress < self._timing.health_seconds
+
+    def ready(self) -> bool:
+        """Whether documents are loaded and every recording is being looked after, and the state can be written."""
+        return self._started and not self._stop.is_set() and self._writer.error is None and self._writer.lease_valid()
+
+    def status(self) -> dict[str, Any]:
+        """Return the daemon's state as plain data: what is managed, what is not in sync, what is invalid, and why."""
+        counts = Counter(self._phases.values())
+        apart = [key for key, phase in self._phases.items() if phase is not Phase.APPLIED]
+        shown = [record for key in apart[:STATUS_RECORDINGS] if (record := self._store.get(key)) is not None]
+        depths = self._workers.queue.depths(self._clock.monotonic())
+        return {
+            "format": "reconciler.status/v1",
+            "runId": self._run_id,
+            "ready": self.ready(),
+            "healthy": self.healthy(),
+            "managed": len(self._catalog.desired),
+            "phases": {phase.value: counts.get(phase, 0) for phase in Phase},
+            "notInSync": [
+                {
+                    "name": record.name,
+                    "recordingId": record.key.recording_id,
+                    "desired": record.desired.value,
+                    "lastApplied": record.last_applied,
+                    "live": record.live,
+                    "phase": record.phase.value,
+                    "error": record.error,
+                    "file": record.file,
+                    "line": record.line,
+                }
+                for record in shown
+            ],
+            "notInSyncTotal": len(apart),
+            "invalidFiles": {
+                file: [str(problem) for problem in problems] for file, problems in sorted(self._catalog.invalid.items())
+            },
+            "vanished": sorted(self._follower.vanished),
+            "unauthorizedWorkspaces": sorted(self._reconciler.unauthorized),
+            "queue": {
+                priority.name.lower(): {"ready": depth.ready, "oldestSeconds": round(depth.oldest_seconds, 3)}
+                for priority, depth in depths.items()
+            },
+            "lastResync": None if self._last_resync is None else instant(self._last_resync),
+            "stateError": None if self._writer.error is None else str(self._writer.error),
+        }
+
+    def _queue_depths(self) -> Mapping[Priority, tuple[int, float]]:
+        depths = self._workers.queue.depths(self._clock.monotonic())
+        return {priority: (depth.ready, depth.oldest_seconds) for priority, depth in depths.items()}
+
+
+def every_key(catalog: Catalog, store: Store) -> list[RecordingKey]:
+    """Return every recording that has a document or a record, those of one call side by side."""
+    return sorted({*catalog.desired, *(record.key for record in store.all())})

@@ -1,0 +1,123 @@
+"""The decision about one recording, and nothing else.
+
+A table, read from the top; the first row that matches wins. `plan`, `apply` and the daemon all ask this function, so what
+a plan shows is what would be sent. Nothing here reads a file, a clock or the network, and nothing is remembered.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from reconciler.model import (
+    Action,
+    ActionKind,
+    Applied,
+    Desired,
+    Drift,
+    Live,
+    LiveStatus,
+    Reason,
+    RecordingKey,
+    Status,
+)
+
+#: Live but not controllable: Bird's first status, which nothing may be sent to yet (assumed), and words not yet known.
+_NOT_CONTROLLABLE = frozenset({LiveStatus.ACCEPTED, LiveStatus.UNKNOWN})
+
+
+def decide(
+    key: RecordingKey, desired: Desired | None, applied: Applied | None, live: Live | None, now: datetime
+) -> Action:
+    """Decide what to do about one recording.
+
+    Args:
+        key: the recording.
+        desired: what its document asks for; None when there is no document (any more).
+        applied: our record of it; None when it has never been seen.
+        live: what the API answered; None when nobody looked, and then no row that needs a look can match.
+        now: against which a suspension and the deadline of a confirmation are measured.
+    """
+    if desired is None:
+        return _action(ActionKind.RELEASE, Reason.REMOVED, key, desired, applied, live)
+    last_applied = effective_last_applied(applied)
+
+    def action(kind: ActionKind, reason: Reason) -> Action:
+        return _action(kind, reason, key, desired, applied, live)
+
+    if desired.suspend is not None and now < desired.suspend.until:
+        return action(ActionKind.HOLD, Reason.SUSPENDED)
+    if live is not None:
+        if live.satisfies(desired.status):
+            return action(ActionKind.NOOP, Reason.IN_SYNC)
+        if live.final:
+            never_confirmed = last_applied is not desired.status
+            return action(ActionKind.REPORT, Reason.ENDED_BEFORE_EFFECT if never_confirmed else Reason.ENDED)
+        if live.status in _NOT_CONTROLLABLE:
+            return action(ActionKind.WAIT, Reason.NOT_CONTROLLABLE)
+    if awaits_confirmation(applied, desired.status, now):
+        return action(ActionKind.WAIT, Reason.CONFIRMING)
+    if last_applied is desired.status:
+        if live is None:
+            return action(ActionKind.NOOP, Reason.IN_SYNC)
+        if desired.drift is Drift.REPORT:
+            return action(ActionKind.REPORT, Reason.DRIFT)
+        if desired.status is Status.ONGOING and live.status is LiveStatus.PAUSED and desired.drift is Drift.SAFE:
+            return action(ActionKind.REPORT, Reason.FOREIGN_PAUSE)
+        return action(ActionKind.PATCH, Reason.DRIFT)
+    return action(ActionKind.PATCH, Reason.EDIT)
+
+
+def effective_last_applied(applied: Applied | None) -> Status | None:
+    """Return the status that is known to have been brought about and not to have been overtaken since.
+
+    While a PATCH to another status is unconfirmed, nobody knows which of the two holds: it may still take effect. Then a
+    pause that appears is ours and not an agent's, so the earlier status must not be taken for the last word.
+    """
+    if applied is None or (applied.sent is not None and applied.sent is not applied.last_applied):
+        return None
+    return applied.last_applied
+
+
+def awaits_confirmation(applied: Applied | None, status: Status, now: datetime) -> bool:
+    """Return whether a PATCH to `status` has been sent, is not confirmed, and may still show its effect."""
+    return (
+        applied is not None and applied.sent is status and applied.confirm_by is not None and now < applied.confirm_by
+    )
+
+
+def _action(
+    kind: ActionKind,
+    reason: Reason,
+    key: RecordingKey,
+    desired: Desired | None,
+    applied: Applied | None,
+    live: Live | None,
+) -> Action:
+    patch = kind is ActionKind.PATCH
+    status = None if desired is None else desired.status
+    resumes = patch and status is Status.ONGOING and live is not None and live.status is LiveStatus.PAUSED
+    if desired is not None:
+        name, file, line = desired.name, desired.file, desired.line
+    elif applied is not None:
+        name, file, line = applied.name, applied.file, applied.line
+    else:
+        raise ValueError("there is nothing to decide about: neither a document nor a record")
+    return Action(
+        kind=kind,
+        reason=reason,
+        key=key,
+        name=name,
+        file=file,
+        line=line,
+        desired=status,
+        last_applied=None if applied is None else applied.last_applied,
+        live=live,
+        irreversible=patch and status is Status.COMPLETED,
+        resumes=resumes,
+        foreign=resumes and not _paused_by_us(applied),
+    )
+
+
+def _paused_by_us(applied: Applied | None) -> bool:
+    """Return whether the live pause is one that this program brought about or has sent."""
+    return applied is not None and Status.PAUSED in (applied.sent, applied.last_applied)

@@ -1,0 +1,276 @@
+"""Which documents are in force, kept up to date while people save files.
+
+It follows a source and keeps the catalog. What is valid acts at once; an error, or a recording that went missing from a
+file, is believed only once the file has been quiet, because editors, copies and checkouts write in pieces and neither an
+error nor a release may flap. Nothing is decided here about a recording.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from reconciler.catalog import Catalog, CatalogChange
+from reconciler.documents import DocumentLimits, FileDocuments, parse_documents
+from reconciler.logs import Log
+from reconciler.model import Applied, Desired, Problem, RecordingKey
+from reconciler.source import FileStamp, Source, Tree
+
+#: How long a file must have been quiet before an error in it, or a recording missing from it, counts.
+QUIET_SECONDS = 0.3
+#: From this many changed files on they are read in a thread, so that edits and turns go on meanwhile.
+_MANY_FILES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What one file holds now, and the stamp it had just before it was read; no stamp when there is no such file."""
+
+    file: str
+    stamp: FileStamp | None
+    documents: FileDocuments | None
+
+
+class Follower:
+    """Follows the files and answers what changed in force."""
+
+    def __init__(
+        self,
+        source: Source,
+        catalog: Catalog,
+        limits: DocumentLimits,
+        *,
+        monotonic: Callable[[], float],
+        log: Log,
+        allow_empty: bool,
+    ) -> None:
+        self._source = source
+        self._catalog = catalog
+        self._limits = limits
+        self._monotonic = monotonic
+        self._log = log
+        self._allow_empty = allow_empty
+        self._stamps: dict[str, FileStamp] = {}
+        #: File -> when it will have been quiet for long enough.
+        self._unsettled: dict[str, float] = {}
+        self._unsettle = asyncio.Event()
+        self._vanished: frozenset[str] = frozenset()
+        self._held_back: frozenset[str] = frozenset()
+
+    @property
+    def files(self) -> int:
+        """How many files there are."""
+        return len(self._stamps)
+
+    @property
+    def vanished(self) -> frozenset[str]:
+        """Given paths that are missing now; what they held stays in force."""
+        return self._vanished
+
+    def load(self, records: Iterable[Applied]) -> CatalogChange:
+        """Read everything for the first time.
+
+        Args:
+            records: what earlier runs recorded. A recording whose file is invalid now keeps in force what its record says
+                that its document last asked for.
+        """
+        tree = self._source.walk()
+        readings = list(self._read_all(tree.files))
+        self._stamps = {reading.file: reading.stamp for reading in readings if reading.stamp is not None}
+        contents = {reading.file: reading.documents for reading in readings if reading.documents is not None}
+        for problem in tree.problems:
+            contents[problem.file] = FileDocuments(problem.file, (), (problem,))
+        for warning in tree.warnings:
+            self._log.warning("source_warning", detail=warning)
+        self._catalog.update(_remembered(contents, records))
+        change = self._catalog.update(contents)
+        self._note(change)
+        self._note_vanished(tree)
+        return change
+
+    async def changes(self, stop: asyncio.Event, *, poll_seconds: float) -> AsyncIterator[CatalogChange]:
+        """Yield what changed in force, each time something did, until `stop` is set."""
+        queue: asyncio.Queue[Collection[str] | None] = asyncio.Queue()
+        watching = asyncio.create_task(self._watch(queue, stop, poll_seconds))
+        settling = asyncio.create_task(self._wait_for_quiet(queue))
+        try:
+            while not stop.is_set():
+                files = await self._next(queue, watching, settling)
+                if files is None:
+                    return
+                change = await self._take_in(files)
+                if change.changed or change.removed or change.moved or change.became_valid:
+                    yield change
+        finally:
+            watching.cancel()
+            settling.cancel()
+            await asyncio.gather(watching, settling, return_exceptions=True)
+
+    @staticmethod
+    async def _next(queue: asyncio.Queue[Collection[str] | None], *tasks: asyncio.Task[None]) -> Collection[str] | None:
+        """Return the next files to look at; a task that failed raises here what it failed with."""
+        getting = asyncio.create_task(queue.get())
+        try:
+            await asyncio.wait({getting, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
+            return getting.result() if getting.done() else None
+        finally:
+            getting.cancel()
+
+    async def _watch(
+        self, queue: asyncio.Queue[Collection[str] | None], stop: asyncio.Event, poll_seconds: float
+    ) -> None:
+        async for changed in self._source.changes(stop, poll_seconds=poll_seconds, warn=self._warn):
+            queue.put_nowait(await self._changed_files() if changed is None else changed)
+        queue.put_nowait(None)
+
+    def _warn(self, text: str) -> None:
+        self._log.warning("source_warning", detail=text)
+
+    async def _changed_files(self) -> frozenset[str]:
+        """Walk the tree and return the files whose stamps do not prove that they are as they were."""
+        tree = await asyncio.to_thread(self._source.walk)
+        self._note_vanished(tree)
+        changed = set()
+        for file, stamp in tree.files.items():
+            before = self._stamps.get(file)
+            if before is None or not stamp.proves_unchanged_since(before):
+                changed.add(file)
+        changed.update(problem.file for problem in tree.problems)
+        # What cannot be seen right now is a mount or a checkout that went away, not a thousand releases.
+        changed.update(file for file in self._stamps.keys() - tree.files.keys() if not tree.hides(file))
+        return frozenset(changed)
+
+    async def _take_in(self, files: Collection[str]) -> CatalogChange:
+        """Act at once on what is valid; let doubtful files wait until they have been quiet."""
+        now = self._monotonic()
+        if len(files) >= _MANY_FILES:
+            readings = await asyncio.to_thread(lambda: list(self._read_all(files)))
+        else:
+            readings = list(self._read_all(files))
+        contents: dict[str, FileDocuments | None] = {}
+        for reading in readings:
+            file, documents = reading.file, reading.documents
+            quiet = self._unsettled.pop(file, now + 1) <= now
+            if reading.stamp is None:
+                self._stamps.pop(file, None)
+            else:
+                self._stamps[file] = reading.stamp
+            if quiet or not self._doubtful(file, documents):
+                contents[file] = documents
+                continue
+            self._unsettled[file] = now + QUIET_SECONDS
+            self._unsettle.set()
+            if documents is not None and not documents.problems and not self._catalog.conflicts(documents):
+                contents[file] = self._with_missing(documents)
+        if self._empties(contents):
+            return CatalogChange()
+        change = self._catalog.update(contents)
+        self._note(change)
+        return change
+
+    def _doubtful(self, file: str, documents: FileDocuments | None) -> bool:
+        """Return whether a file may be in the middle of being saved."""
+        held = self._catalog.documents_of(file)
+        if documents is None:
+            return bool(held)
+        if documents.problems:
+            return True
+        return bool(held.keys() - {item.key for item in documents.desired}) or bool(self._catalog.conflicts(documents))
+
+    def _with_missing(self, documents: FileDocuments) -> FileDocuments:
+        held = self._catalog.documents_of(documents.file)
+        present = {item.key for item in documents.desired}
+        names = {item.name for item in documents.desired}
+        missing = (item for key, item in held.items() if key not in present and item.name not in names)
+        return FileDocuments(documents.file, documents.desired + tuple(missing), ())
+
+    def _empties(self, contents: Mapping[str, FileDocuments | None]) -> bool:
+        """Return whether this would leave no document at all, which nobody means; say so once."""
+        if self._allow_empty or not self._catalog.desired:
+            return False
+        left = len(self._catalog.desired)
+        for file, documents in contents.items():
+            left += (0 if documents is None else len(documents.desired)) - len(self._catalog.documents_of(file))
+            if documents is not None and documents.problems:
+                left += len(self._catalog.documents_of(file))
+        if left > 0:
+            self._held_back = frozenset()
+            return False
+        files = frozenset(contents)
+        if files != self._held_back:
+            self._held_back = files
+            self._log.error(
+                "limit_refused",
+                rule="empty",
+                count=len(self._catalog.desired),
+                allowed=0,
+                setting="allow_empty",
+                override="--allow-empty",
+            )
+        return True
+
+    async def _wait_for_quiet(self, queue: asyncio.Queue[Collection[str] | None]) -> None:
+        """Have each unsettled file looked at again when it has been quiet, whatever it then holds."""
+        asked: dict[str, float] = {}
+        while True:
+            self._unsettle.clear()
+            now = self._monotonic()
+            quiet = [file for file, due in self._unsettled.items() if due <= now and asked.get(file) != due]
+            if quiet:
+                asked = {file: self._unsettled[file] for file in quiet}
+                queue.put_nowait(quiet)
+            due = min((due for due in self._unsettled.values() if due > now), default=None)
+            try:
+                async with asyncio.timeout(None if due is None else due - now):
+                    await self._unsettle.wait()
+            except TimeoutError:
+                pass
+
+    def _read_all(self, files: Iterable[str]) -> Iterator[_Reading]:
+        for file in files:
+            stamp = self._source.stamp(file)
+            if stamp is None:
+                yield _Reading(file, None, None)
+                continue
+            data = self._source.read(file)
+            if isinstance(data, Problem):
+                yield _Reading(file, stamp, FileDocuments(file, (), (data,)))
+            else:
+                yield _Reading(file, stamp, parse_documents(data, file, self._limits))
+
+    def _note(self, change: CatalogChange) -> None:
+        for file in change.became_invalid:
+            problems = self._catalog.invalid[file]
+            self._log.error("document_invalid", file=file, problems=len(problems), first=str(problems[0]))
+        for file in change.became_valid:
+            self._log.info("document_valid_again", file=file)
+
+    def _note_vanished(self, tree: Tree) -> None:
+        vanished = frozenset(tree.vanished_roots)
+        for path in vanished - self._vanished:
+            self._log.error("source_vanished", path=path, detail="what it held stays in force until it is back")
+        for path in self._vanished - vanished:
+            self._log.info("source_back", path=path)
+        self._vanished = vanished
+
+
+def _remembered(contents: Mapping[str, FileDocuments], records: Iterable[Applied]) -> dict[str, FileDocuments | None]:
+    """Return, for each file that is invalid now, what our records say it held when it was last valid."""
+    broken = {file for file, documents in contents.items() if documents.problems}
+    if not broken:
+        return {}
+    elsewhere = {item.key for documents in contents.values() for item in documents.desired}
+    held: dict[str, list[Desired]] = {}
+    for record in records:
+        if record.file in broken and record.key not in elsewhere:
+            held.setdefault(record.file, []).append(document_of(record))
+    return {file: FileDocuments(file, tuple(desired), ()) for file, desired in held.items()}
+
+
+def document_of(record: Applied) -> Desired:
+    """Return what a recording's document asked for when it was last valid."""
+    return Desired(record.key, record.name, record.desired, record.file, record.line, record.drift, record.suspend)

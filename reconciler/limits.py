@@ -1,0 +1,206 @@
+"""Safety limits: how much may change at once before a person must say that it is meant.
+
+Pure. `apply` asks `withhold` about a whole plan; the daemon asks a `Window`, which remembers what was sent in the last ten
+minutes. A lost state file, a wrong branch or a bad merge must not stop every recording or undo every agent's pause.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from reconciler.model import Action, ActionKind, Reason, RecordingKey
+
+
+class Rule(StrEnum):
+    IRREVERSIBLE = "irreversible"
+    RESUMES = "resumes"
+    CHANGES = "changes"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The settings of the three rules; None lifts a rule."""
+
+    #: PATCHes to `completed` in a run (in the daemon: in ten minutes).
+    max_irreversible: int | None = 25
+    #: Resumes of pauses that this program did not make, over the same span.
+    max_resumes: int | None = 25
+    #: Share of the recordings with a last-applied status that may be patched at once, in percent ...
+    max_change_percent: float | None = 50.0
+    #: ... once there are this many of them.
+    min_managed: int = 20
+
+    @classmethod
+    def lifted(cls) -> Limits:
+        """No limit at all: what `--override-limits` asks for."""
+        return cls(None, None, None)
+
+    def changes_allowed(self, managed: int) -> int | None:
+        """Return how many of `managed` recordings may be patched at once; None when the rule does not apply."""
+        if self.max_change_percent is None or managed < self.min_managed:
+            return None
+        return int(managed * self.max_change_percent / 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A limit that was passed: the rule, the numbers, and what a person can do about it."""
+
+    rule: Rule
+    count: int
+    allowed: int
+    setting: str
+
+    def __str__(self) -> str:
+        what = {
+            Rule.IRREVERSIBLE: f"{self.count} recordings would be ended for good, at most {self.allowed} may be",
+            Rule.RESUMES: (
+                f"{self.count} pauses that somebody else made would be resumed, at most {self.allowed} may be"
+            ),
+            Rule.CHANGES: (
+                f"{self.count} recordings that already have an applied status would change at once,"
+                f" at most {self.allowed} may"
+            ),
+        }[self.rule]
+        return f"{what} ({self.setting}); nothing of that kind is sent. If it is meant: --override-limits"
+
+
+def kinds_of(action: Action) -> tuple[Rule, ...]:
+    """Return the rules that a PATCH counts towards; none for any other action."""
+    if action.kind is not ActionKind.PATCH:
+        return ()
+    rules = []
+    if action.irreversible:
+        rules.append(Rule.IRREVERSIBLE)
+    if action.foreign:
+        rules.append(Rule.RESUMES)
+    if action.last_applied is not None:
+        rules.append(Rule.CHANGES)
+    return tuple(rules)
+
+
+def withhold(
+    actions: Sequence[Action], managed: int, limits: Limits
+) -> tuple[tuple[Refusal, ...], frozenset[RecordingKey]]:
+    """Hold a whole plan against the limits.
+
+    Args:
+        actions: the plan's actions; only its PATCHes count.
+        managed: how many recordings have a last-applied status.
+        limits: the settings.
+
+    Returns:
+        The limits that are passed, and the keys of every PATCH of a kind that is refused.
+    """
+    by_rule: dict[Rule, list[RecordingKey]] = {rule: [] for rule in Rule}
+    for action in actions:
+        for rule in kinds_of(action):
+            by_rule[rule].append(action.key)
+    refusals = []
+    withheld: set[RecordingKey] = set()
+    for rule, allowed, setting in _allowances(limits, managed):
+        if len(by_rule[rule]) > allowed:
+            refusals.append(Refusal(rule, len(by_rule[rule]), allowed, setting))
+            withheld.update(by_rule[rule])
+    return tuple(refusals), frozenset(withheld)
+
+
+def _allowances(limits: Limits, managed: int) -> Iterable[tuple[Rule, int, str]]:
+    if limits.max_irreversible is not None:
+        yield Rule.IRREVERSIBLE, limits.max_irreversible, f"max_irreversible: {limits.max_irreversible}"
+    if limits.max_resumes is not None:
+        yield Rule.RESUMES, limits.max_resumes, f"max_resumes: {limits.max_resumes}"
+    changes = limits.changes_allowed(managed)
+    if changes is not None:
+        yield Rule.CHANGES, changes, f"max_change_percent: {limits.max_change_percent:g} of {managed}"
+
+
+class Window:
+    """What may still be sent, given what was sent lately: a run's memory, or the daemon's of the last ten minutes.
+
+    Irreversible PATCHes and foreign resumes are counted over `SPAN`. The share of changed recordings is about what changes
+    *at once*: one edit of nearly everything is a mistake, while a busy shift in which each recording is paused once
+    within ten minutes is a normal day, and refusing its pauses would be the very breach that this program prevents. So
+    edits are counted per change set (with what was announced in the `BURST` before it), and drift per resync.
+    """
+
+    SPAN = timedelta(minutes=10)
+    #: Long enough that one mass change that arrives in several pieces is seen as one.
+    BURST = timedelta(seconds=5)
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._sent: dict[Rule, dict[RecordingKey, datetime]] = {Rule.IRREVERSIBLE: {}, Rule.RESUMES: {}}
+        self._announced: deque[tuple[datetime, int]] = deque()
+        self._refused_edits: dict[RecordingKey, Refusal] = {}
+        self._drifted: set[RecordingKey] = set()
+
+    def remember(self, rule: Rule, key: RecordingKey, at: datetime) -> None:
+        """Count a PATCH that an earlier process sent, as the history tells it."""
+        self._sent[rule][key] = at
+
+    def announce(
+        self, changed: Iterable[RecordingKey], edited: Sequence[RecordingKey], managed: int, now: datetime
+    ) -> Refusal | None:
+        """Take in one change set, and refuse its edits when they change too much at once.
+
+        Args:
+            changed: every key whose document changed: what was refused of them before is forgotten.
+            edited: those of them whose desired status differs from the last-applied one they have.
+            managed: how many recordings have a last-applied status.
+            now: the time of the change set.
+        """
+        for key in changed:
+            self._refused_edits.pop(key, None)
+        while self._announced and now - self._announced[0][0] > self.BURST:
+            self._announced.popleft()
+        allowed = self.limits.changes_allowed(managed)
+        at_once = len(edited) + sum(count for _, count in self._announced)
+        if edited and allowed is not None and at_once > allowed:
+            refusal = self._changes_refusal(at_once, allowed, managed)
+            self._refused_edits.update(dict.fromkeys(edited, refusal))
+            return refusal
+        if edited:
+            self._announced.append((now, len(edited)))
+        return None
+
+    def begin_resync(self) -> None:
+        """Start to count drift afresh."""
+        self._drifted.clear()
+
+    def admit(self, action: Action, managed: int, now: datetime) -> Refusal | None:
+        """Count one PATCH and let it pass, or say which limit forbids it. Asking again about a key counts it once."""
+        refusal = self._refused_edits.get(action.key)
+        if refusal is not None:
+            return refusal
+        kinds = kinds_of(action)
+        for rule, allowed, setting in _allowances(self.limits, managed):
+            if rule not in kinds or (rule is Rule.CHANGES and action.reason is not Reason.DRIFT):
+                continue
+            counted = self._drifted if rule is Rule.CHANGES else self._recent(rule, now)
+            if action.key not in counted and len(counted) >= allowed:
+                return Refusal(rule, len(counted) + 1, allowed, setting)
+        for rule in kinds:
+            if rule is not Rule.CHANGES:
+                self._sent[rule][action.key] = now
+            elif action.reason is Reason.DRIFT:
+                self._drifted.add(action.key)
+        return None
+
+    def _recent(self, rule: Rule, now: datetime) -> dict[RecordingKey, datetime]:
+        sent = self._sent[rule]
+        for key in [key for key, at in sent.items() if now - at > self.SPAN]:
+            del sent[key]
+        return sent
+
+    def _changes_refusal(self, count: int, allowed: int, managed: int) -> Refusal:
+        return Refusal(
+            Rule.CHANGES,
+            count,
+            allowed,
+            f"max_change_percent: {self.limits.max_change_percent:g} of {managed}",
+        )

@@ -1,0 +1,147 @@
+"""The plan: the decision about every recording, in order, with its counts, its safety limits and its digest.
+
+Pure. A plan is a value that can be printed, saved and compared; making one sends nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from reconciler.decide import decide
+from reconciler.limits import Limits, Refusal, withhold
+from reconciler.model import Action, ActionKind, Applied, Desired, Live, RecordingKey
+
+FORMAT = "reconciler.plan/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How many actions of each kind, and how many of them deserve a second look."""
+
+    patch: int = 0
+    wait: int = 0
+    hold: int = 0
+    report: int = 0
+    release: int = 0
+    noop: int = 0
+    #: Recordings whose live status moved away from what was applied, whatever is done about it.
+    drift: int = 0
+    irreversible: int = 0
+    resumes: int = 0
+
+    @property
+    def changes(self) -> bool:
+        """Whether applying the plan would send or record a change: what `--detailed-exitcode` answers."""
+        return self.patch > 0 or self.release > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All decisions, no-ops included, sorted by name."""
+
+    created_at: datetime
+    revision: str | None
+    #: Whether live state was looked at.
+    refreshed: bool
+    actions: tuple[Action, ...]
+    summary: Summary
+    #: Limits that the plan passes, and the PATCHes that are therefore not sent.
+    refusals: tuple[Refusal, ...] = ()
+    withheld: frozenset[RecordingKey] = field(default_factory=frozenset)
+
+    @property
+    def patches(self) -> tuple[Action, ...]:
+        """The PATCHes that applying would send."""
+        return tuple(
+            action for action in self.actions if action.kind is ActionKind.PATCH and action.key not in self.withheld
+        )
+
+
+def make_plan(
+    desired: Iterable[Desired],
+    applied: Mapping[RecordingKey, Applied],
+    live: Mapping[RecordingKey, Live] | None,
+    *,
+    now: datetime,
+    limits: Limits,
+    revision: str | None = None,
+    unread: frozenset[RecordingKey] = frozenset(),
+) -> Plan:
+    """Decide for every recording that has a document or a record.
+
+    Args:
+        desired: every document.
+        applied: our record of each recording.
+        live: what the API answered, by recording; None when nobody looked (`--no-refresh`).
+        now: the time of the decision.
+        limits: the safety limits that the whole is held against.
+        revision: the Git commit of the documents, where there is one.
+        unread: recordings whose live state could not be read: they are left out.
+    """
+    actions = []
+    seen: set[RecordingKey] = set()
+    for document in desired:
+        seen.add(document.key)
+        if document.key not in unread:
+            seen_live = None if live is None else live.get(document.key)
+            actions.append(decide(document.key, document, applied.get(document.key), seen_live, now))
+    for key, record in applied.items():
+        if key not in seen:
+            actions.append(decide(key, None, record, None, now))
+    actions.sort(key=lambda action: action.name)
+    managed = sum(record.last_applied is not None for record in applied.values())
+    refusals, withheld = withhold(actions, managed, limits)
+    return Plan(
+        created_at=now,
+        revision=revision,
+        refreshed=live is not None,
+        actions=tuple(actions),
+        summary=summarise(actions),
+        refusals=refusals,
+        withheld=withheld,
+    )
+
+
+def summarise(actions: Iterable[Action]) -> Summary:
+    """Count the actions by kind."""
+    counts = dict.fromkeys(ActionKind, 0)
+    drift = irreversible = resumes = 0
+    for action in actions:
+        counts[action.kind] += 1
+        drift += action.drifted
+        irreversible += action.irreversible
+        resumes += action.resumes
+    return Summary(
+        **{kind.value: count for kind, count in counts.items()},
+        drift=drift,
+        irreversible=irreversible,
+        resumes=resumes,
+    )
+
+
+def digest(actions: Iterable[Action]) -> str:
+    """Return the digest of desired, last-applied and live of every action but the no-ops, as ``sha256:<hex>``.
+
+    The time and the place of the documents do not count: the same decision made again has the same digest.
+    """
+    lines = sorted(
+        json.dumps(
+            [
+                *action.key,
+                action.name,
+                action.kind.value,
+                action.reason.value,
+                action.desired,
+                action.last_applied,
+                None if action.live is None else action.live.word,
+            ],
+            separators=(",", ":"),
+        )
+        for action in actions
+        if action.kind is not ActionKind.NOOP
+    )
+    return "sha256:" + hashlib.sha256("\n".join(lines).encode()).hexdigest()

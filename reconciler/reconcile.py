@@ -1,0 +1,686 @@
+"""One turn of one recording: read the three states, decide, send at most one PATCH, record what came of it.
+
+This room knows one key and no queue: it answers "done" or "again after t". It is level-triggered: whatever woke it, it
+reads the world and corrects it. Intent is on disk before a PATCH leaves and the outcome before the turn ends, so a kill
+at any moment leaves the truth behind; a PATCH whose fate is unknown is never repeated before a look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from reconciler.backoff import confirm_seconds_after, retry_seconds
+from reconciler.bird import Accepted
+from reconciler.decide import decide
+from reconciler.errors import (
+    BirdError,
+    BirdRejected,
+    BirdUnauthorized,
+    BirdUnavailable,
+    LeaseLost,
+    ReconcilerError,
+    StoreError,
+)
+from reconciler.limits import Refusal, Window
+from reconciler.logs import Log
+from reconciler.model import (
+    Action,
+    ActionKind,
+    Applied,
+    Desired,
+    Event,
+    Live,
+    LiveStatus,
+    Outcome,
+    Phase,
+    Priority,
+    Reason,
+    RecordingKey,
+    Status,
+)
+from reconciler.observer import Observer
+from reconciler.workqueue import Again
+
+#: A PATCH whose fate is unknown (the answer was lost, or the process died) is given this long to show its effect before it
+#: is sent again. Short, because a lost pause must not wait for the whole confirm deadline; long enough for most effects.
+UNKNOWN_FATE_SECONDS = 3.0
+#: How long sending to a workspace stops after its key was refused.
+UNAUTHORIZED_SECONDS = 60.0
+#: When to look again at a recording that has not started (Bird's `accepted`), and at one in an unknown status.
+NOT_STARTED_SECONDS = 1.0
+UNKNOWN_STATUS_SECONDS = 30.0
+#: A limit frees itself as its ten minutes pass.
+LIMIT_SECONDS = 60.0
+
+
+class Sender(Protocol):
+    """The one write of the API client."""
+
+    async def set_status(self, key: RecordingKey, status: Status) -> Accepted: ...
+
+
+class Reader(Protocol):
+    """What a turn reads of the store."""
+
+    def get(self, key: RecordingKey) -> Applied | None: ...
+
+
+class Writer(Protocol):
+    """What a turn writes to the store; what a call returns is awaited until the rows are on disk."""
+
+    def save(self, record: Applied, *events: Event) -> Awaitable[None]: ...
+    def release(self, key: RecordingKey, *events: Event) -> Awaitable[None]: ...
+    def lease_valid(self) -> bool: ...
+
+
+class Meters(Protocol):
+    """What a turn measures. Seconds are since the edit was seen."""
+
+    def patched(self, outcome: Outcome) -> None: ...
+    def edit_step(self, step: str, seconds: float) -> None: ...
+
+
+class NoMeters:
+    """Measures nothing: for commands, which end before anybody could read a measure."""
+
+    def patched(self, outcome: Outcome) -> None:
+        """Do nothing."""
+
+    def edit_step(self, step: str, seconds: float) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one turn came to."""
+
+    phase: Phase | None
+    #: When to come back; None when only a change or the next resync can call for another turn.
+    again: Again | None = None
+    #: What became of a PATCH that was wanted; None when none was wanted, or nothing is known yet.
+    outcome: Outcome | None = None
+    error: ReconcilerError | None = None
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Where time and chance come from: aware UTC now, monotonic seconds, and a float from 0 up to 1."""
+
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    random: Callable[[], float]
+
+
+class Reconciler:
+    """Does turns. Holds no recording's state: that is in the store."""
+
+    def __init__(
+        self,
+        *,
+        desired: Callable[[RecordingKey], Desired | None],
+        reader: Reader,
+        writer: Writer,
+        observer: Observer,
+        sender: Sender,
+        window: Window,
+        managed: Callable[[], int],
+        clock: Clock,
+        log: Log,
+        run_id: str,
+        confirm_seconds: float,
+        meters: Meters | None = None,
+        fresh_seconds: float = 0.0,
+        revision: str | None = None,
+        authorized_again: Callable[[str], None] = lambda _workspace_id: None,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            desired: answers what a recording's document asks for; None when there is none.
+            reader: the store's committed rows.
+            writer: the store's writer, whose lease is held.
+            observer: looks at live state.
+            sender: sends the PATCH.
+            window: the safety limits and what they remember.
+            managed: answers how many recordings have a last-applied status.
+            clock: time and chance.
+            log: where the events go.
+            run_id: stands in every event of the history.
+            confirm_seconds: how long an effect is waited for.
+            meters: what is measured.
+            fresh_seconds: how old a look may be to decide a first PATCH on; a command that has just looked at everything
+                for its plan need not look at once again.
+            revision: the Git commit of the documents.
+            authorized_again: told the workspace whose key is taken again, so that what waited for it comes back.
+        """
+        self._desired = desired
+        self._reader = reader
+        self._writer = writer
+        self._observer = observer
+        self._sender = sender
+        self._window = window
+        self._managed = managed
+        self._clock = clock
+        self._log = log
+        self._run_id = run_id
+        self._confirm = timedelta(seconds=confirm_seconds)
+        self._meters: Meters = meters or NoMeters()
+        self._fresh = timedelta(seconds=fresh_seconds)
+        self._revision = revision
+        self._authorized_again = authorized_again
+        #: Workspaces whose key was refused, and until when they are left alone.
+        self._unauthorized: dict[str, datetime] = {}
+        self._edits_seen: dict[RecordingKey, float] = {}
+
+    def saw_edit(self, key: RecordingKey) -> None:
+        """Note that a document changed, to measure how long its PATCH takes."""
+        self._edits_seen[key] = self._clock.monotonic()
+
+    @property
+    def unauthorized(self) -> frozenset[str]:
+        """Workspaces that refused the key and have not taken it since."""
+        return frozenset(self._unauthorized)
+
+    async def reconcile(self, key: RecordingKey, priority: Priority) -> Turn:
+        """Do one turn of one recording.
+
+        Raises:
+            LeaseLost: another process holds the state now; this one must end.
+        """
+        desired = self._desired(key)
+        try:
+            applied = self._reader.get(key)
+            if desired is None:
+                return await self._release(key, applied)
+            now = self._clock.now()
+            applied = self._with_document(key, applied, desired)
+            if desired.suspend is not None and now < desired.suspend.until:
+                return await self._hold(desired.suspend.until, applied, now)
+            blocked_until = self._unauthorized.get(key.workspace_id)
+            if blocked_until is not None:
+                if now < blocked_until:
+                    return self._blocked(key.workspace_id, blocked_until - now)
+                # This turn finds out for all the others; they go on waiting while it looks.
+                self._unauthorized[key.workspace_id] = now + timedelta(seconds=UNAUTHORIZED_SECONDS)
+            return await self._look_and_act(key, desired, applied, priority)
+        except LeaseLost:
+            raise
+        except StoreError as error:
+            # Nothing was sent without its intent on disk; what was sent will be looked at again.
+            self._log.error("state_unwritable", **_about(key, desired), error=str(error))
+            return Turn(None, Again(retry_seconds(3, self._clock.random), Priority.RETRY), Outcome.FAILED, error)
+
+    async def _look_and_act(self, key: RecordingKey, desired: Desired, applied: Applied, priority: Priority) -> Turn:
+        try:
+            live = await self._observer.observe(key, since=self._since(applied, priority), priority=priority)
+        except BirdUnauthorized as error:
+            await self._save_if_new(applied, error)
+            return self._refuse_key(error)
+        except BirdError as error:
+            return await self._failed(applied, error)
+        if self._unauthorized.pop(key.workspace_id, None) is not None:
+            self._log.info("authorized_again", workspace_id=key.workspace_id)
+            self._authorized_again(key.workspace_id)
+        now = self._clock.now()
+        action = decide(key, desired, applied, live, now)
+        seen = replace(applied, live=live.word, observed_at=live.observed_at)
+        match action.kind:
+            case ActionKind.NOOP:
+                return await self._in_sync(action, applied, seen, now)
+            case ActionKind.REPORT:
+                return await self._report(action, applied, seen)
+            case ActionKind.WAIT:
+                return await self._wait(action, applied, seen, now)
+            case _:
+                return await self._patch(action, seen, live, now)
+
+    def _since(self, applied: Applied, priority: Priority) -> datetime:
+        """Return how old the look may be."""
+        now = self._clock.now()
+        if applied.sent is not None and applied.sent_at is not None:
+            # A look that began after the PATCH was accepted serves every recording of the call; half the wait since the
+            # last look keeps one that is a moment too old from costing a turn.
+            after = applied.accepted_at or applied.sent_at
+            waited = confirm_seconds_after((now - after).total_seconds())
+            return max(after, now - timedelta(seconds=waited / 2))
+        return now - self._fresh if priority is not Priority.RETRY else now
+
+    @staticmethod
+    def _with_document(key: RecordingKey, applied: Applied | None, desired: Desired) -> Applied:
+        """Return the record with what the document says now; a new desired status starts with a clean slate."""
+        if applied is None:
+            return Applied(
+                key, desired.name, desired.file, desired.line, desired.status, desired.drift, desired.suspend
+            )
+        if applied.desired is not desired.status:
+            applied = replace(applied, desired=desired.status, attempts=0, error="", rejected=None, rejected_live=None)
+        return replace(
+            applied,
+            name=desired.name,
+            file=desired.file,
+            line=desired.line,
+            drift=desired.drift,
+            suspend=desired.suspend,
+        )
+
+    # What a decision leads to, one method each.
+
+    async def _release(self, key: RecordingKey, applied: Applied | None) -> Turn:
+        self._edits_seen.pop(key, None)
+        if applied is not None:
+            await self._writer.release(key, self._event("released", applied, cause=Reason.REMOVED))
+            self._log.info("released", name=applied.name, recording_id=key.recording_id)
+        return Turn(None)
+
+    async def _hold(self, until: datetime, applied: Applied, now: datetime) -> Turn:
+        if applied.phase is not Phase.HELD:
+            held = replace(applied, phase=Phase.HELD, due_at=until)
+            await self._writer.save(held, self._event("suspended", held, cause=Reason.SUSPENDED))
+            self._log.info("suspended", **_of(held), until=until.isoformat())
+        return Turn(Phase.HELD, Again((until - now).total_seconds(), Priority.RESYNC))
+
+    async def _in_sync(self, action: Action, before: Applied, seen: Applied, now: datetime) -> Turn:
+        overtaken = seen.sent is not None and seen.sent is not seen.desired
+        if overtaken and seen.confirm_by is not None and now < seen.confirm_by:
+            # An earlier PATCH to another status may still take effect: what is seen now is not yet the end of it.
+            await self._writer.save(replace(seen, phase=Phase.CONFIRMING))
+            return Turn(Phase.CONFIRMING, self._next_look(seen, now))
+        confirmed = seen.sent is seen.desired
+        record = replace(
+            seen,
+            phase=Phase.APPLIED,
+            last_applied=seen.desired,
+            applied_at=now if confirmed or before.last_applied is not seen.desired else before.applied_at,
+            sent=None,
+            sent_at=None,
+            accepted_at=None,
+            confirm_by=None,
+            rejected=None,
+            rejected_live=None,
+            attempts=0,
+            due_at=None,
+            error="",
+            revision=self._revision or before.revision,
+        )
+        if confirmed:
+            await self._writer.save(
+                record,
+                self._event("applied", record, cause="confirm", outcome=Outcome.APPLIED, requested_at=before.sent_at),
+            )
+            self._log.info("applied", **_of(record), status=record.desired.value)
+            self._measured(record.key, Outcome.APPLIED)
+        elif before.last_applied is not record.last_applied or before.phase is not Phase.APPLIED:
+            await self._writer.save(record, self._event("in_sync", record, cause=action.reason))
+            self._edits_seen.pop(record.key, None)
+        else:
+            await self._writer.save(record)
+        return Turn(Phase.APPLIED, outcome=Outcome.APPLIED if confirmed else None)
+
+    async def _report(self, action: Action, before: Applied, seen: Applied) -> Turn:
+        ended = action.reason in (Reason.ENDED, Reason.ENDED_BEFORE_EFFECT)
+        detail = "" if action.live is None else action.live.detail
+        record = replace(
+            seen,
+            phase=Phase.ENDED if ended else Phase.DRIFTED,
+            sent=None if ended else seen.sent,
+            due_at=None,
+            attempts=0,
+            error=detail,
+        )
+        lost = ended and before.sent is before.desired
+        self._edits_seen.pop(action.key, None)
+        if before.phase is record.phase and before.live == record.live:
+            await self._writer.save(record)
+        else:
+            event = "ended" if ended else "drift_detected"
+            outcome = Outcome.UNCONFIRMED if lost else Outcome.SKIPPED
+            await self._writer.save(
+                record, self._event(event, record, cause=action.reason, outcome=outcome, detail=detail)
+            )
+            self._log.warning(
+                event,
+                **_of(record),
+                reason=action.reason.value,
+                desired=record.desired.value,
+                live=record.live,
+                detail=detail,
+            )
+        if lost:
+            self._measured(record.key, Outcome.UNCONFIRMED)
+        return Turn(record.phase, outcome=Outcome.UNCONFIRMED if lost else None)
+
+    async def _wait(self, action: Action, before: Applied, seen: Applied, now: datetime) -> Turn:
+        if action.reason is Reason.CONFIRMING:
+            if before.live != seen.live:
+                await self._writer.save(seen)
+            return Turn(seen.phase, self._next_look(seen, now))
+        unknown = action.live is not None and action.live.status is LiveStatus.UNKNOWN
+        record = replace(seen, phase=Phase.WAITING)
+        if before.phase is not Phase.WAITING or before.live != seen.live:
+            await self._writer.save(record, self._event("waiting", record, cause=action.reason))
+            log = self._log.warning if unknown else self._log.info
+            log("waiting", **_of(record), reason=action.reason.value, live=record.live)
+        seconds = UNKNOWN_STATUS_SECONDS if unknown else NOT_STARTED_SECONDS
+        return Turn(Phase.WAITING, Again(seconds, Priority.CONFIRM))
+
+    def _next_look(self, record: Applied, now: datetime) -> Again:
+        """Return when to look for the effect again; the last look comes just after the deadline."""
+        since = record.accepted_at or record.sent_at or now
+        seconds = confirm_seconds_after((now - since).total_seconds())
+        if record.confirm_by is not None:
+            left = (record.confirm_by - now).total_seconds()
+            seconds = min(seconds, left + 0.001)
+        return Again(max(0.001, seconds), Priority.CONFIRM)
+
+    async def _patch(self, action: Action, seen: Applied, live: Live, now: datetime) -> Turn:
+        if seen.rejected is seen.desired and seen.rejected_live == seen.live:
+            # The API has refused exactly this, and neither side has changed since.
+            return Turn(Phase.REJECTED, outcome=Outcome.REJECTED, error=ReconcilerError(seen.error))
+        if seen.phase is Phase.CONFIRMING and seen.sent is seen.desired:
+            return await self._unconfirmed(seen)
+        if action.drifted and seen.phase in (Phase.APPLIED, Phase.DRIFTED):
+            self._log.warning(
+                "drift_detected",
+                **_of(seen),
+                desired=seen.desired.value,
+                live=live.word,
+                reason=action.reason.value,
+            )
+        refusal = self._window.admit(action, self._managed(), now)
+        if refusal is not None:
+            return await self._limit_refused(seen, refusal)
+        return await self._send(action, seen, live, now)
+
+    async def _unconfirmed(self, seen: Applied) -> Turn:
+        attempts = seen.attempts + 1
+        record = replace(
+            seen,
+            phase=Phase.UNCONFIRMED,
+            attempts=attempts,
+            error=f"accepted, but not {seen.desired} within {self._confirm.total_seconds():g} s",
+        )
+        event = self._event(
+            "unconfirmed", record, cause="confirm", outcome=Outcome.UNCONFIRMED, requested_at=seen.sent_at
+        )
+        await self._writer.save(record, event)
+        self._log.warning("unconfirmed", **_of(record), desired=record.desired.value, live=record.live)
+        self._measured(record.key, Outcome.UNCONFIRMED)
+        again = Again(retry_seconds(attempts, self._clock.random), Priority.RETRY)
+        return Turn(Phase.UNCONFIRMED, again, Outcome.UNCONFIRMED)
+
+    async def _limit_refused(self, seen: Applied, refusal: Refusal) -> Turn:
+        if seen.phase is not Phase.REFUSED or seen.error != str(refusal):
+            record = replace(seen, phase=Phase.REFUSED, error=str(refusal))
+            event = self._event("limit_refused", record, cause=refusal.rule, outcome=Outcome.SKIPPED)
+            await self._writer.save(record, event)
+            self._log.error(
+                "limit_refused",
+                **_of(record),
+                rule=refusal.rule.value,
+                count=refusal.count,
+                allowed=refusal.allowed,
+                setting=refusal.setting,
+                override="--override-limits",
+            )
+        return Turn(Phase.REFUSED, Again(LIMIT_SECONDS, Priority.RESYNC), Outcome.SKIPPED, refusal=refusal)
+
+    async def _send(self, action: Action, seen: Applied, live: Live, now: datetime) -> Turn:
+        grace = timedelta(seconds=min(UNKNOWN_FATE_SECONDS, self._confirm.total_seconds()))
+        intent = replace(
+            seen,
+            phase=Phase.SENDING,
+            sent=seen.desired,
+            sent_at=now,
+            accepted_at=None,
+            confirm_by=now + grace,
+            revision=self._revision,
+        )
+        sent_event = self._event(
+            "patch_sent",
+            intent,
+            cause=action.reason,
+            from_status=live.word,
+            requested_at=now,
+            irreversible=action.irreversible,
+            resumes_foreign=action.foreign,
+        )
+        await self._writer.save(intent, sent_event)
+        if not self._writer.lease_valid():
+            raise LeaseLost("the state's lease ran out before the PATCH could leave; nothing was sent")
+        self._log.info(
+            "patch_sent",
+            **_of(intent),
+            reason=action.reason.value,
+            live=live.word,
+            desired=intent.desired.value,
+        )
+        self._step(intent.key, "sent")
+        started = self._clock.monotonic()
+        try:
+            accepted = await self._sender.set_status(intent.key, intent.desired)
+        except BirdUnauthorized as error:
+            await self._not_sent(seen, error, started, answer=str(error.status))
+            return self._refuse_key(error)
+        except BirdRejected as error:
+            return await self._rejected(seen, error, started)
+        except BirdUnavailable as error:
+            return await self._send_failed(seen, intent, error, started)
+        finally:
+            self._observer.forget(intent.key.call)
+        now = self._clock.now()
+        record = replace(
+            intent,
+            phase=Phase.CONFIRMING,
+            accepted_at=now,
+            confirm_by=now + self._confirm,
+            error="",
+            due_at=None,
+        )
+        event = self._event(
+            "patch_accepted",
+            record,
+            cause=action.reason,
+            requested_at=intent.sent_at,
+            request_ms=accepted.took_ms,
+            answer=str(accepted.status_code),
+        )
+        await self._writer.save(record, event)
+        self._log.info("patch_accepted", **_of(record), took_ms=round(accepted.took_ms, 1))
+        self._step(record.key, "accepted")
+        return Turn(Phase.CONFIRMING, Again(confirm_seconds_after(0.0), Priority.CONFIRM))
+
+    # What can go wrong, one method each.
+
+    async def _send_failed(self, seen: Applied, intent: Applied, error: BirdUnavailable, started: float) -> Turn:
+        """Record a PATCH that got no answer to rely on; the next turn looks before it sends again."""
+        if not error.sent:
+            await self._not_sent(seen, error, started, answer=error.code)
+            return self._retry(replace(seen, attempts=seen.attempts + 1), error)
+        attempts = seen.attempts + 1
+        answered = error.code.startswith("http_")
+        # A server error is an answer, and the API calls it safe to send again; a lost answer may be an effect under way.
+        confirm_by = self._clock.now() if answered else intent.confirm_by
+        record = replace(intent, attempts=attempts, error=str(error), confirm_by=confirm_by)
+        await self._writer.save(record, self._failure(record, error.code, started))
+        return self._retry(record, error)
+
+    async def _not_sent(self, seen: Applied, error: BirdError, started: float, *, answer: str) -> None:
+        """Record that a PATCH was not processed: what was under way before it is under way still."""
+        record = replace(seen, phase=Phase.FAILED, attempts=seen.attempts + 1, error=str(error))
+        await self._writer.save(record, self._failure(record, answer, started))
+
+    def _failure(self, record: Applied, answer: str, started: float) -> Event:
+        return self._event(
+            "patch_failed",
+            record,
+            outcome=Outcome.FAILED,
+            answer=answer,
+            request_ms=(self._clock.monotonic() - started) * 1000,
+            detail=record.error,
+        )
+
+    def _retry(self, record: Applied, error: BirdUnavailable) -> Turn:
+        seconds = retry_seconds(record.attempts, self._clock.random, at_least=error.retry_after or 0.0)
+        event = "throttled" if error.throttled else "retry_scheduled"
+        self._log.warning(
+            event, **_of(record), after_seconds=round(seconds, 3), attempts=record.attempts, error=str(error)
+        )
+        return Turn(record.phase, Again(seconds, Priority.RETRY), Outcome.FAILED, error)
+
+    async def _failed(self, applied: Applied, error: BirdError) -> Turn:
+        """Record that live state could not be read."""
+        record = replace(applied, attempts=applied.attempts + 1, error=str(error))
+        if record.phase not in (Phase.SENDING, Phase.CONFIRMING, Phase.UNCONFIRMED):
+            record = replace(record, phase=Phase.FAILED)
+        await self._writer.save(record)
+        if isinstance(error, BirdUnavailable):
+            return self._retry(record, error)
+        seconds = retry_seconds(record.attempts, self._clock.random)
+        self._log.warning("retry_scheduled", **_of(record), after_seconds=round(seconds, 3), error=str(error))
+        return Turn(record.phase, Again(seconds, Priority.RETRY), Outcome.FAILED, error)
+
+    async def _save_if_new(self, applied: Applied, error: BirdError) -> None:
+        if applied.error != str(error):
+            await self._writer.save(replace(applied, error=str(error)))
+
+    async def _rejected(self, seen: Applied, error: BirdRejected, started: float) -> Turn:
+        """Look again after a refusal: the wanted status there is success, anything else a rejection that is kept."""
+        now = self._clock.now()
+        try:
+            live = await self._observer.observe(seen.key, since=now, priority=Priority.CONFIRM)
+        except BirdError as look_error:
+            await self._not_sent(seen, error, started, answer=str(error.status))
+            return await self._failed(replace(seen, phase=Phase.FAILED, attempts=seen.attempts + 1), look_error)
+        record = replace(seen, live=live.word, observed_at=live.observed_at)
+        took_ms = (self._clock.monotonic() - started) * 1000
+        answer = f"{error.status} {error.code}"
+        if live.satisfies(seen.desired):
+            record = replace(
+                record,
+                phase=Phase.APPLIED,
+                last_applied=seen.desired,
+                applied_at=self._clock.now(),
+                sent=None,
+                sent_at=None,
+                accepted_at=None,
+                confirm_by=None,
+                attempts=0,
+                error="",
+            )
+            event = self._event(
+                "applied", record, cause="confirm", answer=answer, request_ms=took_ms, outcome=Outcome.APPLIED
+            )
+            await self._writer.save(record, event)
+            self._log.info("applied", **_of(record), status=record.desired.value, answer=answer)
+            self._measured(record.key, Outcome.APPLIED)
+            return Turn(Phase.APPLIED, outcome=Outcome.APPLIED)
+        record = replace(
+            record,
+            phase=Phase.ENDED if live.final else Phase.REJECTED,
+            rejected=seen.desired,
+            rejected_live=live.word,
+            attempts=0,
+            error=str(error),
+        )
+        event = self._event(
+            "rejected",
+            record,
+            answer=answer,
+            request_ms=took_ms,
+            outcome=Outcome.REJECTED,
+            detail=str(error),
+        )
+        await self._writer.save(record, event)
+        self._log.error(
+            "rejected",
+            **_of(record),
+            desired=record.desired.value,
+            live=live.word,
+            code=error.code,
+            status=error.status,
+            error=str(error),
+        )
+        self._measured(record.key, Outcome.REJECTED)
+        return Turn(record.phase, outcome=Outcome.REJECTED, error=error)
+
+    def _refuse_key(self, error: BirdUnauthorized) -> Turn:
+        """Leave the workspace alone for a while, and say so once."""
+        now = self._clock.now()
+        if error.workspace_id not in self._unauthorized:
+            self._log.error(
+                "unauthorized",
+                workspace_id=error.workspace_id,
+                status=error.status,
+                again_seconds=UNAUTHORIZED_SECONDS,
+                error=str(error),
+            )
+        self._unauthorized[error.workspace_id] = now + timedelta(seconds=UNAUTHORIZED_SECONDS)
+        return Turn(None, Again(UNAUTHORIZED_SECONDS, Priority.RETRY), Outcome.FAILED, error)
+
+    def _blocked(self, workspace_id: str, left: timedelta) -> Turn:
+        error = BirdUnauthorized(
+            f"the key of workspace {workspace_id} was refused; nothing is sent to it for now",
+            status=401,
+            workspace_id=workspace_id,
+        )
+        again = Again(left.total_seconds() + self._clock.random(), Priority.RETRY)
+        return Turn(None, again, Outcome.FAILED, error)
+
+    # What is written down.
+
+    def _event(
+        self,
+        event: str,
+        record: Applied,
+        *,
+        cause: str = "",
+        from_status: str | None = None,
+        requested_at: datetime | None = None,
+        request_ms: float | None = None,
+        answer: str | None = None,
+        outcome: Outcome | None = None,
+        irreversible: bool = False,
+        resumes_foreign: bool = False,
+        detail: str = "",
+    ) -> Event:
+        return Event(
+            at=self._clock.now(),
+            event=event,
+            key=record.key,
+            name=record.name,
+            cause=str(cause),
+            revision=record.revision,
+            from_status=from_status if from_status is not None else record.live,
+            to_status=record.desired.value,
+            requested_at=requested_at,
+            request_ms=request_ms,
+            answer=answer,
+            outcome=None if outcome is None else outcome.value,
+            irreversible=irreversible,
+            resumes_foreign=resumes_foreign,
+            run_id=self._run_id,
+            detail=detail,
+        )
+
+    def _step(self, key: RecordingKey, step: str) -> None:
+        seen_at = self._edits_seen.get(key)
+        if seen_at is not None:
+            self._meters.edit_step(step, self._clock.monotonic() - seen_at)
+
+    def _measured(self, key: RecordingKey, outcome: Outcome) -> None:
+        self._meters.patched(outcome)
+        if outcome is Outcome.APPLIED:
+            self._step(key, "confirmed")
+        self._edits_seen.pop(key, None)
+
+
+def _of(record: Applied) -> dict[str, str]:
+    return {"name": record.name, "recording_id": record.key.recording_id}
+
+
+def _about(key: RecordingKey, desired: Desired | None) -> dict[str, str]:
+    return {"name": "" if desired is None else desired.name, "recording_id": key.recording_id}

@@ -1,0 +1,267 @@
+"""Every setting in one table: its name, its default, its bounds and what it is for; and the keys to the API.
+
+An option, a line of `reconciler.yaml` and an environment variable are three ways to say the same setting; the table here
+is what all three are made from. Flags beat the environment, which beats the file, which beats the default. This room
+reads no documents and opens no connection.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from reconciler.errors import SettingsError
+from reconciler.model import parse_uuid
+
+ENVIRONMENT_PREFIX: Final = "RECONCILER_"
+DEFAULT_FILE: Final = "reconciler.yaml"
+KEY_VARIABLE: Final = "BIRD_ACCESS_KEY"
+KEY_FILE_VARIABLE: Final = "BIRD_ACCESS_KEY_FILE"
+
+Kind = Literal["text", "whole", "number", "choice", "flag", "paths"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting. Its option is `--<name with dashes>`, its variable `RECONCILER_<NAME>`."""
+
+    name: str
+    kind: Kind
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+
+    @property
+    def option(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+
+SETTINGS: Final = {
+    setting.name: setting
+    for setting in (
+        Setting("api_url", "text", "https://api.bird.com", "Address of the Bird API."),
+        Setting("state", "text", "sqlite:///.reconciler/state.db", "Where the state is kept."),
+        Setting(
+            "log_format",
+            "choice",
+            "auto",
+            "How logs look; auto is text on a terminal and JSON elsewhere.",
+            ("auto", "text", "json"),
+        ),
+        Setting(
+            "log_level",
+            "choice",
+            "info",
+            "What is logged: this level and above.",
+            ("debug", "info", "warning", "error"),
+        ),
+        Setting("no_color", "flag", False, "No colours on a terminal."),
+        Setting(
+            "transport",
+            "choice",
+            "aiohttp",
+            "The HTTP transport below httpx; httpx is the slower fallback.",
+            ("aiohttp", "httpx"),
+        ),
+        Setting(
+            "rate_limit",
+            "number",
+            45.0,
+            "Requests per second and workspace, reads and writes together; 0 for no limit.",
+            minimum=0,
+        ),
+        Setting("concurrency", "whole", 32, "Requests in flight at once.", minimum=1, maximum=1000),
+        Setting(
+            "confirm_seconds",
+            "number",
+            30.0,
+            "How long the effect of a PATCH is waited for.",
+            minimum=0.1,
+        ),
+        Setting(
+            "give_up_seconds",
+            "number",
+            120.0,
+            "How long plan, apply and run --once try again what fails before they give up on it.",
+            minimum=0,
+        ),
+        Setting("resync_seconds", "number", 300.0, "How often every recording is looked at.", minimum=1),
+        Setting("poll_seconds", "number", 30.0, "How often files are compared without an event.", minimum=0.1),
+        Setting(
+            "health_seconds",
+            "number",
+            60.0,
+            "Without progress for this long although work is due, /healthz fails.",
+            minimum=1,
+        ),
+        Setting(
+            "listen",
+            "text",
+            "127.0.0.1:8420",
+            "Where health, metrics and status are served; off for nowhere.",
+        ),
+        Setting(
+            "max_irreversible",
+            "whole",
+            25,
+            "PATCHes to completed in a run, or in ten minutes of the daemon.",
+            minimum=0,
+        ),
+        Setting(
+            "max_resumes",
+            "whole",
+            25,
+            "Resumes of pauses made by somebody else in a run, or in ten minutes of the daemon.",
+            minimum=0,
+        ),
+        Setting(
+            "max_change_percent",
+            "number",
+            50.0,
+            "Share of the recordings with an applied status that may change at once.",
+            minimum=0,
+            maximum=100,
+        ),
+        Setting("min_managed", "whole", 20, "From how many such recordings max_change_percent counts.", minimum=0),
+        Setting("override_limits", "flag", False, "Send even what a safety limit would refuse, this one time."),
+        Setting("allow_empty", "flag", False, "Release every recording when the paths hold no document at all."),
+        Setting("max_file_bytes", "whole", 32 * 1024 * 1024, "Largest file that is read.", minimum=1),
+        Setting("max_depth", "whole", 32, "Deepest nesting in a document.", minimum=1, maximum=200),
+        Setting("max_aliases", "whole", 64, "Most YAML aliases in a file.", minimum=0),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KeySource:
+    """Where a workspace's key is found: the name of a variable or of a file, never the key."""
+
+    variable: str | None = None
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsFile:
+    """A parsed `reconciler.yaml`: settings by name, and the source of each workspace's key."""
+
+    values: Mapping[str, object] = field(default_factory=dict)
+    workspaces: Mapping[str, KeySource] = field(default_factory=dict)
+
+
+def read_settings(content: object, file: str) -> SettingsFile:
+    """Check the content of a settings file.
+
+    Args:
+        content: the parsed YAML: a mapping of setting names (with dashes or underscores) to values, and `workspaces`, a
+            mapping of workspace IDs to `{access_key_env: NAME}` or `{access_key_file: PATH}`. None for an empty file.
+        file: how messages call it.
+
+    Raises:
+        SettingsError: an unknown name, a value of the wrong kind, or a key given by value.
+    """
+    if content is None:
+        return SettingsFile()
+    if not isinstance(content, Mapping):
+        raise SettingsError(f"{file}: settings are a mapping of names to values")
+    values: dict[str, object] = {}
+    workspaces: dict[str, KeySource] = {}
+    for written, value in content.items():
+        name = str(written).replace("-", "_")
+        if name == "workspaces":
+            workspaces = _read_workspaces(value, file)
+        elif name not in SETTINGS:
+            close = difflib.get_close_matches(name, [*SETTINGS, "workspaces"], n=1)
+            hint = f", did you mean `{close[0]}`?" if close else ""
+            raise SettingsError(f"{file}: unknown setting `{written}`{hint}")
+        elif isinstance(value, Mapping | list):
+            raise SettingsError(f"{file}: `{written}` takes a single value")
+        else:
+            values[name] = value
+    return SettingsFile(values, workspaces)
+
+
+def _read_workspaces(content: object, file: str) -> dict[str, KeySource]:
+    if not isinstance(content, Mapping):
+        raise SettingsError(f"{file}: `workspaces` is a mapping of workspace IDs")
+    workspaces = {}
+    for written, value in content.items():
+        try:
+            workspace_id = parse_uuid(str(written))
+        except ValueError as error:
+            raise SettingsError(f"{file}: workspaces: {error}") from None
+        allowed = {"access_key_env", "access_key_file"}
+        if not isinstance(value, Mapping) or len(value) != 1 or not set(value) <= allowed:
+            raise SettingsError(
+                f"{file}: workspaces.{workspace_id}: say either `access_key_env`, the name of a variable, or"
+                " `access_key_file`, the path of a file; the key itself never stands in the settings"
+            )
+        workspaces[workspace_id] = KeySource(value.get("access_key_env"), value.get("access_key_file"))
+    return workspaces
+
+
+class KeyRing:
+    """Finds the access key of a workspace. Its text never holds one."""
+
+    def __init__(self, environment: Mapping[str, str], workspaces: Mapping[str, KeySource] | None = None) -> None:
+        self._environment = environment
+        self._workspaces = workspaces or {}
+        self._files: dict[str, tuple[tuple[int, int, int], str]] = {}
+
+    def __repr__(self) -> str:
+        return f"KeyRing({len(self._workspaces)} workspaces with a key of their own)"
+
+    def key_for(self, workspace_id: str) -> str:
+        """Return the key for a workspace. A key file is read again when it has changed.
+
+        Raises:
+            SettingsError: there is none, or it cannot be one.
+        """
+        source = self._workspaces.get(workspace_id)
+        if source is None:
+            source = KeySource(KEY_VARIABLE, None)
+            if not self._environment.get(KEY_VARIABLE):
+                source = KeySource(None, self._environment.get(KEY_FILE_VARIABLE))
+        if source.variable is not None:
+            key, origin = self._environment.get(source.variable, "").strip(), source.variable
+        elif source.file:
+            key, origin = self._read(source.file), source.file
+        else:
+            raise SettingsError(
+                f"no access key: set {KEY_VARIABLE}, or {KEY_FILE_VARIABLE} to the path of a file that holds it"
+            )
+        return _checked(key, origin)
+
+    def _read(self, path: str) -> str:
+        try:
+            stat = os.stat(path)
+            stamp = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+            known = self._files.get(path)
+            if known is None or known[0] != stamp:
+                known = (stamp, Path(path).read_text(encoding="utf-8").strip())
+                self._files[path] = known
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"the access key file {path} cannot be read: {type(error).__name__}") from None
+        return known[1]
+
+
+def _checked(key: str, origin: str) -> str:
+    if not key:
+        raise SettingsError(f"the access key in {origin} is empty")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise SettingsError(f"the access key in {origin} holds characters that no key has; is it the right file?")
+    if key.startswith("bk_"):
+        raise SettingsError(
+            f"the key in {origin} is one for Bird's newest platform (bk_...), which cannot change recordings;"
+            " this program needs an access key of api.bird.com"
+        )
+    return key

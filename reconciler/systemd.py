@@ -1,0 +1,32 @@
+"""Tell systemd how the daemon is: one datagram to the socket that it names, and nothing when it names none."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+
+def notify(state: str) -> None:
+    """Send one state, such as ``READY=1``, ``WATCHDOG=1`` or ``STOPPING=1``.
+
+    Source: sd_notify(3). A failure is ignored: a service manager that does not listen must not stop the work.
+    """
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as datagram:
+            datagram.connect(address)
+            datagram.sendall(state.encode())
+    except OSError:
+        pass
+
+
+def watchdog_seconds() -> float | None:
+    """Return how often systemd wants to hear that the daemon lives, halved as it advises; None when it does not ask."""
+    microseconds = os.environ.get("WATCHDOG_USEC", "")
+    if not microseconds.isdigit() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    return int(microseconds) / 2_000_000
