@@ -1,0 +1,331 @@
+"""Guards of the house: which way imports run, who owns which package, and whether what we ship and show is true.
+
+The source is read, not imported, so that a broken room cannot hide which rule it broke.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from itertools import dropwhile
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+CHECKOUT = Path(__file__).parent.parent
+PACKAGE = CHECKOUT / "reconciler"
+
+#: A room may import only from rooms of the lines above its own. A new room gets its place here.
+LAYERS = """
+    __init__
+    model
+    errors backoff
+    shipped
+    budget decide documents limits logs metrics sandbox settings store systemd workqueue
+    bird catalog plan
+    observer source
+    reconcile report
+    converge follow
+    daemon web
+    cli
+    __main__
+"""
+HEIGHT = {room: height for height, line in enumerate(LAYERS.splitlines()) for room in line.split()}
+#: Narrower than its layer: these rooms import from the named ones and no others.
+ONLY_FROM = {"sandbox": {"model"}}
+#: Rooms that compute: values in, values out, time passed in.
+PURE = {"backoff", "catalog", "decide", "limits", "model", "plan", "report"}
+IMPURE = {"asyncio", "logging", "os", "pathlib", "socket", "subprocess", "tempfile", "threading", "time"}
+#: Which rooms may import a package: every third-party one, and sqlite3.
+OWNERS = {
+    "aiohttp": {"bird"},
+    "click": {"cli"},
+    "httpx": {"bird"},
+    "httpx_aiohttp": {"bird"},
+    "jsonschema": {"documents"},
+    "jsonschema_rs": {"documents"},
+    "prometheus_client": {"metrics"},
+    "rfc3339_validator": {"documents"},
+    "sqlite3": {"store"},
+    "starlette": {"sandbox", "web"},
+    "structlog": {"logs"},
+    "uvicorn": {"sandbox", "web"},
+    "uvloop": {"cli"},
+    "watchfiles": {"source"},
+    "yaml": {"documents"},
+}
+#: Too slow to import for a command that needs neither the API nor the daemon, nor has a mistake to explain.
+HEAVY = {
+    "aiohttp",
+    "httpx",
+    "jsonschema",
+    "prometheus_client",
+    "starlette",
+    "structlog",
+    "uvicorn",
+    "watchfiles",
+}
+
+
+def name_of(path: Path) -> str:
+    """The dotted name of a module, such as `reconciler.store.sqlite`."""
+    parts = path.relative_to(CHECKOUT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
+
+
+TREES = {name_of(path): ast.parse(path.read_bytes()) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1]
+
+
+def imported_names(module: str) -> Iterator[str]:
+    """Every dotted name that a module imports, in functions and for types too; `from a import b` gives `a.b`."""
+    is_package = (CHECKOUT / Path(*module.split("."))).is_dir()
+    package = module.split(".") if is_package else module.split(".")[:-1]
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def own_imports(module: str) -> set[str]:
+    """The modules of ours that a module imports."""
+    found = set()
+    for imported in imported_names(module):
+        if imported.split(".")[0] != "reconciler":
+            continue
+        parts = imported.split(".")
+        while len(parts) > 1 and ".".join(parts) not in TREES:
+            parts.pop()
+        found.add(".".join(parts) if len(parts) > 1 else "reconciler.__init__")
+    return found
+
+
+def foreign_imports(module: str) -> set[str]:
+    """The top-level names of all else that a module imports."""
+    return {imported.split(".")[0] for imported in imported_names(module)} - {"reconciler"}
+
+
+def test_every_room_has_a_layer() -> None:
+    homeless = sorted({room_of(module) for module in TREES} - HEIGHT.keys())
+    assert not homeless, f"{homeless}: add to LAYERS in tests/test_house.py, as low as the imports allow"
+
+
+def test_imports_run_downward() -> None:
+    upward = []
+    for module in TREES:
+        room = room_of(module)
+        for imported in sorted(own_imports(module)):
+            other = room_of(imported)
+            downward = HEIGHT.get(other, 0) < HEIGHT.get(room, len(HEIGHT))  # the test above names the homeless
+            allowed = other == room or (downward and other in ONLY_FROM.get(room, HEIGHT.keys()))
+            if not allowed:
+                upward.append(f"{module} imports {imported}")
+    assert not upward, "not downward by LAYERS and ONLY_FROM:\n" + "\n".join(upward)
+
+
+def test_no_import_circle() -> None:
+    graph = {module: own_imports(module) - {module} for module in TREES}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_each_package_has_its_owner() -> None:
+    strangers = [
+        f"{module} imports {imported}"
+        for module in TREES
+        for imported in sorted(foreign_imports(module))
+        if (imported in OWNERS or imported not in sys.stdlib_module_names)
+        and room_of(module) not in OWNERS.get(imported, set())
+    ]
+    assert not strangers, f"not theirs by OWNERS in {Path(__file__).name}:\n" + "\n".join(strangers)
+
+
+def test_the_pure_core_reads_no_clock_and_touches_nothing() -> None:
+    impure = []
+    for module in (module for module in TREES if room_of(module) in PURE):
+        impure += [f"{module} imports {name}" for name in sorted(foreign_imports(module) & (IMPURE | set(OWNERS)))]
+        for node in ast.walk(TREES[module]):
+            if isinstance(node, ast.AsyncFunctionDef | ast.AsyncWith | ast.AsyncFor):
+                impure.append(f"{module}:{node.lineno} is async")
+            if isinstance(node, ast.Attribute) and node.attr in ("now", "utcnow", "today"):
+                impure.append(f"{module}:{node.lineno} reads the clock")
+    assert not impure, "\n".join(impure)
+
+
+def test_only_the_command_line_prints() -> None:
+    prints = [
+        f"{module}:{node.lineno}"
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and node.id == "print" and room_of(module) != "cli"
+    ]
+    assert not prints, "\n".join(prints)
+
+
+def test_every_schema_is_valid() -> None:
+    json_schemas = sorted((CHECKOUT / "schemas").glob("*.json"))
+    for path in json_schemas:
+        schema = json.loads(path.read_text())
+        assert schema.get("$schema") == "https://json-schema.org/draft/2020-12/schema", path.name
+        Draft202012Validator.check_schema(schema)
+    interfaces = sorted((CHECKOUT / "schemas").glob("*.openapi.yaml"))
+    for path in interfaces:
+        OpenAPIV31SpecValidator(yaml.safe_load(path.read_text())).validate()
+    assert {path.name for path in [*json_schemas, *interfaces]} == {
+        path.name for path in (CHECKOUT / "schemas").iterdir()
+    }
+    assert json_schemas
+    assert interfaces
+
+
+def test_every_sample_is_valid() -> None:
+    from reconciler.documents import cross_check, parse_documents
+
+    paths = sorted((CHECKOUT / "desired_state").rglob("*.y*ml"))
+    files = [parse_documents(path.read_bytes(), str(path.relative_to(CHECKOUT))) for path in paths]
+    assert [str(problem) for file in files for problem in file.problems] == []
+    assert [str(problem) for problem in cross_check(files)] == []
+    assert all(file.desired for file in files)
+    assert files
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["validate", "desired_state"], ["plan", "--no-refresh", "desired_state"], ["schema"]],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_light_commands_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    shutil.copytree(CHECKOUT / "desired_state", tmp_path / "desired_state")
+    command = [sys.executable, "-X", "importtime", "-m", "reconciler", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    assert done.returncode == 0, [line for line in done.stderr.splitlines() if line not in lines]
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+    assert "reconciler" in imported
+    assert imported & HEAVY == set()
+
+
+def pins(lock: str) -> dict[str, str]:
+    """The version of each package that a lock names."""
+    return dict(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", (CHECKOUT / lock).read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_a_lock_names_no_address_and_hashes_every_pin(lock: str) -> None:
+    text = (CHECKOUT / lock).read_text()
+    assert "://" not in text
+    assert not re.search(r"^\s*-(?!-hash=sha256:[0-9a-f]{64}\b)", text, re.MULTILINE)
+    entries = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
+    assert len(entries) == len(pins(lock)) > 0
+    assert [entry for entry in entries if "--hash=" not in entry] == []
+
+
+def test_the_locks_agree_with_each_other_and_with_the_project() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    build = project["build-system"]["requires"]
+    assert build == project["dependency-groups"]["build"]
+    extras = [item for extra in project["project"]["optional-dependencies"].values() for item in extra]
+    run, everything = pins("requirements.lock"), pins("requirements-dev.lock")
+    assert run.items() <= everything.items()
+    for pinned, requirements in (
+        (run, [*project["project"]["dependencies"], *build]),
+        (everything, extras),
+    ):
+        for requirement in map(Requirement, requirements):
+            version = pinned.get(canonicalize_name(requirement.name))
+            assert version in requirement.specifier if version else False, f"{requirement}: run `make lock`"
+
+
+def shown_commands(text: str) -> Iterator[list[str]]:
+    """The words of every command in the shell blocks of a Markdown text, up to a pipe or a redirection.
+
+    Where a block marks what is typed by `$ `, the rest of it is output.
+    """
+    for block in re.findall(r"^```(?:sh|bash|zsh|fish|shell|console)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        lines = block.replace("\\\n", " ").splitlines()
+        for line in [line[2:] for line in lines if line.startswith("$ ")] or lines:
+            lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+            lexer.whitespace_split = True
+            words: list[str] = []
+            for word in [*lexer, ";"]:
+                if word.strip("();<>|&"):
+                    words.append(word)
+                elif words:
+                    yield words
+                    words = []
+
+
+def command_group() -> click.Group:
+    from reconciler import cli
+
+    return next(value for value in vars(cli).values() if isinstance(value, click.Group))
+
+
+def check_usage(group: click.Group, words: list[str]) -> None:
+    """Hold the words after `reconciler` to the options and arguments that its commands declare.
+
+    Raises:
+        click.UsageError: there is no such command or option, or an option lacks its value.
+    """
+    context = click.Context(group, info_name="reconciler")
+    rest = group.make_parser(context).parse_args(list(words))[1]
+    if rest:
+        command = group.resolve_command(context, rest)[1]
+        assert command is not None
+        command.make_parser(click.Context(command, parent=context)).parse_args(rest[1:])
+
+
+def test_every_command_in_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
+    group = command_group()
+    wrong, seen = [], 0
+    for shown in shown_commands((CHECKOUT / "README.md").read_text()):
+        words = list(dropwhile(re.compile(r"[A-Z_]+=.*|(.*/)?python[\d.]*|-m|exec|env|time").fullmatch, shown))
+        if words and words[0] == "make":
+            wrong += [f"{shown}: no {word}" for word in words[1:] if word.isalpha() and word not in targets]
+        elif words and Path(words[0]).name == "reconciler":
+            seen += 1
+            try:
+                check_usage(group, words[1:])
+            except click.UsageError as error:
+                wrong.append(f"{shown}: {error.format_message()}")
+    assert not wrong, "\n".join(wrong)
+    assert seen, "README.md shows no command in a block marked sh or console"
+
+
+def test_every_command_is_in_the_readme() -> None:
+    text = (CHECKOUT / "README.md").read_text()
+    group = command_group()
+    missing = [name for name in group.list_commands(click.Context(group)) if f"reconciler {name}" not in text]
+    assert not missing, f"README.md does not show: {missing}"
+
+
+def test_the_check_of_shown_commands_finds_what_is_wrong() -> None:
+    typed = "$ X=1 reconciler plan a \\\n  --out b | cat  # don't\nreconciler said so\n"
+    shown = f"```console\n{typed}```\n```yaml\nreconciler plan\n```\n"
+    assert list(shown_commands(shown)) == [["X=1", "reconciler", "plan", "a", "--out", "b"], ["cat"]]
+    plan = click.Command("plan", params=[click.Option(["--out"]), click.Argument(["paths"], nargs=-1)])
+    group = click.Group(commands={"plan": plan})
+    check_usage(group, ["plan", "a", "--out", "b"])
+    for words in (["plann"], ["plan", "--outt", "b"], ["--out", "b", "plan"], ["plan", "--out"]):
+        with pytest.raises(click.UsageError):
+            check_usage(group, words)
