@@ -46,6 +46,7 @@ async def observe_all(
     concurrency: int,
     give_up_seconds: float,
     progress: Progress,
+    stop: asyncio.Event,
 ) -> Observed:
     """Look at the live state of many recordings: one list for each call, however many recordings it has.
 
@@ -57,6 +58,7 @@ async def observe_all(
         concurrency: how many calls are read at once.
         give_up_seconds: how long a call that cannot be read is tried again.
         progress: told once for each call.
+        stop: ends it early.
     """
     wanted: dict[CallKey, set[str]] = {}
     for key in keys:
@@ -97,7 +99,7 @@ async def observe_all(
         progress()
         return None
 
-    await _work_all(wanted, look, Priority.RESYNC, clock, concurrency)
+    await _work_all(wanted, look, Priority.EDIT, clock, concurrency, stop)
     return observed
 
 
@@ -109,6 +111,7 @@ async def converge(
     concurrency: int,
     give_up_seconds: float,
     progress: Progress,
+    stop: asyncio.Event,
 ) -> dict[RecordingKey, Turn]:
     """Give each recording turns until it is applied, or refused, or has nothing left to wait for.
 
@@ -119,9 +122,10 @@ async def converge(
         concurrency: how many turns run at once.
         give_up_seconds: how long what keeps failing is tried again.
         progress: told once for each recording.
+        stop: ends it early; turns that are running then end first.
 
     Returns:
-        The last turn of each recording.
+        The last turn of each recording that came to an end.
     """
     turns: dict[RecordingKey, Turn] = {}
     started = clock.monotonic()
@@ -135,7 +139,7 @@ async def converge(
         progress()
         return None
 
-    await _work_all(keys, turn, Priority.EDIT, clock, concurrency)
+    await _work_all(keys, turn, Priority.EDIT, clock, concurrency, stop)
     return turns
 
 
@@ -152,9 +156,9 @@ async def _work_all(
     priority: Priority,
     clock: Clock,
     concurrency: int,
+    stop: asyncio.Event,
 ) -> None:
     raised: list[Exception] = []
-    stop = asyncio.Event()
 
     def failed(_key: K, error: Exception) -> None:
         raised.append(error)

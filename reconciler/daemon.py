@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -21,7 +21,7 @@ from reconciler.follow import Follower
 from reconciler.limits import Window
 from reconciler.logs import Log
 from reconciler.metrics import Metrics
-from reconciler.model import Phase, Priority, RecordingKey
+from reconciler.model import Desired, Phase, Priority, RecordingKey
 from reconciler.reconcile import Clock, Reconciler
 from reconciler.report import instant
 from reconciler.store.base import Store, Writer
@@ -63,6 +63,7 @@ class Daemon:
         metrics: Metrics,
         log: Log,
         run_id: str,
+        declared: Callable[[Iterable[Desired]], None],
     ) -> None:
         self._follower = follower
         self._catalog = catalog
@@ -75,6 +76,7 @@ class Daemon:
         self._metrics = metrics
         self._log = log
         self._run_id = run_id
+        self._declared = declared
         self._workers = Workers(self._turn, concurrency=concurrency, now=clock.monotonic, failed=self._failed)
         self._phases: dict[RecordingKey, Phase] = {}
         self._failures: Counter[RecordingKey] = Counter()
@@ -88,13 +90,17 @@ class Daemon:
         self._fatal: ReconcilerError | None = None
         metrics.watch_queue(self._queue_depths)
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, resync_now: asyncio.Event) -> None:
         """Work until `stop` is set; then let requests in flight end, for at most ten seconds.
+
+        Args:
+            stop: ends it.
+            resync_now: looks at everything as soon as possible each time it is set.
 
         Raises:
             LeaseLost: another process took the state over.
         """
-        self._stop = stop
+        self._stop, self._resync_now = stop, resync_now
         self._take_over()
         work = asyncio.create_task(self._workers.work(stop), name="work")
         jobs = [
@@ -125,17 +131,9 @@ class Daemon:
 
     def _take_over(self) -> None:
         """Take over what earlier runs left: phases, and what changed while nobody watched, as one change set."""
-        edited = []
         for record in self._store.all():
             self._phases[record.key] = record.phase
-            desired = self._catalog.desired.get(record.key)
-            if desired is not None and record.last_applied not in (None, desired.status):
-                edited.append(record.key)
-        self._announce((), edited)
-
-    def resync_now(self) -> None:
-        """Look at everything as soon as possible: what SIGHUP asks for."""
-        self._resync_now.set()
+        self._announce((), edited_keys(self._catalog, self._store))
 
     def authorized_again(self, workspace_id: str) -> None:
         """Bring back what waits for a workspace whose key had been refused."""
@@ -182,6 +180,7 @@ class Daemon:
             self._take_in(change)
 
     def _take_in(self, change: CatalogChange) -> None:
+        self._declared(self._catalog.desired[key] for key in change.changed)
         edited = []
         for key in change.changed:
             record = self._store.get(key)
@@ -326,3 +325,13 @@ class Daemon:
 def every_key(catalog: Catalog, store: Store) -> list[RecordingKey]:
     """Return every recording that has a document or a record, those of one call side by side."""
     return sorted({*catalog.desired, *(record.key for record in store.all())})
+
+
+def edited_keys(catalog: Catalog, store: Store) -> list[RecordingKey]:
+    """Return every recording whose document asks for something other than what was last applied to it."""
+    edited = []
+    for record in store.all():
+        desired = catalog.desired.get(record.key)
+        if desired is not None and record.last_applied not in (None, desired.status):
+            edited.append(record.key)
+    return edited

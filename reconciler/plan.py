@@ -128,20 +128,23 @@ def digest(actions: Iterable[Action]) -> str:
 
     The time and the place of the documents do not count: the same decision made again has the same digest.
     """
-    lines = sorted(
-        json.dumps(
-            [
-                *action.key,
-                action.name,
-                action.kind.value,
-                action.reason.value,
-                action.desired,
-                action.last_applied,
-                None if action.live is None else action.live.word,
-            ],
-            separators=(",", ":"),
-        )
-        for action in actions
-        if action.kind is not ActionKind.NOOP
-    )
-    return "sha256:" + hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return digest_of(digest_line(action) for action in actions if action.kind is not ActionKind.NOOP)
+
+
+def digest_line(action: Action) -> str:
+    """Return what the digest covers of one action."""
+    live = None if action.live is None else action.live.word
+    decision = (action.kind.value, action.reason.value)
+    return line_of(action.key, action.name, decision, (action.desired, action.last_applied, live))
+
+
+def line_of(
+    key: RecordingKey, name: str, decision: tuple[str, str], states: tuple[str | None, str | None, str | None]
+) -> str:
+    """Return what the digest covers of one action, as a saved plan gives it: desired, last-applied, live."""
+    return json.dumps([*key, name, *decision, *states], separators=(",", ":"))
+
+
+def digest_of(lines: Iterable[str]) -> str:
+    """Return the digest of lines, whatever their order."""
+    return "sha256:" + hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()

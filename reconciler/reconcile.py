@@ -7,7 +7,7 @@ at any moment leaves the truth behind; a PATCH whose fate is unknown is never re
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -52,6 +52,8 @@ UNAUTHORIZED_SECONDS = 60.0
 #: When to look again at a recording that has not started (Bird's `accepted`), and at one in an unknown status.
 NOT_STARTED_SECONDS = 1.0
 UNKNOWN_STATUS_SECONDS = 30.0
+#: How old a plan's look may be for a PATCH to be decided on it.
+FRESH_SECONDS = 2.0
 #: A limit frees itself as its ten minutes pass.
 LIMIT_SECONDS = 60.0
 
@@ -133,7 +135,7 @@ class Reconciler:
         run_id: str,
         confirm_seconds: float,
         meters: Meters | None = None,
-        fresh_seconds: float = 0.0,
+        first_looks: Mapping[RecordingKey, Live] | None = None,
         revision: str | None = None,
         authorized_again: Callable[[str], None] = lambda _workspace_id: None,
     ) -> None:
@@ -152,8 +154,8 @@ class Reconciler:
             run_id: stands in every event of the history.
             confirm_seconds: how long an effect is waited for.
             meters: what is measured.
-            fresh_seconds: how old a look may be to decide a first PATCH on; a command that has just looked at everything
-                for its plan need not look at once again.
+            first_looks: what a command has just seen for its plan. It serves each recording's first turn, except that a
+                PATCH is not decided on a look older than `FRESH_SECONDS`.
             revision: the Git commit of the documents.
             authorized_again: told the workspace whose key is taken again, so that what waited for it comes back.
         """
@@ -169,7 +171,7 @@ class Reconciler:
         self._run_id = run_id
         self._confirm = timedelta(seconds=confirm_seconds)
         self._meters: Meters = meters or NoMeters()
-        self._fresh = timedelta(seconds=fresh_seconds)
+        self._first_looks = dict(first_looks or {})
         self._revision = revision
         self._authorized_again = authorized_again
         #: Workspaces whose key was refused, and until when they are left alone.
@@ -216,7 +218,10 @@ class Reconciler:
 
     async def _look_and_act(self, key: RecordingKey, desired: Desired, applied: Applied, priority: Priority) -> Turn:
         try:
-            live = await self._observer.observe(key, since=self._since(applied, priority), priority=priority)
+            live = self._first_look(key, desired, applied)
+            if live is None:
+                since = self._since(applied)
+                live = await self._observer.observe(key, since=since, priority=priority)
         except BirdUnauthorized as error:
             await self._save_if_new(applied, error)
             return self._refuse_key(error)
@@ -238,8 +243,17 @@ class Reconciler:
             case _:
                 return await self._patch(action, seen, live, now)
 
-    def _since(self, applied: Applied, priority: Priority) -> datetime:
-        """Return how old the look may be."""
+    def _first_look(self, key: RecordingKey, desired: Desired, applied: Applied) -> Live | None:
+        """Return what the plan saw, if this turn may still decide on it."""
+        live = self._first_looks.pop(key, None)
+        if live is None:
+            return None
+        now = self._clock.now()
+        fresh = now - live.observed_at <= timedelta(seconds=FRESH_SECONDS)
+        return live if fresh or decide(key, desired, applied, live, now).kind is not ActionKind.PATCH else None
+
+    def _since(self, applied: Applied) -> datetime:
+        """Return when the look must have begun at the earliest."""
         now = self._clock.now()
         if applied.sent is not None and applied.sent_at is not None:
             # A look that began after the PATCH was accepted serves every recording of the call; half the wait since the
@@ -247,7 +261,7 @@ class Reconciler:
             after = applied.accepted_at or applied.sent_at
             waited = confirm_seconds_after((now - after).total_seconds())
             return max(after, now - timedelta(seconds=waited / 2))
-        return now - self._fresh if priority is not Priority.RETRY else now
+        return now
 
     @staticmethod
     def _with_document(key: RecordingKey, applied: Applied | None, desired: Desired) -> Applied:

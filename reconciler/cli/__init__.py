@@ -1,0 +1,113 @@
+"""The command line: parse, put the parts together, call, choose the exit code.
+
+Each command has a module of its own here, imported when it is run and not before: a hook that validates one file must
+not pay for the daemon's libraries. Data goes to standard output, everything else to standard error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final, cast
+
+import click
+from click.core import ParameterSource
+
+from reconciler import __version__
+from reconciler.cli.exits import ERROR, INTERRUPTED, USAGE, exit_code
+from reconciler.errors import ReconcilerError
+
+#: Command -> what it does, in the order of the help. The module is `reconciler.cli.<command>`.
+COMMANDS: Final = {
+    "validate": "Check the documents offline.",
+    "plan": "Show what would be sent; write nothing.",
+    "apply": "Send, confirm and record.",
+    "run": "Keep recordings as the documents say, as a daemon.",
+    "status": "Show what the state knows of each recording.",
+    "history": "Show what happened, newest first.",
+    "schema": "Print the JSON Schema of a kind.",
+    "init": "Write a commented sample.",
+    "sandbox": "Simulate the Bird voice API on loopback.",
+}
+
+
+class _Commands(click.Group):
+    """Imports a command's module when the command is asked for; the list and its help need none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"reconciler.cli.{cmd_name}")
+        return cast("click.Command", module.command)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            import difflib
+
+            close = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f" Did you mean `{close[0]}`?" if close else ""
+            ctx.fail(f"No such command {name!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Documentation: README.md. Exit codes: 0 done, 1 error, 2 changes present (plan --detailed-exitcode),"
+    " 3 some recordings failed, 4 refused by a safety limit, 5 saved plan is stale, 6 another writer holds the state,"
+    " 7 the API refused the key, 64 wrong usage, 130 interrupted.",
+)
+@click.version_option(__version__, prog_name="reconciler", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Keep the recordings of live phone calls at Bird in the status that documents in Git declare."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    try:
+        code = cli.main(
+            args=None if arguments is None else list(arguments), prog_name="reconciler", standalone_mode=False
+        )
+        sys.stdout.flush()
+    except click.UsageError as error:
+        error.show()
+        code = ERROR if _from_a_setting(error) else USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        code = INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = ERROR
+    except ReconcilerError as error:
+        click.echo(f"Error: {error}", err=True)
+        code = exit_code(error)
+    except BrokenPipeError:
+        # Whoever read standard output has seen enough; what is still buffered must not fail at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ERROR
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _from_a_setting(error: click.UsageError) -> bool:
+    """Return whether a bad value came from the environment or the settings file, which is no wrong usage."""
+    if (
+        not isinstance(error, click.BadParameter)
+        or error.ctx is None
+        or error.param is None
+        or error.param.name is None
+    ):
+        return False
+    source = error.ctx.get_parameter_source(error.param.name)
+    return source in (ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)

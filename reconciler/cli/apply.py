@@ -1,0 +1,196 @@
+"""`reconciler apply`: send, confirm, record."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import click
+
+from reconciler.cli.exits import DONE, INTERRUPTED, LIMIT_REFUSED, SOME_FAILED, UNAUTHORIZED
+from reconciler.cli.options import (
+    COMMON,
+    DOCUMENTS,
+    LIMITS,
+    REACH,
+    Values,
+    painter,
+    paths_argument,
+    paths_or_default,
+    setting_options,
+    state_url,
+    values,
+)
+from reconciler.cli.parts import bird, look, new_run_id, progress, run_async, stop_on_signals, system_clock
+from reconciler.cli.plan import load_or_exit, say_unread
+from reconciler.converge import Observed, converge
+from reconciler.errors import BirdUnauthorized, UnsafePlan
+from reconciler.limits import Window
+from reconciler.logs import make_log
+from reconciler.model import ActionKind, Applied, Desired, Outcome, Phase, RecordingKey
+from reconciler.observer import Observer
+from reconciler.plan import Plan, make_plan
+from reconciler.reconcile import Reconciler, Turn
+from reconciler.report import as_text
+from reconciler.revision import revision_of
+from reconciler.saved import SavedPlan, check_fits, load_saved
+from reconciler.store import Store, Writer, open_store, open_writer
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What the command was asked for."""
+
+    paths: tuple[str, ...]
+    saved: SavedPlan | None
+    yes: bool
+    sandbox: bool
+    state: str
+    settings: Values
+
+
+@click.command("apply")
+@paths_argument
+@click.option("--plan", "plan_file", type=click.Path(dir_okay=False), help="Send exactly this saved plan.")
+@click.option("--yes", "-y", is_flag=True, envvar="RECONCILER_YES", help="Do not ask.")
+@click.option("--sandbox", is_flag=True, help="Use an embedded sandbox in place of the API.")
+@setting_options(*COMMON, *DOCUMENTS, *REACH, *LIMITS, "allow_empty")
+@click.pass_context
+def command(context: click.Context, paths: tuple[str, ...], plan_file: str | None, yes: bool, sandbox: bool) -> None:
+    """Bring the recordings to what the documents in PATH... (default: desired_state) declare."""
+    settings = values()
+    if plan_file is not None and paths:
+        raise click.UsageError("--plan knows its own paths; give either --plan FILE or PATH...")
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask on; give --yes to send without being asked")
+    saved = None if plan_file is None else load_saved(plan_file)
+    paths = paths_or_default(paths) if saved is None else saved.paths
+    desired = load_or_exit(context, paths, settings)
+    refuse_empty(len(desired), paths, settings["allow_empty"])
+    request = _Request(paths, saved, yes, sandbox, state_url(settings, sandbox=sandbox), settings)
+    with open_writer(request.state, holder="reconciler apply") as writer, open_store(request.state) as store:
+        context.exit(run_async(_apply(request, desired, store, writer)))
+
+
+def refuse_empty(count: int, paths: Sequence[str], allow_empty: bool) -> None:
+    """Refuse to release everything because a path was wrong.
+
+    Raises:
+        UnsafePlan: there is no document at all.
+    """
+    if count == 0 and not allow_empty:
+        raise UnsafePlan(
+            f"{', '.join(paths)}: no document at all, so every recording would be released;"
+            " if that is meant: --allow-empty"
+        )
+
+
+async def _apply(request: _Request, desired: tuple[Desired, ...], store: Store, writer: Writer) -> int:
+    settings, clock = request.settings, system_clock()
+    applied = {record.key: record for record in store.all()}
+    if request.saved is not None:
+        # Only what the saved plan lists is looked at and sent.
+        desired = tuple(document for document in desired if document.key in request.saved.keys)
+        applied = {key: record for key, record in applied.items() if key in request.saved.keys}
+    with stop_on_signals() as stop:
+        async with bird(settings, desired, sandbox=request.sandbox, state=request.state) as (api, _):
+            observer = Observer(api, clock.now)
+            observed = await look(desired, settings, api, observer, clock, stop)
+            plan = make_plan(
+                desired,
+                applied,
+                observed.live,
+                now=clock.now(),
+                limits=settings.limits,
+                revision=revision_of(request.paths),
+                unread=observed.unread(document.key for document in desired),
+            )
+            if observed.failures:
+                say_unread(list(observed.failures.values()))
+            if request.saved is not None:
+                check_fits(request.saved, plan)
+            click.echo(as_text(plan, paint=painter(settings.color)), nl=False)
+            if not _agreed(plan, request):
+                click.echo("Nothing was sent.", err=True)
+                return DONE
+            documents = {document.key: document for document in desired}
+            run_id = new_run_id()
+            reconciler = Reconciler(
+                desired=documents.get,
+                reader=store,
+                writer=writer,
+                observer=observer,
+                sender=api,
+                window=Window(settings.limits),
+                managed=lambda: sum(record.last_applied is not None for record in applied.values()),
+                clock=clock,
+                log=make_log(settings["log_format"], settings["log_level"], run_id=run_id, color=settings.color),
+                run_id=run_id,
+                confirm_seconds=settings["confirm_seconds"],
+                first_looks=observed.live,
+                revision=plan.revision,
+            )
+            keys = [action.key for action in plan.actions if action.key not in plan.withheld]
+            with progress("Converging", len(keys)) as tick:
+                turns = await converge(
+                    keys,
+                    reconciler.reconcile,
+                    clock=clock,
+                    concurrency=settings["concurrency"],
+                    give_up_seconds=settings["give_up_seconds"],
+                    progress=tick,
+                    stop=stop,
+                )
+            return _conclude(plan, observed, turns, interrupted=stop.is_set())
+
+
+def _agreed(plan: Plan, request: _Request) -> bool:
+    """Ask, where something would be sent or released and nobody has said yes beforehand."""
+    releases = any(action.kind is ActionKind.RELEASE for action in plan.actions)
+    if request.yes or not (plan.patches or releases):
+        return True
+    return click.confirm("Apply this plan?", err=True)
+
+
+def _conclude(plan: Plan, observed: Observed, turns: dict[RecordingKey, Turn], *, interrupted: bool) -> int:
+    """Say what became of it, and choose the exit code."""
+    outcomes = Counter(turn.outcome for turn in turns.values() if turn.outcome is not None)
+    for action in plan.actions:
+        turn = turns.get(action.key)
+        if turn is not None and turn.outcome not in (None, Outcome.APPLIED):
+            click.echo(f"{action.name}: {turn.outcome}{_why(turn)}", err=True)
+    withheld = len(plan.withheld)
+    skipped = outcomes[Outcome.SKIPPED] + withheld
+    click.echo(
+        f"Applied: {outcomes[Outcome.APPLIED]} applied, {outcomes[Outcome.UNCONFIRMED]} unconfirmed,"
+        f" {outcomes[Outcome.REJECTED]} rejected, {outcomes[Outcome.FAILED]} failed, {skipped} skipped."
+    )
+    failed = outcomes[Outcome.UNCONFIRMED] + outcomes[Outcome.REJECTED] + outcomes[Outcome.FAILED]
+    return conclude_code(
+        turns.values(),
+        unauthorized=any(isinstance(error, BirdUnauthorized) for error in observed.failures.values()),
+        refused=bool(plan.refusals),
+        failed=failed > 0 or bool(observed.failures),
+        interrupted=interrupted,
+    )
+
+
+def conclude_code(turns: Iterable[Turn], *, unauthorized: bool, refused: bool, failed: bool, interrupted: bool) -> int:
+    """Return the exit code of a run; what needs a person most comes first."""
+    turns = list(turns)
+    if interrupted:
+        return INTERRUPTED
+    if unauthorized or any(isinstance(turn.error, BirdUnauthorized) for turn in turns):
+        return UNAUTHORIZED
+    if refused or any(turn.phase is Phase.REFUSED for turn in turns):
+        return LIMIT_REFUSED
+    return SOME_FAILED if failed else DONE
+
+
+def _why(turn: Turn) -> str:
+    if turn.refusal is not None:
+        return f": {turn.refusal}"
+    return "" if turn.error is None else f": {turn.error}"

@@ -1,0 +1,165 @@
+"""Options made from the table of settings, and the values that a command's parts are built from."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from reconciler.documents import DocumentLimits, load_plain
+from reconciler.errors import SettingsError
+from reconciler.limits import Limits
+from reconciler.settings import DEFAULT_FILE, SETTINGS, KeyRing, Setting, SettingsFile, read_settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+COMMON: Final = ("api_url", "state", "log_format", "log_level", "no_color")
+DOCUMENTS: Final = ("max_file_bytes", "max_depth", "max_aliases")
+REACH: Final = ("transport", "rate_limit", "concurrency", "confirm_seconds", "give_up_seconds")
+LIMITS: Final = ("max_irreversible", "max_resumes", "max_change_percent", "min_managed", "override_limits")
+#: The state of runs against the embedded sandbox: never mixed with that of the real API, since the IDs are the same.
+SANDBOX_STATE: Final = "sqlite:///.reconciler/sandbox-state.db"
+_GIVEN: Final = "reconciler.settings"
+_FILE: Final = "reconciler.settings_file"
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The settings of one invocation: flags, environment, file and defaults, already put in order."""
+
+    settings: dict[str, Any]
+    file: SettingsFile
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - each setting has the type that its kind says
+        return self.settings[name]
+
+    @property
+    def document_limits(self) -> DocumentLimits:
+        return DocumentLimits(self["max_file_bytes"], self["max_depth"], self["max_aliases"])
+
+    @property
+    def limits(self) -> Limits:
+        if self["override_limits"]:
+            return Limits.lifted()
+        return Limits(self["max_irreversible"], self["max_resumes"], self["max_change_percent"], self["min_managed"])
+
+    @property
+    def key_ring(self) -> KeyRing:
+        return KeyRing(os.environ, self.file.workspaces)
+
+    @property
+    def color(self) -> bool:
+        """Whether text for people may be coloured at all."""
+        return not self["no_color"] and not os.environ.get("NO_COLOR")
+
+
+def values() -> Values:
+    """Return the settings of the command that runs, as click has gathered them."""
+    context = click.get_current_context()
+    return Values(context.meta.get(_GIVEN, {}), context.meta.get(_FILE, SettingsFile()))
+
+
+def setting_options(*names: str, without: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """Add `--config` and an option for each named setting to a command.
+
+    The values reach the command's code through `values`, not as its parameters.
+    """
+
+    def decorate(function: F) -> F:
+        for name in reversed([name for name in names if name not in without]):
+            function = _option(SETTINGS[name])(function)
+        config = click.option(
+            "--config",
+            type=click.Path(dir_okay=False),
+            envvar="RECONCILER_CONFIG",
+            is_eager=True,
+            expose_value=False,
+            callback=_read_file,
+            help=f"Settings file; {DEFAULT_FILE} in the working directory when there is one.",
+        )
+        return config(function)
+
+    return decorate
+
+
+def _option(setting: Setting) -> Callable[[F], F]:
+    kinds: dict[str, Any] = {
+        "text": click.STRING,
+        "whole": click.IntRange(_whole(setting.minimum), _whole(setting.maximum)),
+        "number": click.FloatRange(setting.minimum, setting.maximum),
+        "choice": click.Choice(setting.choices),
+        "flag": click.BOOL,
+    }
+    option = click.option(
+        setting.option,
+        setting.name,
+        type=kinds[setting.kind],
+        is_flag=setting.kind == "flag",
+        default=setting.default,
+        envvar=setting.variable,
+        show_default=setting.kind != "flag",
+        expose_value=False,
+        help=setting.help,
+        callback=_keep,
+    )
+    return option
+
+
+def _whole(bound: float | None) -> int | None:
+    return None if bound is None else int(bound)
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: object) -> object:
+    context.meta.setdefault(_GIVEN, {})[parameter.name] = value
+    return value
+
+
+def _read_file(context: click.Context, _parameter: click.Parameter, given: str | None) -> None:
+    path = Path(given or DEFAULT_FILE)
+    if given is None and not path.is_file():
+        return
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"the settings file {path} cannot be read: {error.strerror}") from error
+    content = read_settings(load_plain(data, str(path)), str(path))
+    context.meta[_FILE] = content
+    context.default_map = {**(context.default_map or {}), **content.values}
+
+
+def state_url(settings: Values, *, sandbox: bool) -> str:
+    """Return where the state is; the embedded sandbox has one of its own unless somebody names another."""
+    source = click.get_current_context().get_parameter_source("state")
+    if sandbox and source in (None, ParameterSource.DEFAULT):
+        return SANDBOX_STATE
+    return str(settings["state"])
+
+
+def paths_argument(function: F) -> F:
+    """Add `PATH...`, files or folders."""
+    return click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path())(function)
+
+
+def paths_or_default(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the given paths, or the folder that documents are in unless somebody says otherwise."""
+    return paths or ("desired_state",)
+
+
+def painter(allowed: bool, stream: Any = None) -> Callable[[str, str], str]:  # noqa: ANN401 - any text stream
+    """Return what colours text for a terminal; text for a file or a pipe stays plain."""
+    out = sys.stdout if stream is None else stream
+    if not allowed or not (out.isatty() or os.environ.get("FORCE_COLOR")):
+        return lambda text, _role: text
+    colors: dict[str, dict[str, Any]] = {
+        "change": {"fg": "yellow"},
+        "danger": {"fg": "red", "bold": True},
+        "quiet": {"dim": True},
+        "heading": {"bold": True},
+    }
+    return lambda text, role: click.style(text, **colors[role])

@@ -1,0 +1,194 @@
+"""Put the parts of a command together: the API or the embedded sandbox, the clock, the progress bar, the signals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from reconciler.cli.options import Values
+from reconciler.converge import Observed, observe_all
+from reconciler.errors import SettingsError
+from reconciler.model import Desired
+from reconciler.observer import Observer
+from reconciler.reconcile import Clock
+from reconciler.store import state_folder
+
+if TYPE_CHECKING:
+    from reconciler.bird import Bird, RequestMetric
+
+T = TypeVar("T")
+
+_SANDBOX_FILE: Final = "sandbox.json"
+_SANDBOX_SAVE_SECONDS: Final = 5.0
+
+
+def system_clock() -> Clock:
+    """Return the real time and real chance."""
+    return Clock(lambda: datetime.now(UTC), time.monotonic, random.random)
+
+
+def new_run_id() -> str:
+    """Return an ID for one run, to be found again on each of its lines."""
+    return uuid.uuid4().hex[:12]
+
+
+@asynccontextmanager
+async def bird(
+    values: Values,
+    desired: Iterable[Desired],
+    *,
+    sandbox: bool,
+    state: str,
+    on_request: Callable[[RequestMetric], None] | None = None,
+) -> AsyncIterator[tuple[Bird, Callable[[Iterable[Desired]], None]]]:
+    """Open the API client, or one of the embedded sandbox, which then holds every recording that is declared.
+
+    Yields:
+        The client, and what to tell of documents that are declared later: the sandbox then has their recordings too.
+    """
+    from reconciler.bird import Bird
+    from reconciler.budget import Budgets
+
+    def client(api_url: str, key_for: Callable[[str], str]) -> Bird:
+        budget = Budgets(values["rate_limit"], concurrency=values["concurrency"])
+        return Bird(
+            api_url=api_url, key_for=key_for, budget=budget, transport=values["transport"], on_request=on_request
+        )
+
+    if not sandbox:
+        async with client(values["api_url"], values.key_ring.key_for) as api:
+            yield api, lambda _later: None
+        return
+    async with _embedded_sandbox(desired, state_folder(state) / _SANDBOX_FILE) as (url, key, seed):
+        async with client(url, lambda _workspace_id: key) as api:
+            yield api, seed
+
+
+@asynccontextmanager
+async def _embedded_sandbox(
+    desired: Iterable[Desired], file: Path
+) -> AsyncIterator[tuple[str, str, Callable[[Iterable[Desired]], None]]]:
+    from reconciler.sandbox import DEFAULT_KEY, SandboxServer, SeedRecording, World
+
+    try:
+        world = World.load(json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        world = World()
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"the sandbox's recordings in {file} cannot be read; remove the file: {error}") from error
+
+    def seed(documents: Iterable[Desired]) -> None:
+        world.seed(SeedRecording(document.key) for document in documents)
+
+    seed(desired)
+
+    def save() -> None:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        written = file.with_suffix(".new")
+        written.write_text(json.dumps(world.dump()), encoding="utf-8")
+        written.replace(file)
+
+    async def keep_saving() -> None:
+        while True:
+            await asyncio.sleep(_SANDBOX_SAVE_SECONDS)
+            await asyncio.to_thread(save)
+
+    async with SandboxServer(world) as server:
+        click.echo(f"Using the embedded sandbox at {server.url}; its recordings are kept in {file}.", err=True)
+        saving = asyncio.create_task(keep_saving())
+        try:
+            yield server.url, DEFAULT_KEY, seed
+        finally:
+            saving.cancel()
+            await asyncio.gather(saving, return_exceptions=True)
+            save()
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Callable[[], object]]:
+    """Show a bar on a terminal; elsewhere nothing."""
+    if not sys.stderr.isatty() or total == 0:
+        yield lambda: None
+        return
+    with click.progressbar(length=total, label=label, file=sys.stderr) as bar:
+        yield lambda: bar.update(1)
+
+
+@contextmanager
+def stop_on_signals(*also: tuple[signal.Signals, Callable[[], Any]]) -> Iterator[asyncio.Event]:
+    """Give an event that SIGTERM and SIGINT set; a second SIGINT ends the process as it always does."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def ask() -> None:
+        stop.set()
+        loop.remove_signal_handler(signal.SIGINT)
+
+    handlers = [(signal.SIGTERM, ask), (signal.SIGINT, ask), *also]
+    for number, handler in handlers:
+        loop.add_signal_handler(number, handler)
+    try:
+        yield stop
+    finally:
+        for number, _ in handlers:
+            loop.remove_signal_handler(number)
+
+
+def run_async(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, on uvloop where that is installed."""
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        return asyncio.run(main)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(main)
+
+
+async def observe(desired: Sequence[Desired], settings: Values, *, sandbox: bool, state: str) -> Observed:
+    """Look at the live state of every document's recording, for a plan that nothing follows."""
+    clock = system_clock()
+    with stop_on_signals() as stop:
+        async with bird(settings, desired, sandbox=sandbox, state=state) as (api, _):
+            return await look(desired, settings, api, Observer(api, clock.now), clock, stop)
+
+
+async def look(
+    desired: Sequence[Desired],
+    settings: Values,
+    api: Bird,
+    observer: Observer,
+    clock: Clock,
+    stop: asyncio.Event,
+) -> Observed:
+    """Look at the live state of every document's recording.
+
+    Raises:
+        KeyboardInterrupt: somebody asked to stop before it was done.
+    """
+    keys = [document.key for document in desired]
+    with progress("Reading calls", len({key.call for key in keys})) as tick:
+        observed = await observe_all(
+            keys,
+            api,
+            observer,
+            clock=clock,
+            concurrency=settings["concurrency"],
+            give_up_seconds=settings["give_up_seconds"],
+            progress=tick,
+            stop=stop,
+        )
+    if stop.is_set():
+        raise KeyboardInterrupt
+    return observed

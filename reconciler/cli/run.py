@@ -1,0 +1,201 @@
+"""`reconciler run`: the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler import __version__
+from reconciler.catalog import Catalog
+from reconciler.cli.apply import conclude_code, refuse_empty
+from reconciler.cli.exits import DONE, ERROR
+from reconciler.cli.options import (
+    COMMON,
+    DOCUMENTS,
+    LIMITS,
+    REACH,
+    Values,
+    paths_argument,
+    paths_or_default,
+    setting_options,
+    state_url,
+    values,
+)
+from reconciler.cli.parts import bird, new_run_id, progress, run_async, stop_on_signals, system_clock
+from reconciler.converge import converge
+from reconciler.daemon import Daemon, Timing, edited_keys, every_key
+from reconciler.errors import SettingsError
+from reconciler.follow import Follower
+from reconciler.limits import Rule, Window
+from reconciler.logs import Log, make_log
+from reconciler.metrics import CONTENT_TYPE, Metrics
+from reconciler.model import Desired, Outcome
+from reconciler.observer import Observer
+from reconciler.reconcile import Clock, Reconciler
+from reconciler.source import Source
+from reconciler.store import Store, Writer, open_store, open_writer
+from reconciler.web import Answers, bind, make_app, serve
+
+if TYPE_CHECKING:
+    from reconciler.bird import Bird, RequestMetric
+
+
+@click.command("run")
+@paths_argument
+@click.option("--once", is_flag=True, help="Converge, then end.")
+@click.option("--sandbox", is_flag=True, help="Use an embedded sandbox in place of the API.")
+@setting_options(
+    *COMMON, *DOCUMENTS, *REACH, *LIMITS, "allow_empty", "resync_seconds", "poll_seconds", "health_seconds", "listen"
+)
+@click.pass_context
+def command(context: click.Context, paths: tuple[str, ...], once: bool, sandbox: bool) -> None:
+    """Keep recordings as the documents in PATH... (default: desired_state) declare."""
+    settings = values()
+    paths = paths_or_default(paths)
+    for path in paths:
+        if not os.path.lexists(path):
+            raise SettingsError(f"{path}: no such file or folder")
+    state = state_url(settings, sandbox=sandbox)
+    opened = None if once else bind(settings["listen"])
+    with opened or nullcontext():
+        with open_writer(state, holder="reconciler run") as writer, open_store(state) as store:
+            run = _Run(paths, settings, store, writer, state, sandbox=sandbox)
+            context.exit(run_async(run.once() if once else run.daemon(opened)))
+
+
+class _Run:
+    """One run of the daemon, from its parts to its end."""
+
+    def __init__(
+        self, paths: tuple[str, ...], settings: Values, store: Store, writer: Writer, state: str, *, sandbox: bool
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._writer = writer
+        self._state = state
+        self._sandbox = sandbox
+        self._clock: Clock = system_clock()
+        self._run_id = new_run_id()
+        self._log: Log = make_log(
+            settings["log_format"], settings["log_level"], run_id=self._run_id, color=settings.color
+        )
+        self._metrics = Metrics(__version__)
+        self._window = Window(settings.limits)
+        self._catalog = Catalog()
+        self._follower = Follower(
+            Source(paths, max_file_bytes=settings["max_file_bytes"]),
+            self._catalog,
+            settings.document_limits,
+            monotonic=self._clock.monotonic,
+            log=self._log,
+            allow_empty=settings["allow_empty"],
+        )
+        self._follower.load(store.all())
+        refuse_empty(len(self._catalog.desired), paths, settings["allow_empty"])
+        self._remember_patches()
+
+    def _remember_patches(self) -> None:
+        """Let the limits count what earlier processes sent in the last ten minutes."""
+        for patch in self._store.patches_since(self._clock.now() - timedelta(minutes=10)):
+            if patch.irreversible:
+                self._window.remember(Rule.IRREVERSIBLE, patch.key, patch.at)
+            if patch.resumes_foreign:
+                self._window.remember(Rule.RESUMES, patch.key, patch.at)
+
+    async def daemon(self, opened: socket.socket | None) -> int:
+        """Work until a signal comes; SIGHUP looks at everything now."""
+        wake_all = asyncio.Event()
+        with stop_on_signals((signal.SIGHUP, wake_all.set)) as stop:
+            async with self._api() as (api, seed), asyncio.TaskGroup() as group:
+                reconciler = self._reconciler(api, lambda workspace_id: daemon.authorized_again(workspace_id))
+                daemon = Daemon(
+                    follower=self._follower,
+                    catalog=self._catalog,
+                    store=self._store,
+                    writer=self._writer,
+                    reconciler=reconciler,
+                    window=self._window,
+                    timing=Timing(
+                        self._settings["resync_seconds"],
+                        self._settings["poll_seconds"],
+                        self._settings["health_seconds"],
+                    ),
+                    concurrency=self._settings["concurrency"],
+                    clock=self._clock,
+                    metrics=self._metrics,
+                    log=self._log,
+                    run_id=self._run_id,
+                    declared=seed,
+                )
+                if opened is not None:
+                    answers = Answers(daemon.healthy, daemon.ready, self._metrics.render, CONTENT_TYPE, daemon.status)
+                    host, port = opened.getsockname()[:2]
+                    self._log.info("listening", address=f"{host}:{port}")
+                    group.create_task(serve(make_app(answers), opened, stop))
+                group.create_task(daemon.run(stop, wake_all))
+        return DONE
+
+    async def once(self) -> int:
+        """Give every recording turns until nothing is left to wait for."""
+        keys = every_key(self._catalog, self._store)
+        with stop_on_signals() as stop:
+            async with self._api() as (api, _):
+                reconciler = self._reconciler(api, lambda _workspace_id: None)
+                edited = edited_keys(self._catalog, self._store)
+                refusal = self._window.announce((), edited, self._store.count_last_applied(), self._clock.now())
+                with progress("Converging", len(keys)) as tick:
+                    turns = await converge(
+                        keys,
+                        reconciler.reconcile,
+                        clock=self._clock,
+                        concurrency=self._settings["concurrency"],
+                        give_up_seconds=self._settings["give_up_seconds"],
+                        progress=tick,
+                        stop=stop,
+                    )
+        failed = {Outcome.UNCONFIRMED, Outcome.REJECTED, Outcome.FAILED}
+        code = conclude_code(
+            turns.values(),
+            unauthorized=False,
+            refused=refusal is not None,
+            failed=any(turn.outcome in failed for turn in turns.values()),
+            interrupted=stop.is_set(),
+        )
+        return ERROR if code == DONE and self._catalog.invalid else code
+
+    def _api(self) -> AbstractAsyncContextManager[tuple[Bird, Callable[[Iterable[Desired]], None]]]:
+        return bird(
+            self._settings,
+            self._catalog.desired.values(),
+            sandbox=self._sandbox,
+            state=self._state,
+            on_request=self._requested,
+        )
+
+    def _requested(self, request: RequestMetric) -> None:
+        self._metrics.requested(request.method, request.route, str(request.status), request.seconds)
+
+    def _reconciler(self, api: Bird, authorized_again: Callable[[str], None]) -> Reconciler:
+        return Reconciler(
+            desired=self._catalog.desired.get,
+            reader=self._store,
+            writer=self._writer,
+            observer=Observer(api, self._clock.now),
+            sender=api,
+            window=self._window,
+            managed=self._store.count_last_applied,
+            clock=self._clock,
+            log=self._log,
+            run_id=self._run_id,
+            confirm_seconds=self._settings["confirm_seconds"],
+            meters=self._metrics,
+            authorized_again=authorized_again,
+        )

@@ -1,0 +1,14 @@
+"""`reconciler schema`: print a JSON Schema."""
+
+from __future__ import annotations
+
+import click
+
+from reconciler.documents import schema_text
+
+
+@click.command("schema")
+@click.argument("kind", required=False)
+def command(kind: str | None) -> None:
+    """Print the JSON Schema of KIND: CallRecording, CallRecordingSet or Plan; of any document when none is named."""
+    click.echo(schema_text(kind), nl=False)

@@ -1,0 +1,115 @@
+"""`reconciler validate`: check the documents offline."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from reconciler.cli.exits import DONE, ERROR
+from reconciler.cli.options import COMMON, DOCUMENTS, paths_argument, paths_or_default, setting_options, values
+from reconciler.documents import explain
+from reconciler.model import Problem
+from reconciler.source import Loaded, Source, load_documents
+
+
+@click.command("validate")
+@paths_argument
+@click.option(
+    "--format",
+    "output",
+    type=click.Choice(["text", "json", "github", "sarif"]),
+    default="text",
+    envvar="RECONCILER_FORMAT",
+    show_default=True,
+    help="How problems are written.",
+)
+@setting_options(*COMMON, *DOCUMENTS)
+@click.pass_context
+def command(context: click.Context, paths: tuple[str, ...], output: str) -> None:
+    """Check the documents in PATH... (default: desired_state) offline, and name every mistake."""
+    settings = values()
+    source = Source(paths_or_default(paths), max_file_bytes=settings["max_file_bytes"])
+    loaded = load_documents(source, settings.document_limits)
+    warn(loaded)
+    match output:
+        case "json":
+            click.echo(_as_json(loaded), nl=False)
+        case "github":
+            for problem in loaded.problems:
+                click.echo(_annotation(problem))
+        case "sarif":
+            from reconciler.sarif import as_sarif
+
+            click.echo(as_sarif(loaded.problems), nl=False)
+        case _:
+            show_problems(loaded.problems, source, sys.stdout.isatty())
+    count = len(loaded.desired)
+    if loaded.problems:
+        files = len({problem.file for problem in loaded.problems})
+        click.echo(f"{_counted(len(loaded.problems), 'problem')} in {_counted(files, 'file')}.", err=True)
+        context.exit(ERROR)
+    click.echo(f"{_counted(loaded.files, 'file')}, {_counted(count, 'recording')}: all valid.", err=True)
+    context.exit(DONE)
+
+
+def warn(loaded: Loaded) -> None:
+    """Say what was skipped."""
+    for warning in loaded.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+
+
+def show_problems(problems: Sequence[Problem], source: Source, terminal: bool, *, err: bool = False) -> None:
+    """Write each problem on its line; on a terminal with the source line and a caret below it."""
+    for problem in problems:
+        if not terminal:
+            click.echo(str(problem), err=err)
+            continue
+        data = source.read(problem.file) if Path(problem.file).is_file() else None
+        click.echo(explain(problem, data if isinstance(data, bytes) else None), err=err)
+
+
+def _as_json(loaded: Loaded) -> str:
+    return (
+        json.dumps(
+            {
+                "format": "reconciler.problems/v1",
+                "valid": not loaded.problems,
+                "files": loaded.files,
+                "recordings": len(loaded.desired),
+                "problems": [
+                    {
+                        "file": problem.file,
+                        "line": problem.line,
+                        "column": problem.column,
+                        "message": problem.message,
+                        "hint": problem.hint,
+                        "pointer": problem.pointer,
+                        "rule": problem.rule,
+                    }
+                    for problem in loaded.problems
+                ],
+            },
+            indent=2,
+        )
+        + "\n"
+    )
+
+
+def _annotation(problem: Problem) -> str:
+    """Return a workflow command of GitHub Actions, with what its grammar reserves escaped."""
+
+    def escaped(text: str) -> str:
+        return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+    file = escaped(problem.file).replace(":", "%3A").replace(",", "%2C")
+    message = f"{problem.message}, {problem.hint}" if problem.hint else problem.message
+    pointer = f" [{problem.pointer}]" if problem.pointer else ""
+    return f"::error file={file},line={problem.line},col={problem.column}::{escaped(message + pointer)}"
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
