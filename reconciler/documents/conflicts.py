@@ -1,0 +1,72 @@
+"""What no two documents may share: a name, a recording. Over all files, since each file is valid by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import NamedTuple
+
+from reconciler.documents.wording import cut
+from reconciler.model import Desired, Problem, RecordingKey
+
+
+class Place(NamedTuple):
+    """Where a document or item begins; its order is that of files and lines."""
+
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileDocuments:
+    """What one file declares, or why it is refused."""
+
+    file: str
+    #: In the order of the file; empty when there are problems.
+    desired: tuple[Desired, ...]
+    #: In the order of the file.
+    problems: tuple[Problem, ...]
+    #: The name and line of each `CallRecordingSet`: names of documents too, though no recording has them.
+    sets: tuple[tuple[str, int], ...] = ()
+
+    def claims(self) -> Iterator[tuple[str | RecordingKey, int]]:
+        """Yield whatever this file takes for itself, a name or a recording, each with its line."""
+        yield from self.sets
+        for desired in self.desired:
+            yield desired.name, desired.line
+            yield desired.key, desired.line
+
+
+def conflict(claim: str | RecordingKey, later: Place, earlier: Place) -> Problem:
+    """Word the conflict of two places that claim one name or one recording."""
+    where = f"{earlier.file}:{earlier.line}"
+    if isinstance(claim, RecordingKey):
+        message = f"duplicate recording {claim.recording_id}, already declared in {where}"
+        return Problem(later.file, later.line, 1, message, hint="keep one of the two", rule="duplicate-recording")
+    message = f"duplicate name `{cut(claim)}`, already given in {where}"
+    return Problem(
+        later.file, later.line, 1, message, hint="names are unique over all documents", rule="duplicate-name"
+    )
+
+
+def cross_check(files: Iterable[FileDocuments]) -> list[Problem]:
+    """Return a problem for each place that claims what an earlier one has, in order of file and line.
+
+    Files count in the order of their names, whatever order they come in. A document that repeats both the name and the
+    recording of another is one mistake.
+    """
+    holders: dict[str | RecordingKey, Place] = {}
+    problems: list[Problem] = []
+    for documents in sorted(files, key=attrgetter("file")):
+        told: set[tuple[Place, Place]] = set()
+        found = []
+        for claim, line in documents.claims():
+            place = Place(documents.file, line)
+            holder = holders.setdefault(claim, place)
+            # By identity: two documents in flow style may begin on one line.
+            if holder is not place and (place, holder) not in told:
+                told.add((place, holder))
+                found.append(conflict(claim, place, holder))
+        problems.extend(sorted(found, key=attrgetter("line")))
+    return problems

@@ -1,0 +1,50 @@
+"""How much one file may ask of this program.
+
+The figures bound time and memory for hostile input; each is a setting, and every refusal names it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler.errors import SettingsError
+
+#: Each level costs a few frames of Python's stack here and in the validators; 200 stays far from its end.
+_DEEPEST: Final = 200
+#: The shortest valid recording takes thirteen bytes for each of its values, so that no valid file comes near this.
+_BYTES_PER_VALUE: Final = 8
+#: What all aliases of one file may stand for together, in values. 64 aliases of a `suspend` are a few hundred.
+ALIASED_VALUES: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentLimits:
+    """The limits that one file of documents must keep.
+
+    Raises:
+        SettingsError: a limit is out of its own bounds.
+    """
+
+    #: Bytes in a file.
+    max_file_bytes: int = 32 * 1024 * 1024
+    #: Mappings and lists inside one another; the document itself is the first.
+    max_depth: int = 32
+    #: Uses of an anchor (`*name`) in a file.
+    max_aliases: int = 64
+
+    def __post_init__(self) -> None:
+        if self.max_file_bytes < 1:
+            raise SettingsError(f"max_file_bytes must be at least 1, found {self.max_file_bytes}")
+        if not 1 <= self.max_depth <= _DEEPEST:
+            raise SettingsError(f"max_depth must be from 1 to {_DEEPEST}, found {self.max_depth}")
+        if self.max_aliases < 0:
+            raise SettingsError(f"max_aliases must not be negative, found {self.max_aliases}")
+
+    @property
+    def max_values(self) -> int:
+        """How many values a file may hold: bounds the memory that a small file of tiny values could take."""
+        return max(1024, self.max_file_bytes // _BYTES_PER_VALUE)
+
+
+DEFAULT_LIMITS: Final = DocumentLimits()
