@@ -1,0 +1,328 @@
+"""What is asked of Bird, and what the answers mean: the live status of recordings, and the one write.
+
+What must never happen here: the body of a 202 taken for an observation, a recording called gone before Bird has been
+asked everywhere it could be, or a list read without end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import quote
+
+import httpx
+
+from reconciler.bird.answers import scrub
+from reconciler.bird.guard import STATUS_BODIES, Route, call_path, recording_path
+from reconciler.bird.wire import RequestMetric, Timeouts, TransportName, Wire
+from reconciler.budget import Budgets
+from reconciler.errors import BirdUnavailable
+from reconciler.model import CallKey, Live, LiveStatus, Priority, RecordingKey, Status, parse_uuid
+
+#: The largest page that every list takes: Bird's pages name 99, 100 and 1000 as the maximum, and defaults of 10 and 25.
+PAGE_SIZE: Final = 99
+#: Nobody records one call ten thousand times; an API that pages on beyond that has lost its way.
+CALL_PAGES: Final = 100
+#: How far each list of the workspace's recordings is followed in search of one that is not on its call. An API that
+#: ignores the filter would otherwise hand over the workspace's whole history.
+LOOKUP_PAGES: Final = 10
+#: How much earlier and later than its call a recording may be dated, so that clocks which disagree do not hide it.
+LOOKUP_MARGIN: Final = timedelta(minutes=5)
+
+#: Call statuses after which nothing is recorded any more (assumed); others, unknown ones too, count as under way.
+ENDED_CALL: Final = frozenset({"completed", "no-answer", "busy", "failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The API took a PATCH in. Whether it took effect, only a later read can tell."""
+
+    status_code: int
+    #: From leaving the gate to the last byte of the answer, in milliseconds.
+    took_ms: float
+    requested_at: datetime
+
+
+class Bird:
+    """The API of one address, for all workspaces. One for each process; use it as an asynchronous context manager."""
+
+    def __init__(
+        self,
+        *,
+        api_url: str,
+        key_for: Callable[[str], str],
+        budget: Budgets,
+        transport: TransportName | httpx.AsyncBaseTransport = "aiohttp",
+        timeouts: Timeouts | None = None,
+        on_request: Callable[[RequestMetric], None] | None = None,
+        on_notice: Callable[[str, str], None] | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Prepare the client; nothing is sent before the first question.
+
+        Args:
+            api_url: where the API is, such as ``https://api.bird.com``; a path in it becomes a prefix.
+            key_for: gives the access key of a workspace; asked for each request, so that a changed key is picked up.
+            budget: the gate that every request passes; its width is the size of the connection pool.
+            transport: ``aiohttp``, the fallback ``httpx``, or a double.
+            timeouts: the defaults of `Timeouts` unless given.
+            on_request: told of every request that has ended.
+            on_notice: told, once each, the name and value of a `Deprecation` or `Sunset` header.
+            now: the wall clock, in aware UTC.
+
+        Raises:
+            SettingsError: the address, or the environment's proxy, cannot be used.
+        """
+        self._wire = Wire(
+            api_url=api_url,
+            key_for=key_for,
+            budget=budget,
+            transport=transport,
+            timeouts=Timeouts() if timeouts is None else timeouts,
+            now=now,
+            on_request=on_request,
+            on_notice=on_notice,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._wire.aclose()
+
+    async def observe_call(self, call: CallKey, wanted: Collection[str], *, priority: Priority) -> dict[str, Live]:
+        """Look at recordings of one call: one list as a rule, whatever their number.
+
+        A recording that the list does not hold is asked for by itself, since the list covers active recordings of
+        active calls only. If that too is a 404, the call is looked at and the workspace's recordings are searched, once
+        for all that are missing.
+
+        Args:
+            call: the call.
+            wanted: IDs of recordings, in lower case.
+            priority: the class in which the reads wait for their turn.
+
+        Returns:
+            For every wanted ID what was seen of it; `gone`, with words about the call, where it is nowhere.
+
+        Raises:
+            BirdError: one of the reads failed; nothing is concluded from the others.
+        """
+        if not wanted:
+            return {}
+        listed = await self.list_recordings(call, priority=priority)
+        seen = {recording_id: listed[recording_id] for recording_id in wanted if recording_id in listed}
+        missing: dict[str, datetime] = {}
+        for recording_id in wanted:
+            if recording_id not in listed:
+                live, asked_at = await self._get_recording(RecordingKey(*call, recording_id), priority)
+                if live is None:
+                    missing[recording_id] = asked_at
+                else:
+                    seen[recording_id] = live
+        if missing:
+            record = await self._get_call(call, priority)
+            seen |= await self._find_in_workspace(call, missing, record, priority)
+            detail = _gone_detail(record)
+            for recording_id, asked_at in missing.items():
+                seen.setdefault(recording_id, Live.gone(asked_at, detail))
+        return seen
+
+    async def list_recordings(self, call: CallKey, *, priority: Priority) -> dict[str, Live]:
+        """List the active recordings of a call, by ID; empty for a call that has ended or is unknown.
+
+        Pages may overlap while calls end, so an ID can come twice: the word of the later page is the newer one.
+
+        Source: https://docs.bird.com/api/voice-api/voice-calls-api/list-call-recordings-of-a-call. What it answers for
+        a call that has ended is not documented, so a 404 and an empty list are treated alike.
+        """
+        route = Route.CALL_RECORDINGS
+        target = f"{call_path(call)}/recordings?limit={PAGE_SIZE}"
+        listed: dict[str, Live] = {}
+        count = 0
+        async with aclosing(self._pages(route, call.workspace_id, target, priority)) as pages:
+            async for entries, asked_at in pages:
+                for entry in entries:
+                    recording_id = _lower(entry.get("id"))
+                    if recording_id:
+                        listed[recording_id] = _live(entry, asked_at)
+                count += 1
+                if count > CALL_PAGES:
+                    raise _unexpected(route, f"does not end after {CALL_PAGES} pages", code="endless_list")
+        return listed
+
+    async def get_recording(self, key: RecordingKey, *, priority: Priority) -> Live | None:
+        """Read one recording of a call, or None where the API knows none under this path.
+
+        Source: https://docs.bird.com/api/voice-api/voice-calls-api/get-a-call-recording
+        """
+        live, _ = await self._get_recording(key, priority)
+        return live
+
+    async def get_call(self, call: CallKey, *, priority: Priority) -> str | None:
+        """Read the status word of a call, or None where the API does not know the call.
+
+        Source: https://docs.bird.com/api/voice-api/voice-calls-api/get-a-call
+        """
+        record = await self._get_call(call, priority)
+        return None if record is None else _call_word(record)
+
+    async def find_workspace_recording(self, key: RecordingKey, *, priority: Priority) -> Live | None:
+        """Look for a recording among those of the workspace, where recordings of ended calls are kept.
+
+        Only a match on both the recording's and the call's ID counts: that the two lists share their IDs is assumed.
+        """
+        found = await self._find_in_workspace(key.call, [key.recording_id], None, priority)
+        return found.get(key.recording_id)
+
+    async def set_status(self, key: RecordingKey, status: Status) -> Accepted:
+        """Ask for a status of a recording: the only write that this program can make.
+
+        Source: https://docs.bird.com/api/voice-api/voice-calls-api/update-a-call-recording. The 202 says `accepted`,
+        not that the status is reached, and its body is not read.
+
+        Raises:
+            BirdUnavailable: with `sent`, the fate of the write is unknown and a read must come before another try.
+            BirdRejected: the API refused it; the wanted status may hold already.
+            BirdUnauthorized: the key was refused.
+        """
+        answer = await self._wire.patch(Route.RECORDING, key.workspace_id, recording_path(key), STATUS_BODIES[status])
+        return Accepted(answer.status, answer.seconds * 1000.0, answer.asked_at)
+
+    async def _get_recording(self, key: RecordingKey, priority: Priority) -> tuple[Live | None, datetime]:
+        """Read one recording; also when it was asked for."""
+        answer = await self._wire.get(Route.RECORDING, key.workspace_id, recording_path(key), priority)
+        if answer.status == 404:
+            return None, answer.asked_at
+        if not isinstance(answer.content, dict) or _lower(answer.content.get("id")) != key.recording_id:
+            raise _unexpected(Route.RECORDING, "is not the recording that was asked for")
+        return _live(answer.content, answer.asked_at), answer.asked_at
+
+    async def _get_call(self, call: CallKey, priority: Priority) -> Mapping[str, Any] | None:
+        answer = await self._wire.get(Route.CALL, call.workspace_id, call_path(call), priority)
+        if answer.status == 404:
+            return None
+        if not isinstance(answer.content, dict):
+            raise _unexpected(Route.CALL, "is not an object")
+        return answer.content
+
+    async def _find_in_workspace(
+        self, call: CallKey, missing: Collection[str], record: Mapping[str, Any] | None, priority: Priority
+    ) -> dict[str, Live]:
+        """Search the workspace's recordings, by filter after filter until all are found.
+
+        Source: https://docs.bird.com/api/voice-api/recordings-api/list-recordings. The filter named `id` is described
+        as the call's ID; that `sourceId` is the call is assumed; so the channel and the time of the call come last.
+        """
+        found: dict[str, Live] = {}
+        path = f"/workspaces/{parse_uuid(call.workspace_id)}/recordings?limit={PAGE_SIZE}"
+        for query in (
+            f"id={call.call_id}",
+            f"sourceId={call.call_id}",
+            f"channelId={call.channel_id}{_period(record)}",
+        ):
+            count = 0
+            async with aclosing(
+                self._pages(Route.WORKSPACE_RECORDINGS, call.workspace_id, f"{path}&{query}", priority)
+            ) as pages:
+                async for entries, asked_at in pages:
+                    for entry in entries:
+                        recording_id = _lower(entry.get("id"))
+                        if recording_id in missing and _lower(entry.get("sourceId")) == call.call_id:
+                            detail = "found among the workspace's recordings only"
+                            found[recording_id] = _live(entry, asked_at, active=False, detail=detail)
+                    count += 1
+                    if len(found) == len(missing):
+                        return found
+                    if count == LOOKUP_PAGES:
+                        break
+        return found
+
+    async def _pages(
+        self, route: Route, workspace_id: str, target: str, priority: Priority
+    ) -> AsyncGenerator[tuple[list[Mapping[str, Any]], datetime], None]:
+        """Yield the objects of each page, and when it was asked for; nothing after a 404 but an empty page.
+
+        A page token that has been used before ends the list: no order or stability of cursors is promised.
+        """
+        used: set[str] = set()
+        token: str | None = None
+        while True:
+            following = "" if token is None else f"&pageToken={quote(token, safe='')}"
+            answer = await self._wire.get(route, workspace_id, target + following, priority)
+            if answer.status == 404:
+                yield [], answer.asked_at
+                return
+            content = answer.content
+            if not isinstance(content, dict) or not isinstance(content.get("results"), list):
+                raise _unexpected(route, "holds no list of results")
+            yield [entry for entry in content["results"] if isinstance(entry, dict)], answer.asked_at
+            token = content.get("nextPageToken")
+            # Absent, null and empty all mean the last page (the latter two are assumed).
+            if not token:
+                return
+            if not isinstance(token, str):
+                raise _unexpected(route, "has a page token that is not text")
+            if token in used:
+                return
+            used.add(token)
+
+
+def _live(entry: Mapping[str, Any], asked_at: datetime, *, active: bool = True, detail: str = "") -> Live:
+    word = entry.get("status")
+    if not isinstance(word, str):
+        word = ""
+    live = Live.from_word(word, asked_at, active=active, detail=detail)
+    if live.status is not LiveStatus.UNKNOWN:
+        return live
+    # A word of any length and kind, from outside, on its way into logs and the state.
+    return Live.from_word(scrub(word, ""), asked_at, active=active, detail=detail)
+
+
+def _lower(identifier: object) -> str:
+    return identifier.lower() if isinstance(identifier, str) else ""
+
+
+def _call_word(record: Mapping[str, Any]) -> str:
+    word = record.get("status")
+    return scrub(word, "")[:64] if isinstance(word, str) else ""
+
+
+def _gone_detail(record: Mapping[str, Any] | None) -> str:
+    if record is None:
+        return "Bird does not know the call: check workspaceId, channelId and callId, and that the key may view calls"
+    word = _call_word(record)
+    if word in ENDED_CALL:
+        return f"the call has ended ({word}) and the workspace has no such recording"
+    return f"the call is {word or 'without a status'} but has no such recording: check recordingId"
+
+
+def _period(record: Mapping[str, Any] | None) -> str:
+    """Return query parameters for the time of a call, as far as it is known."""
+    query = ""
+    for parameter, field, margin in (
+        ("startAt", "createdAt", -LOOKUP_MARGIN),
+        ("endAt", "endedAt", LOOKUP_MARGIN),
+    ):
+        text = record.get(field) if record is not None else None
+        try:
+            moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+            if moment is not None and moment.tzinfo is not None:
+                query += f"&{parameter}={(moment + margin).astimezone(UTC):%Y-%m-%dT%H:%M:%S.000Z}"
+        except (ValueError, OverflowError):
+            continue
+    return query
+
+
+def _unexpected(route: Route, what: str, *, code: str = "unexpected_body") -> BirdUnavailable:
+    return BirdUnavailable(f"GET {route}: the answer {what}", code=code)

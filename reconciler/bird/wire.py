@@ -1,0 +1,411 @@
+"""One request and its answer: time-outs, the limit on a body, the budget, and every failure as one of our errors.
+
+What must never happen here: a request that is sent twice, an answer that is followed elsewhere or read without end, an
+exception of httpx or aiohttp that gets out, and a place in flight that a cancelled request keeps.
+
+The transports of httpx are used without `httpx.AsyncClient`: what that adds is redirects, cookies, a log line with
+every address, and two fifths of the time that a PATCH takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from reconciler import __version__
+from reconciler.bird.answers import error_words, is_json_type, notice_text, read_json, retry_after_seconds
+from reconciler.bird.guard import GuardedTransport, Route
+from reconciler.budget import Budgets
+from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable, SettingsError
+from reconciler.model import Priority
+
+TransportName = Literal["aiohttp", "httpx"]
+_Headers = list[tuple[bytes, bytes]]
+
+#: The largest body that is read, in bytes. A full page of 99 recordings takes some 60 KB; this leaves room for what
+#: Bird may add and still bounds what all requests in flight can hold together.
+BODY_LIMIT: Final = 4 * 1024 * 1024
+#: Of a refusal only a code and a sentence are wanted.
+ERROR_BODY_LIMIT: Final = 64 * 1024
+#: Idle connections are given up before the 5 s after which common servers close them, so that a PATCH seldom meets a
+#: connection that is just being closed, which would leave its fate unknown.
+KEEPALIVE_SECONDS: Final = 4.0
+
+#: Network faults before anything was sent. `httpx-aiohttp` reports a connection that broke after the request as
+#: `httpx.ConnectTimeout`, so where aiohttp is underneath its own exception decides.
+_NEVER_LEFT_AIOHTTP: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+)
+_NEVER_LEFT_HTTPX: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+_FAULTS: Final = (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError)
+
+_KEY: Final = re.compile(r"[\x21-\x7e]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long to wait, in seconds. Bird documents no latency; these are assumed to be generous."""
+
+    connect: float = 5.0
+    #: Between two parts of an answer.
+    read: float = 15.0
+    write: float = 5.0
+    #: For a connection; with the aiohttp transport this includes the time to connect.
+    pool: float = 5.0
+    #: The whole request, from its place in flight to the last byte of the answer.
+    total: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class RequestMetric:
+    """One request that has ended."""
+
+    #: The route's template, never a path with IDs.
+    route: str
+    method: str
+    #: The answer's status, or a constant word where none could be used: an error's `code`, or `cancelled`.
+    status: int | str
+    #: From leaving the gate to the last byte of the answer, in seconds.
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer to be used: 200 or 404 to a read, 202 to the write."""
+
+    status: int
+    #: The parsed body of a 200, else None.
+    content: object
+    #: When the request left.
+    asked_at: datetime
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Reply:
+    """What came back, before anything is made of it; `body` stays None where it was too large."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes | None = b""
+
+
+class Wire:
+    """Sends single requests to one API address."""
+
+    def __init__(
+        self,
+        *,
+        api_url: str,
+        key_for: Callable[[str], str],
+        budget: Budgets,
+        transport: TransportName | httpx.AsyncBaseTransport,
+        timeouts: Timeouts,
+        now: Callable[[], datetime],
+        on_request: Callable[[RequestMetric], None] | None,
+        on_notice: Callable[[str, str], None] | None,
+    ) -> None:
+        url = _checked_url(api_url)
+        inner = _make_transport(transport, url, budget.concurrency) if isinstance(transport, str) else transport
+        self._transport = GuardedTransport(inner, url)
+        self._base = str(url).rstrip("/")
+        self._place = url.netloc.decode("ascii")
+        self._key_for = key_for
+        self._headers: dict[str, tuple[str, _Headers, _Headers]] = {}
+        self._budget = budget
+        self._timeouts = timeouts
+        self._extensions = {
+            "timeout": {
+                "connect": timeouts.connect,
+                "read": timeouts.read,
+                "write": timeouts.write,
+                "pool": timeouts.pool,
+            }
+        }
+        self._now = now
+        self._on_request = on_request
+        self._on_notice = on_notice
+        self._noticed: set[str] = set()
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+    async def get(self, route: Route, workspace_id: str, target: str, priority: Priority) -> Answer:
+        """Read; the answer is a 200 with its content, or a 404.
+
+        Args:
+            route: the route's template, for messages and metrics.
+            workspace_id: whose key and budget are used.
+            target: path and query, without the prefix of the API address.
+            priority: the class in which the request waits for its turn.
+
+        Raises:
+            BirdError: any other answer, or none.
+            SettingsError: the workspace's key cannot be used.
+        """
+        return await self._exchange("GET", route, workspace_id, target, priority, b"", (200, 404))
+
+    async def patch(self, route: Route, workspace_id: str, target: str, content: bytes) -> Answer:
+        """Write; the answer is a 202. Its body is drained, not read: it is no observation.
+
+        Raises:
+            BirdError: any other answer, or none. With `BirdUnavailable.sent` the write may have taken effect.
+            SettingsError: the workspace's key cannot be used.
+        """
+        return await self._exchange("PATCH", route, workspace_id, target, Priority.WRITE, content, (202,))
+
+    async def _exchange(
+        self,
+        method: str,
+        route: Route,
+        workspace_id: str,
+        target: str,
+        priority: Priority,
+        content: bytes,
+        wanted: tuple[int, ...],
+    ) -> Answer:
+        what = f"{method} {route}"
+        await self._budget.acquire(workspace_id, priority)
+        try:
+            # Only now, so that a key that was changed while the request waited is the one that is used.
+            key, headers = self._authorized(workspace_id, method)
+            request = httpx.Request(
+                method, self._base + target, headers=headers, content=content, extensions=self._extensions
+            )
+            asked_at = self._now()
+            started = time.perf_counter()
+            outcome: int | str = "aborted"
+            try:
+                reply = await self._fetch(request, what)
+                parsed = _read_content(reply, what) if reply.status == 200 and method == "GET" else None
+                outcome = reply.status
+            except BirdUnavailable as error:
+                outcome = error.code
+                raise
+            finally:
+                seconds = time.perf_counter() - started
+                if self._on_request is not None:
+                    self._on_request(RequestMetric(route.value, method, outcome, seconds))
+        finally:
+            self._budget.release(priority)
+        self._notice(reply.headers, key)
+        if reply.status not in wanted:
+            raise self._refusal(what, workspace_id, reply, key)
+        return Answer(reply.status, parsed, asked_at, seconds)
+
+    def _authorized(self, workspace_id: str, method: str) -> tuple[str, _Headers]:
+        """Return the workspace's key and the headers that carry it; they are built once for each key."""
+        key = self._key_for(workspace_id)
+        built = self._headers.get(workspace_id)
+        if built is None or built[0] != key:
+            _check_key(key, workspace_id)
+            read = [
+                (b"Host", self._place.encode("ascii")),
+                (b"Authorization", f"AccessKey {key}".encode("ascii")),
+                (b"Accept", b"application/json"),
+                # An encoded body could unfold to a thousand times its size; lists are small enough as they are.
+                (b"Accept-Encoding", b"identity"),
+                (b"User-Agent", f"reconciler/{__version__}".encode("ascii")),
+            ]
+            built = self._headers[workspace_id] = (key, read, [*read, (b"Content-Type", b"application/json")])
+        return key, built[2] if method == "PATCH" else built[1]
+
+    async def _fetch(self, request: httpx.Request, what: str) -> _Reply:
+        """Send, and read the answer up to its limit.
+
+        Once a status other than 200 has come, that status is the answer, even if its body never ends: a 202 has been
+        accepted and a 429 has not been processed.
+        """
+        reply: _Reply | None = None
+        try:
+            async with asyncio.timeout(self._timeouts.total):
+                response = await self._transport.handle_async_request(request)
+                reply = _Reply(response.status_code, response.headers)
+                try:
+                    await _read_body(response, reply)
+                finally:
+                    await response.aclose()
+        except _FAULTS as error:
+            if reply is None or reply.status == 200:
+                raise self._failure(what, error) from _safe_to_chain(error)
+        return reply
+
+    def _failure(self, what: str, error: Exception) -> BirdUnavailable:
+        origin = _origin(error)
+        if _never_left(error):
+            return BirdUnavailable(
+                f"{what}: cannot connect to {self._place} ({_reason(error)})", code="connect", sent=False
+            )
+        if isinstance(origin, (TimeoutError, httpx.TimeoutException)):
+            return BirdUnavailable(f"{what}: no complete answer in time from {self._place}", code="timeout")
+        return BirdUnavailable(f"{what}: the connection to {self._place} broke ({_reason(error)})", code="connection")
+
+    def _refusal(self, what: str, workspace_id: str, reply: _Reply, key: str) -> BirdError:
+        status = reply.status
+        code, words = error_words(reply.body or b"", key)
+        said = f"{what}: answered {status}" + (f": {words}" if words else "")
+        retry_after = retry_after_seconds(reply.headers.get("retry-after"), self._now())
+        if status in (401, 403):
+            return BirdUnauthorized(said, status=status, workspace_id=workspace_id)
+        if status == 429:
+            self._budget.throttled(workspace_id, retry_after)
+            return BirdUnavailable(said, code="http_429", retry_after=retry_after, sent=False, throttled=True)
+        if status >= 500:
+            return BirdUnavailable(said, code=f"http_{status}", retry_after=retry_after)
+        if status >= 400:
+            return BirdRejected(said, status=status, code=code or f"http_{status}")
+        if status >= 300:
+            return BirdUnavailable(f"{said}, a redirect, which is never followed", code="redirect")
+        return BirdUnavailable(f"{said}, which this request is never answered with", code="unexpected_status")
+
+    def _notice(self, headers: httpx.Headers, key: str) -> None:
+        if self._on_notice is None:
+            return
+        for name in ("Deprecation", "Sunset"):
+            if name not in self._noticed and (value := headers.get(name)) is not None:
+                self._noticed.add(name)
+                self._on_notice(name, notice_text(value, key))
+
+
+async def _read_body(response: httpx.Response, reply: _Reply) -> None:
+    # The stream itself, not `Response.aiter_raw`: a test double's response counts as read already.
+    stream = response.stream
+    if not isinstance(stream, httpx.AsyncByteStream):
+        raise TypeError("an asynchronous transport must answer with an asynchronous stream")
+    limit = BODY_LIMIT if reply.status == 200 else ERROR_BODY_LIMIT
+    length = reply.headers.get("content-length", "")
+    if length.isdecimal() and int(length[:20]) > limit:
+        reply.body = None
+        return
+    parts: list[bytes] = []
+    size = 0
+    async for part in stream:
+        size += len(part)
+        if size > limit:
+            reply.body = None
+            return
+        parts.append(part)
+    reply.body = b"".join(parts)
+
+
+def _read_content(reply: _Reply, what: str) -> object:
+    if reply.body is None:
+        raise BirdUnavailable(f"{what}: the answer is larger than {BODY_LIMIT} bytes", code="body_too_large")
+    if not is_json_type(reply.headers.get("content-type")):
+        raise BirdUnavailable(f"{what}: the answer is not JSON by its Content-Type", code="not_json")
+    if reply.headers.get("content-encoding", "identity") != "identity":
+        raise BirdUnavailable(f"{what}: the answer is encoded, which was not asked for", code="not_json")
+    try:
+        return read_json(reply.body)
+    except ValueError:
+        # Not chained: the parser's error holds the whole body.
+        raise BirdUnavailable(f"{what}: the answer is not valid JSON", code="not_json") from None
+
+
+def _origin(error: Exception) -> BaseException:
+    """Return aiohttp's own exception where it is underneath, else the error itself."""
+    if isinstance(error.__cause__, aiohttp.ClientError):
+        return error.__cause__
+    return error
+
+
+def _never_left(error: Exception) -> bool:
+    origin = _origin(error)
+    if isinstance(origin, aiohttp.ClientError):
+        return isinstance(origin, _NEVER_LEFT_AIOHTTP)
+    return isinstance(origin, _NEVER_LEFT_HTTPX)
+
+
+def _reason(error: BaseException) -> str:
+    """Name a network fault in the operating system's words, or by its class: never in words that came from outside."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, OSError) and error.strerror:
+        return f"{type(error).__name__}: {error.strerror}"
+    return type(error).__name__
+
+
+def _safe_to_chain(error: Exception) -> Exception | None:
+    """Return the error unless it carries the request's headers, and with them the key, in its representation."""
+    return None if isinstance(_origin(error), aiohttp.ClientResponseError) else error
+
+
+def _check_key(key: str, workspace_id: str) -> None:
+    if key.startswith("bk_"):
+        raise SettingsError(
+            f"the access key for workspace {workspace_id} begins with bk_: such keys belong to Bird's newer platform, "
+            "which has another host and cannot change recordings; create an access key for api.bird.com"
+        )
+    if not _KEY.fullmatch(key):
+        raise SettingsError(
+            f"the access key for workspace {workspace_id} is empty, or holds a space, a line break or a character "
+            "that no header can carry"
+        )
+
+
+def _checked_url(api_url: str) -> httpx.URL:
+    try:
+        url = httpx.URL(api_url)
+    except httpx.InvalidURL as error:
+        raise SettingsError(f"the API address is not a URL: {error}") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise SettingsError(f"the API address must begin with http:// or https:// and name a host: {api_url[:200]!r}")
+    if url.userinfo or url.query or url.fragment:
+        raise SettingsError("the API address must hold neither user information nor a query nor a fragment")
+    return url
+
+
+def _make_transport(name: TransportName, url: httpx.URL, connections: int) -> httpx.AsyncBaseTransport:
+    """Build a transport with a pool as large as the gate is wide, so that no request waits inside it.
+
+    A request that is cancelled while it waits in the pool of plain httpx keeps its connection for ever
+    (https://github.com/encode/httpcore/issues/961).
+    """
+    context = httpx.create_ssl_context()
+    proxy = _environment_proxy(url)
+    if name == "httpx":
+        limits = httpx.Limits(
+            max_connections=connections,
+            max_keepalive_connections=connections,
+            keepalive_expiry=KEEPALIVE_SECONDS,
+        )
+        return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=proxy)
+
+    def session() -> aiohttp.ClientSession:
+        # Called with the first request, inside the event loop. The environment is not trusted here: aiohttp would ask
+        # it for proxies with every request, and take credentials from a .netrc file.
+        connector = aiohttp.TCPConnector(limit=connections, ssl=context, keepalive_timeout=KEEPALIVE_SECONDS)
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+    return AiohttpTransport(verify=context, client=session, proxy=proxy)
+
+
+def _environment_proxy(url: httpx.URL) -> httpx.Proxy | None:
+    """Return the proxy that the environment names for the API (HTTP_PROXY and the like, NO_PROXY)."""
+    loopback = url.host == "localhost" or url.host.startswith("127.") or url.host == "::1"
+    if loopback or urllib.request.proxy_bypass(url.netloc.decode("ascii")):
+        return None
+    proxies = urllib.request.getproxies()
+    address = proxies.get(url.scheme) or proxies.get("all")
+    if not address:
+        return None
+    try:
+        proxy = httpx.Proxy(address if "://" in address else f"http://{address}")
+    except (ValueError, httpx.InvalidURL):
+        proxy = None
+    if proxy is None or proxy.url.scheme not in ("http", "https"):
+        # The address is not shown: it may hold a password.
+        raise SettingsError(f"the environment's proxy for {url.scheme} is not an http:// or https:// address")
+    return proxy

@@ -1,0 +1,285 @@
+"""Who may send a request now: a budget for each workspace, and a bound on the requests in flight over all.
+
+Bird counts requests per workspace, so a workspace that is throttled must slow down alone. A request waits here
+until its workspace's pace and a free place both allow it, and only then leaves: one that waited for a place after
+its moment had been granted would leave together with others, in the very burst that the pace is there to prevent.
+
+What must never happen here: a write that waits behind a queue of reads, a request that waits for ever, a place lost
+to a cancelled request, or one workspace's throttling that holds up another.
+
+Source of the limit: 50 requests a second and workspace for reads, as
+https://docs.bird.com/api/channels-api/rate-limit said in November 2026. That PATCH is counted among them, and in a
+sliding window, is assumed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from reconciler.model import Priority
+
+#: The share of a second's requests that may leave at once after idling. With the default rate of 45 that is 4, so a
+#: window of one second holds at most 49: one below Bird's 50, which is what 20 ms of jitter on the way may add.
+BURST_SHARE: Final = 0.1
+#: While a less urgent class waits, every tenth request is its own: sustained writes keep nine tenths of the budget,
+#: and the reads that confirm them still happen before their deadline.
+OVERTAKES: Final = 9
+#: Of the places in flight, one in four is kept from retries and resync, so that answers of theirs which never come
+#: cannot hold up an edit, its PATCH or its confirmation.
+URGENT_SHARE: Final = 4
+#: How long a workspace rests after a 429 that names no time. Bird's limit is per second.
+REST_SECONDS: Final = 1.0
+#: A 429 halves the rate, down to this share of it; each second without one gives back a twentieth of the whole.
+#: Halving and adding lets several clients of one limit find rates that fit it together.
+LEAST_SHARE: Final = 1 / 32
+RECOVERY_SHARE: Final = 1 / 20
+
+#: Clocks and timers round; a grant this early (in seconds) is on time.
+_TOLERANCE: Final = 1e-6
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """What an asyncio event loop offers; a test brings its own."""
+
+    def time(self) -> float: ...
+
+    def call_later(self, delay: float, callback: Callable[[], None], /) -> Timer: ...
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    granted: asyncio.Future[None]
+    priority: Priority
+    #: Order of arrival over all workspaces.
+    number: int
+
+
+class _Lane:
+    """One workspace: its pace (the generic cell rate algorithm) and who waits."""
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self.full_rate = rate
+        self._slack = (burst - 1) / rate if rate else 0.0
+        #: When the next request is due if all come evenly spaced; up to `_slack` before that it may leave.
+        self._due = float("-inf")
+        self._rest_until = float("-inf")
+        self._cut_rate = rate
+        self._cut_at = float("-inf")
+        self._cut_again_from = float("-inf")
+        self._queues: tuple[deque[_Waiter], ...] = tuple(deque() for _ in Priority)
+        self._overtaken = 0
+
+    def rate(self, now: float) -> float:
+        recovered = self._cut_rate + self.full_rate * RECOVERY_SHARE * max(0.0, now - self._cut_at)
+        return min(self.full_rate, recovered)
+
+    def opens_at(self) -> float:
+        return max(self._rest_until, self._due - self._slack)
+
+    def count(self, now: float) -> None:
+        """Note that a request leaves now."""
+        if self.full_rate:
+            self._due = max(self._due, now) + 1.0 / self.rate(now)
+
+    def throttle(self, now: float, seconds: float) -> None:
+        self._rest_until = max(self._rest_until, now + seconds)
+        if not self.full_rate:
+            return
+        # Requests that were in flight together are throttled together: that is one event, not many.
+        if now >= self._cut_again_from:
+            self._cut_rate = max(self.rate(now) / 2, self.full_rate * LEAST_SHARE)
+            self._cut_again_from = max(self._rest_until, now + REST_SECONDS)
+        self._cut_at = self._rest_until
+        # No burst at the end of the rest: the first request finds out whether the others may follow.
+        self._due = max(self._due, self._rest_until + self._slack)
+
+    def push(self, waiter: _Waiter) -> None:
+        self._queues[waiter.priority].append(waiter)
+
+    def next(self, *, bulk_allowed: bool) -> _Waiter | None:
+        """Return who goes next, leaving it in place: the most urgent class first, save for every tenth time."""
+        waiting = [queue[0] for queue in self._queues if _prune(queue)]
+        if not bulk_allowed:
+            waiting = [waiter for waiter in waiting if not _is_bulk(waiter.priority)]
+        if not waiting:
+            return None
+        if len(waiting) > 1 and self._overtaken >= OVERTAKES:
+            return min(waiting[1:], key=lambda waiter: waiter.number)
+        return waiting[0]
+
+    def take(self, waiter: _Waiter) -> None:
+        """Remove the waiter that `next` returned."""
+        self._queues[waiter.priority].popleft()
+        gave_way = any(_prune(queue) for queue in self._queues[: waiter.priority])
+        overtook = any(_prune(queue) for queue in self._queues[waiter.priority + 1 :])
+        self._overtaken = self._overtaken + 1 if overtook and not gave_way else 0
+
+    def idle(self) -> bool:
+        return not any(_prune(queue) for queue in self._queues)
+
+
+def _prune(queue: deque[_Waiter]) -> bool:
+    """Drop waiters that were cancelled from the front; answer whether one is left."""
+    while queue and queue[0].granted.done():
+        queue.popleft()
+    return bool(queue)
+
+
+def _is_bulk(priority: Priority) -> bool:
+    return priority > Priority.CONFIRM
+
+
+class Budgets:
+    """The gate that every request passes: `acquire` before it leaves, `release` once its answer is read."""
+
+    def __init__(self, rate: float = 45.0, *, concurrency: int = 32, clock: Clock | None = None) -> None:
+        """Open the gate.
+
+        Args:
+            rate: requests per second and workspace, reads and writes together; 0 for no limit.
+            concurrency: requests in flight over all workspaces, at least 1.
+            clock: the event loop's own unless given.
+        """
+        if rate < 0 or concurrency < 1:
+            raise ValueError(f"rate {rate} must not be negative and concurrency {concurrency} must be at least 1")
+        self.concurrency: Final = concurrency
+        self._rate = rate
+        self._burst = max(1, int(rate * BURST_SHARE))
+        self._bulk_places = max(1, concurrency - max(1, concurrency // URGENT_SHARE))
+        self._clock = clock
+        self._lanes: dict[str, _Lane] = {}
+        #: Workspaces where somebody waits, in the order in which they take their turns.
+        self._waiting: dict[str, _Lane] = {}
+        self._arrivals = 0
+        self._in_flight = 0
+        self._bulk_in_flight = 0
+        self._timer: Timer | None = None
+        self._timer_at = 0.0
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests have been let out and are not yet released."""
+        return self._in_flight
+
+    def rate(self, workspace_id: str) -> float:
+        """Return a workspace's present rate in requests per second: below the configured one after a 429."""
+        return self._lane(workspace_id).rate(self._time())
+
+    async def acquire(self, workspace_id: str, priority: Priority) -> None:
+        """Wait until a request of that workspace may leave. Every return must be followed by one `release`.
+
+        Within a workspace the more urgent class goes first, and each class in order of arrival; workspaces take turns
+        at the places in flight. A cancelled wait holds nothing. (Had it been let out in the same moment, its place is
+        given back and its share of the pace is not, for others may have been paced by it already.)
+        """
+        lane = self._lane(workspace_id)
+        now = self._time()
+        if workspace_id not in self._waiting and self._has_place(priority) and lane.opens_at() <= now:
+            self._let_out(lane, priority, now)
+            return
+        self._arrivals += 1
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), priority, self._arrivals)
+        lane.push(waiter)
+        self._waiting[workspace_id] = lane
+        self._pump()
+        try:
+            await waiter.granted
+        except asyncio.CancelledError:
+            if not waiter.granted.cancelled():
+                self.release(priority)
+            raise
+
+    def release(self, priority: Priority) -> None:
+        """Give the place of a request back; `priority` is the one it was acquired with."""
+        self._in_flight -= 1
+        self._bulk_in_flight -= _is_bulk(priority)
+        if self._waiting:
+            self._pump()
+
+    def throttled(self, workspace_id: str, retry_after: float | None) -> None:
+        """Note a 429: the workspace rests, then goes on at half its rate, which grows back by and by.
+
+        Args:
+            workspace_id: the workspace that was throttled; no other one is held up.
+            retry_after: seconds that the API asked to wait, already capped, or None where it did not say.
+        """
+        seconds = REST_SECONDS if retry_after is None else retry_after
+        self._lane(workspace_id).throttle(self._time(), seconds)
+
+    def _lane(self, workspace_id: str) -> _Lane:
+        lane = self._lanes.get(workspace_id)
+        if lane is None:
+            lane = self._lanes[workspace_id] = _Lane(self._rate, self._burst)
+        return lane
+
+    def _time(self) -> float:
+        return self._loop().time()
+
+    def _loop(self) -> Clock:
+        if self._clock is None:
+            self._clock = asyncio.get_running_loop()
+        return self._clock
+
+    def _has_place(self, priority: Priority) -> bool:
+        if self._in_flight >= self.concurrency:
+            return False
+        return not _is_bulk(priority) or self._bulk_in_flight < self._bulk_places
+
+    def _let_out(self, lane: _Lane, priority: Priority, now: float) -> None:
+        lane.count(now)
+        self._in_flight += 1
+        self._bulk_in_flight += _is_bulk(priority)
+
+    def _pump(self) -> None:
+        """Let out all who may go, then set the timer for the next moment at which somebody may."""
+        now = self._time()
+        while self._in_flight < self.concurrency and self._let_one_out(now):
+            pass
+        # With no place free there is nothing to wake for: `release` pumps again.
+        wake_at = None
+        if self._in_flight < self.concurrency:
+            wake_at = min((at for lane in self._waiting.values() if (at := lane.opens_at()) > now), default=None)
+        self._wake_at(wake_at, now)
+
+    def _let_one_out(self, now: float) -> bool:
+        bulk_allowed = self._bulk_in_flight < self._bulk_places
+        for workspace_id, lane in list(self._waiting.items()):
+            if lane.idle():
+                del self._waiting[workspace_id]
+                continue
+            if lane.opens_at() > now + _TOLERANCE:
+                continue
+            waiter = lane.next(bulk_allowed=bulk_allowed)
+            if waiter is None:
+                continue
+            lane.take(waiter)
+            self._let_out(lane, waiter.priority, now)
+            waiter.granted.set_result(None)
+            # To the end of the turn.
+            del self._waiting[workspace_id]
+            if not lane.idle():
+                self._waiting[workspace_id] = lane
+            return True
+        return False
+
+    def _wake_at(self, moment: float | None, now: float) -> None:
+        if self._timer is not None:
+            if self._timer_at == moment:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if moment is not None:
+            self._timer_at = moment
+            self._timer = self._loop().call_later(moment - now, self._woken)
+
+    def _woken(self) -> None:
+        self._timer = None
+        self._pump()

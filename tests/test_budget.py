@@ -1,0 +1,366 @@
+"""The gate: pace and places, by a fake clock.
+
+Aspects: the pace of one workspace, the order of those who wait, places in flight, cancellation, throttling. Properties
+combine the first two with arbitrary arrivals; throttling is left to examples, because it only ever lowers the pace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.budget import OVERTAKES, Budgets
+from reconciler.model import Priority
+
+ONE, OTHER = "workspace-1", "workspace-2"
+
+
+class FakeTimer:
+    def __init__(self) -> None:
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class FakeClock:
+    """A clock that moves only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self._timers: list[tuple[float, int, FakeTimer, Callable[[], None]]] = []
+        self._count = 0
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, callback: Callable[[], None], /) -> FakeTimer:
+        timer = FakeTimer()
+        self._count += 1
+        heapq.heappush(self._timers, (self.now + delay, self._count, timer, callback))
+        return timer
+
+    async def advance(self, seconds: float) -> None:
+        """Move on, running every timer at its moment, and let the tasks it woke run."""
+        end = self.now + seconds
+        await settle()
+        while self._timers and self._timers[0][0] <= end:
+            at, _, timer, callback = heapq.heappop(self._timers)
+            if not timer.cancelled:
+                self.now = at
+                callback()
+                await settle()
+        self.now = end
+
+
+async def settle() -> None:
+    """Let every task that can run do so; three rounds suffice for a wake-up and what it wakes."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+class Gate:
+    """A gate on a fake clock, and a record of who was let out when."""
+
+    def __init__(self, rate: float = 45.0, *, concurrency: int = 1000) -> None:
+        self.clock = FakeClock()
+        self.budgets = Budgets(rate, concurrency=concurrency, clock=self.clock)
+        self.out: list[tuple[float, str, Priority]] = []
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def ask(self, workspace: str, priority: Priority, count: int = 1, *, keep: bool = False) -> None:
+        """Start requests that end as soon as they are let out, or never with `keep`."""
+        self.tasks += [asyncio.create_task(self._request(workspace, priority, keep)) for _ in range(count)]
+
+    async def _request(self, workspace: str, priority: Priority, keep: bool) -> None:
+        await self.budgets.acquire(workspace, priority)
+        self.out.append((self.clock.now, workspace, priority))
+        if not keep:
+            self.budgets.release(priority)
+
+    async def close(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+def fullest_second(moments: list[float]) -> int:
+    """Return the most moments that any half-open window of one second holds."""
+    # A millionth less than a second: sums of floats are not exact.
+    return max((sum(start <= at < start + 1 - 1e-5 for at in moments) for start in moments), default=0)
+
+
+async def test_after_idling_a_small_burst_leaves_at_once_and_the_rest_is_paced():
+    gate = Gate(45.0)
+    gate.ask(ONE, Priority.RESYNC, 10)
+    await settle()
+    assert len(gate.out) == 4
+    await gate.clock.advance(1.0)
+    moments = [at for at, _, _ in gate.out]
+    assert len(moments) == 10
+    assert [round(b - a, 4) for a, b in pairwise(moments[3:])] == [round(1 / 45, 4)] * 6
+
+
+async def test_a_sustained_stream_never_passes_fifty_in_a_second_and_keeps_its_rate():
+    gate = Gate(45.0)
+    gate.ask(ONE, Priority.RESYNC, 500)
+    await gate.clock.advance(10.0)
+    moments = [at for at, _, _ in gate.out]
+    assert fullest_second(moments) <= 49
+    assert 450 <= len(moments) <= 454
+    await gate.close()
+
+
+async def test_no_rate_means_no_waiting():
+    gate = Gate(0.0)
+    gate.ask(ONE, Priority.RESYNC, 900)
+    await settle()
+    assert len(gate.out) == 900
+
+
+async def test_writes_leave_before_reads_that_came_earlier():
+    gate = Gate(10.0)
+    gate.ask(ONE, Priority.RESYNC, 5)
+    await settle()
+    gate.ask(ONE, Priority.EDIT, 2)
+    gate.ask(ONE, Priority.WRITE, 3)
+    await gate.clock.advance(2.0)
+    order = [priority for _, _, priority in gate.out]
+    expected = [Priority.WRITE] * 3 + [Priority.EDIT] * 2 + [Priority.RESYNC] * 4
+    assert order == [Priority.RESYNC, *expected]
+
+
+async def test_of_one_class_the_first_to_come_leaves_first():
+    budgets = Budgets(10.0, clock=(clock := FakeClock()))
+    order: list[int] = []
+
+    async def request(number: int) -> None:
+        await budgets.acquire(ONE, Priority.CONFIRM)
+        order.append(number)
+        budgets.release(Priority.CONFIRM)
+
+    tasks = [asyncio.create_task(request(number)) for number in range(8)]
+    await clock.advance(2.0)
+    await asyncio.gather(*tasks)
+    assert order == list(range(8))
+
+
+async def test_under_sustained_writes_every_tenth_request_is_the_oldest_read():
+    gate = Gate(10.0)
+    gate.ask(ONE, Priority.WRITE, 100)
+    gate.ask(ONE, Priority.RESYNC)
+    gate.ask(ONE, Priority.CONFIRM, 2)
+    await gate.clock.advance(5.0)
+    reads = [(place, priority) for place, (_, _, priority) in enumerate(gate.out) if priority != Priority.WRITE]
+    assert [priority for _, priority in reads] == [Priority.RESYNC, Priority.CONFIRM, Priority.CONFIRM]
+    # The very first write left before anybody waited.
+    assert [place for place, _ in reads] == [10, 20, 30]
+    await gate.close()
+
+
+async def test_a_throttled_workspace_rests_and_the_others_go_on():
+    gate = Gate(45.0)
+    gate.budgets.throttled(ONE, 5.0)
+    gate.ask(ONE, Priority.WRITE, 3)
+    gate.ask(OTHER, Priority.RESYNC, 20)
+    await gate.clock.advance(4.9)
+    assert [workspace for _, workspace, _ in gate.out] == [OTHER] * 20
+    await gate.clock.advance(0.12)
+    # One, not a burst: the first finds out whether the others may follow.
+    assert [workspace for _, workspace, _ in gate.out[20:]] == [ONE]
+    await gate.clock.advance(0.1)
+    assert len(gate.out) == 23
+
+
+async def test_a_throttle_halves_the_rate_which_grows_back_to_what_was_configured_and_no_further():
+    gate = Gate(40.0)
+    gate.budgets.throttled(ONE, 0.0)
+    assert gate.budgets.rate(ONE) == 20.0
+    assert gate.budgets.rate(OTHER) == 40.0
+    await gate.clock.advance(5.0)
+    assert gate.budgets.rate(ONE) == 30.0
+    await gate.clock.advance(100.0)
+    assert gate.budgets.rate(ONE) == 40.0
+
+
+async def test_requests_that_are_throttled_together_cut_the_rate_once():
+    gate = Gate(40.0)
+    for _ in range(30):
+        gate.budgets.throttled(ONE, None)
+    assert gate.budgets.rate(ONE) == 20.0
+
+
+async def test_a_storm_of_throttles_leaves_a_trickle():
+    gate = Gate(45.0)
+    leaving: list[float] = []
+
+    async def refused() -> None:
+        while True:
+            await gate.budgets.acquire(ONE, Priority.RETRY)
+            leaving.append(gate.clock.now)
+            gate.budgets.release(Priority.RETRY)
+            gate.budgets.throttled(ONE, None)
+
+    tasks = [asyncio.create_task(refused()) for _ in range(20)]
+    await gate.clock.advance(60.0)
+    assert 20 <= len(leaving) <= 64
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_without_a_rate_a_throttled_workspace_still_rests():
+    gate = Gate(0.0)
+    gate.budgets.throttled(ONE, None)
+    gate.ask(ONE, Priority.WRITE)
+    await gate.clock.advance(0.9)
+    assert gate.out == []
+    await gate.clock.advance(0.2)
+    assert len(gate.out) == 1
+
+
+async def test_no_more_requests_are_in_flight_than_there_are_places():
+    gate = Gate(0.0, concurrency=8)
+    gate.ask(ONE, Priority.EDIT, 20, keep=True)
+    await settle()
+    assert (len(gate.out), gate.budgets.in_flight) == (8, 8)
+    gate.budgets.release(Priority.EDIT)
+    await settle()
+    assert (len(gate.out), gate.budgets.in_flight) == (9, 8)
+    await gate.close()
+
+
+async def test_a_resync_that_gets_no_answers_leaves_places_for_an_edit():
+    gate = Gate(0.0, concurrency=8)
+    gate.ask(ONE, Priority.RESYNC, 20, keep=True)
+    await settle()
+    assert len(gate.out) == 6
+    gate.ask(ONE, Priority.EDIT)
+    gate.ask(ONE, Priority.WRITE)
+    await settle()
+    assert [priority for _, _, priority in gate.out[6:]] == [Priority.EDIT, Priority.WRITE]
+    await gate.close()
+
+
+async def test_one_place_serves_every_class():
+    gate = Gate(0.0, concurrency=1)
+    for priority in Priority:
+        gate.ask(ONE, priority)
+    await settle()
+    await settle()
+    assert sorted(priority for _, _, priority in gate.out) == list(Priority)
+
+
+async def test_workspaces_take_turns_at_scarce_places():
+    gate = Gate(0.0, concurrency=1)
+    gate.ask(ONE, Priority.EDIT, 1, keep=True)
+    await settle()
+    gate.ask(ONE, Priority.WRITE, 5)
+    gate.ask(OTHER, Priority.WRITE, 2)
+    await settle()
+    gate.budgets.release(Priority.EDIT)
+    for _ in range(8):
+        await settle()
+    assert [workspace for _, workspace, _ in gate.out[1:5]] == [ONE, OTHER, ONE, OTHER]
+
+
+async def test_waiting_that_is_cancelled_holds_nothing():
+    gate = Gate(10.0, concurrency=2)
+    gate.ask(ONE, Priority.EDIT, 200, keep=True)
+    await gate.clock.advance(1.0)
+    assert gate.budgets.in_flight == 2
+    await gate.close()
+    for _ in range(2):
+        gate.budgets.release(Priority.EDIT)
+    assert gate.budgets.in_flight == 0
+    gate.ask(ONE, Priority.RESYNC)
+    await gate.clock.advance(0.2)
+    assert gate.out[-1][2] is Priority.RESYNC
+
+
+async def test_a_request_that_is_let_out_and_cancelled_in_one_moment_gives_its_place_back():
+    budgets = Budgets(0.0, concurrency=1)
+    await budgets.acquire(ONE, Priority.WRITE)
+    waiting = asyncio.create_task(budgets.acquire(ONE, Priority.RESYNC))
+    await settle()
+    budgets.release(Priority.WRITE)
+    assert budgets.in_flight == 1
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert budgets.in_flight == 0
+
+
+async def test_the_event_loop_is_the_clock_unless_another_is_given():
+    budgets = Budgets(1000.0, concurrency=4)
+    burst = 100
+    for _ in range(burst + 20):
+        await budgets.acquire(ONE, Priority.EDIT)
+        budgets.release(Priority.EDIT)
+    assert budgets.in_flight == 0
+
+
+@pytest.mark.parametrize(("rate", "concurrency"), [(-1.0, 1), (1.0, 0)])
+def test_a_gate_that_makes_no_sense_is_refused(rate: float, concurrency: int):
+    with pytest.raises(ValueError, match="must"):
+        Budgets(rate, concurrency=concurrency)
+
+
+ARRIVALS = st.lists(
+    st.tuples(
+        st.floats(min_value=0.0, max_value=0.4),
+        st.sampled_from([ONE, OTHER]),
+        st.sampled_from(list(Priority)),
+        st.integers(min_value=1, max_value=30),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrivals=ARRIVALS, rate=st.sampled_from([1.0, 7.5, 20.0, 45.0]))
+def test_whatever_arrives_no_second_holds_more_than_rate_and_burst_and_all_are_served(
+    arrivals: list[tuple[float, str, Priority, int]], rate: float
+):
+    async def scenario() -> None:
+        gate = Gate(rate)
+        for pause, workspace, priority, count in arrivals:
+            await gate.clock.advance(pause)
+            gate.ask(workspace, priority, count)
+        asked = len(gate.tasks)
+        await gate.clock.advance(asked / rate + 1.0)
+        assert len(gate.out) == asked
+        for workspace in (ONE, OTHER):
+            moments = [at for at, name, _ in gate.out if name == workspace]
+            assert fullest_second(moments) <= rate + max(1, int(rate / 10))
+
+    asyncio.run(scenario())
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrivals=ARRIVALS)
+def test_whatever_arrives_a_write_lets_at_most_one_read_in_ten_pass(
+    arrivals: list[tuple[float, str, Priority, int]],
+):
+    async def scenario() -> None:
+        gate = Gate(20.0)
+        for pause, _, priority, count in arrivals:
+            await gate.clock.advance(pause)
+            gate.ask(ONE, priority, count)
+        await settle()
+        asked = sum(count for _, _, priority, count in arrivals if priority is Priority.WRITE)
+        writes = asked - sum(priority is Priority.WRITE for _, _, priority in gate.out)
+        already_out = len(gate.out)
+        await gate.clock.advance(60.0)
+        left = [priority for _, _, priority in gate.out[already_out:]]
+        while_writes_wait = left[: max((i for i, p in enumerate(left) if p is Priority.WRITE), default=-1) + 1]
+        reads = sum(priority is not Priority.WRITE for priority in while_writes_wait)
+        assert reads <= 1 + writes // OVERTAKES
+
+    asyncio.run(scenario())
