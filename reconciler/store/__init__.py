@@ -1,0 +1,77 @@
+"""The state store: what was applied, what is under way, what happened. Opened by URL.
+
+The rest of the program knows the contract in `base` and these two functions only. Nothing else may open the state file.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+from reconciler.errors import StoreError
+from reconciler.store.base import Receipt, SentPatch, Store, Writer
+from reconciler.store.lease import LEASE_SECONDS, Clock
+from reconciler.store.sqlite import SqliteStore, SqliteWriter
+
+__all__ = ["Clock", "Receipt", "SentPatch", "Store", "Writer", "open_store", "open_writer", "state_folder"]
+
+_DEFAULT_CLOCK = Clock()
+
+
+def open_store(url: str) -> Store:
+    """Open the state for reading. Where there is none yet it is empty, and nothing is made.
+
+    Args:
+        url: ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``.
+
+    Raises:
+        StoreError: the URL is of another form. What is wrong with the file itself is raised by the reads.
+    """
+    return SqliteStore(_path(url))
+
+
+def open_writer(
+    url: str,
+    *,
+    holder: str,
+    wait_seconds: float = 0.0,
+    lease_seconds: float = LEASE_SECONDS,
+    clock: Clock = _DEFAULT_CLOCK,
+) -> Writer:
+    """Open the state for writing: make it where there is none, take its lease, bring it to the newest layout.
+
+    Args:
+        url: as for `open_store`.
+        holder: the command, as the next one is told who holds the state. No secret may be in it.
+        wait_seconds: how long to wait for another writer to end.
+        lease_seconds: after a kill that cannot be proved, the state is free after so long.
+
+    Raises:
+        StateHeld: another writer holds the state; the message names it.
+        StoreError: the file is damaged, of a newer program, cannot be written, or the URL is of another form.
+    """
+    return SqliteWriter(_path(url), holder=holder, wait_seconds=wait_seconds, lease_seconds=lease_seconds, clock=clock)
+
+
+def state_folder(url: str) -> Path:
+    """Return the folder that the state is in, for what belongs beside it.
+
+    Raises:
+        StoreError: the URL is of another form.
+    """
+    return _path(url).parent
+
+
+def _path(url: str) -> Path:
+    found = re.fullmatch(r"sqlite:///([^?#]*[^?#/])", url)
+    path = unquote(found[1]) if found else ""
+    if not path or path == ":memory:" or "\0" in path:
+        # Never the URL itself: a password may stand in it.
+        scheme = re.match(r"([a-z][a-z0-9+.-]{0,20})://", url, re.IGNORECASE)
+        what = "the state URL is not usable"
+        if scheme and scheme[1].lower() != "sqlite":
+            what = f"a state URL that begins with {scheme[1]}:// is not supported"
+        raise StoreError(f"{what}: write sqlite:///relative/path.db or sqlite:////absolute/path.db")
+    # Absolute at once: the working directory may change.
+    return Path(path).absolute()

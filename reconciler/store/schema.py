@@ -1,0 +1,192 @@
+"""The layout of the state file, version by version, and the way from any older one to the newest.
+
+Migrations run forward only, each in one transaction, after a copy was made. A file that a newer program wrote, or that
+is not ours at all, must never be touched.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from reconciler.errors import StoreError
+
+#: Marks the file as ours in its header ("RCNC"), so that another program's database is never mistaken for a state.
+APPLICATION_ID: Final = 0x52434E43
+
+_VERSION_1: Final = (
+    # The lease's columns are read before a migration decides anything: later versions may add to them, never take away.
+    """
+    CREATE TABLE lease (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        token TEXT NOT NULL,            -- random, known to the holder alone
+        host TEXT NOT NULL,
+        machine TEXT NOT NULL,          -- boot and process namespace; empty where they cannot be known
+        pid INTEGER NOT NULL,
+        pid_started TEXT NOT NULL,      -- tells a process from a later one of the same number; empty where unknown
+        holder TEXT NOT NULL,           -- the command, for people
+        acquired_at INTEGER NOT NULL,   -- all times: microseconds since 1970, UTC
+        lasts INTEGER NOT NULL,         -- microseconds from one extension to the end
+        expires_at INTEGER NOT NULL,
+        expires_elapsed INTEGER NOT NULL  -- the same moment in microseconds since the machine's start
+    ) STRICT
+    """,
+    """
+    CREATE TABLE recordings (
+        workspace_id TEXT NOT NULL,
+        channel_id TEXT NOT NULL,
+        call_id TEXT NOT NULL,
+        recording_id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        file TEXT NOT NULL,
+        line INTEGER NOT NULL,
+        desired TEXT NOT NULL,
+        drift TEXT NOT NULL,
+        suspend_reason TEXT,
+        suspend_until INTEGER,
+        phase TEXT NOT NULL,
+        last_applied TEXT,
+        applied_at INTEGER,
+        sent TEXT,
+        sent_at INTEGER,
+        accepted_at INTEGER,
+        confirm_by INTEGER,
+        live TEXT,
+        observed_at INTEGER,
+        rejected TEXT,
+        rejected_live TEXT,
+        attempts INTEGER NOT NULL,
+        due_at INTEGER,
+        error TEXT NOT NULL,
+        revision TEXT,
+        PRIMARY KEY (workspace_id, channel_id, call_id, recording_id)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE history (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER NOT NULL,
+        event TEXT NOT NULL,
+        workspace_id TEXT NOT NULL,
+        channel_id TEXT NOT NULL,
+        call_id TEXT NOT NULL,
+        recording_id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        cause TEXT NOT NULL,
+        revision TEXT,
+        from_status TEXT,
+        to_status TEXT,
+        requested_at INTEGER,
+        request_ms REAL,
+        answer TEXT,
+        outcome TEXT,
+        irreversible INTEGER NOT NULL,
+        resumes_foreign INTEGER NOT NULL,
+        run_id TEXT NOT NULL,
+        detail TEXT NOT NULL
+    ) STRICT
+    """,
+    "CREATE INDEX history_by_name ON history (name)",
+    "CREATE INDEX history_patches ON history (at) WHERE event = 'patch_sent'",
+    """
+    CREATE TRIGGER history_is_never_changed BEFORE UPDATE ON history
+    BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END
+    """,
+    """
+    CREATE TRIGGER history_is_never_deleted BEFORE DELETE ON history
+    BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END
+    """,
+    # A count kept as rows come and go: the safety limits ask for it at every decision, among 100,000 rows.
+    "CREATE TABLE totals (id INTEGER PRIMARY KEY CHECK (id = 1), last_applied INTEGER NOT NULL) STRICT",
+    "INSERT INTO totals VALUES (1, 0)",
+    """
+    CREATE TRIGGER totals_insert AFTER INSERT ON recordings WHEN new.last_applied IS NOT NULL
+    BEGIN UPDATE totals SET last_applied = last_applied + 1; END
+    """,
+    """
+    CREATE TRIGGER totals_delete AFTER DELETE ON recordings WHEN old.last_applied IS NOT NULL
+    BEGIN UPDATE totals SET last_applied = last_applied - 1; END
+    """,
+    """
+    CREATE TRIGGER totals_update AFTER UPDATE ON recordings
+    WHEN (old.last_applied IS NULL) <> (new.last_applied IS NULL)
+    BEGIN UPDATE totals SET last_applied = last_applied + iif(new.last_applied IS NULL, -1, 1); END
+    """,
+    f"PRAGMA application_id = {APPLICATION_ID}",
+)
+
+#: The statements that lead from version n to n + 1, at index n. Append to it; never change what has been released.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
+
+
+def layout_version(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the layout's version, 0 for a file that holds nothing yet.
+
+    Raises:
+        StoreError: the file was written by a newer program, or is another program's database.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (owner,) = connection.execute("PRAGMA application_id").fetchone()
+    if owner != APPLICATION_ID:
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if tables or version:
+            raise StoreError(
+                f"{path} is the database of another program, not a state file: name another file with --state"
+            )
+    if version > len(MIGRATIONS):
+        raise StoreError(
+            f"{path} was written by a newer reconciler (layout {version}; this one knows {len(MIGRATIONS)}): "
+            "use that version, or name another file with --state"
+        )
+    return int(version)
+
+
+def create(connection: sqlite3.Connection, path: Path) -> int:
+    """Give an empty file the first layout, in which the lease can be taken. Return the version found before."""
+    found = layout_version(connection, path)
+    if found == 0:
+        _step(connection, path, 1)
+    return found
+
+
+def migrate(connection: sqlite3.Connection, path: Path, *, keep_copy: bool) -> None:
+    """Bring the file to the newest layout. Call it with the lease held.
+
+    Args:
+        keep_copy: write `<file>.v<version>.bak` first, for a file that held something before.
+    """
+    version = layout_version(connection, path)
+    if version == len(MIGRATIONS):
+        return
+    if keep_copy:
+        _copy(connection, path.with_name(f"{path.name}.v{version}.bak"))
+    for target in range(version + 1, len(MIGRATIONS) + 1):
+        _step(connection, path, target)
+
+
+def _step(connection: sqlite3.Connection, path: Path, target: int) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Asked again inside: another process may have made the same step while this one waited for the lock.
+        if layout_version(connection, path) < target:
+            for statement in MIGRATIONS[target - 1]:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {target}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _copy(connection: sqlite3.Connection, target: Path) -> None:
+    # Made complete under another name, so that a copy cut short is never taken for a copy.
+    part = target.with_name(f"{target.name}.part")
+    part.unlink(missing_ok=True)
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    with closing(sqlite3.connect(part)) as copy:
+        connection.backup(copy)
+    part.replace(target)
