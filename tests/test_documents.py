@@ -1,0 +1,1086 @@
+"""Documents: what is accepted, what is refused and in which words, and what must hold for any bytes at all.
+
+The malformed inputs stand here with their whole line, so that a change of wording is seen and meant. What is left out: files,
+folders and links, which are the source's.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+from yaml.reader import ReaderError
+
+from reconciler.documents import (
+    DEFAULT_LIMITS,
+    DocumentLimits,
+    FileDocuments,
+    cross_check,
+    explain,
+    nearest,
+    nodes,
+    parse_documents,
+    sample_text,
+    schema,
+    yaml_events,
+)
+from reconciler.documents.convert import is_date_time, parse_date_time
+from reconciler.documents.nodes import Enough, ProblemList
+from reconciler.errors import SettingsError
+from reconciler.model import Drift, Problem, RecordingKey, Status, Suspend
+
+GOOD = """apiVersion: reconciler/v1
+kind: CallRecording
+metadata:
+  name: card-payment-7781
+  labels: {team: billing}
+spec:
+  workspaceId: 5f4f2f2e-6c0e-4c57-9f65-2f6cf0a1d7a1
+  channelId: 0b6b0f5e-7d5a-4c55-8f0e-6f2a4cf5b9b7
+  callId: 9a0a4c3c-58a1-4a5e-b7de-3f1ab0a3d1c2
+  recordingId: 3fa85f64-5717-4562-b3fc-2c963f66afa6
+  status: paused
+"""
+SET = """apiVersion: reconciler/v1
+kind: CallRecordingSet
+metadata: {name: evening-shift}
+spec:
+  workspaceId: 5f4f2f2e-6c0e-4c57-9f65-2f6cf0a1d7a1
+  channelId: 0b6b0f5e-7d5a-4c55-8f0e-6f2a4cf5b9b7
+  recordings:
+    - name: a-1
+      callId: 9a0a4c3c-58a1-4a5e-b7de-3f1ab0a3d1c2
+      recordingId: 3fa85f64-5717-4562-b3fc-2c963f66afa6
+      status: ongoing
+    - {name: a-2, callId: 9a0a4c3c-58a1-4a5e-b7de-3f1ab0a3d1c2, recordingId: 6f1d2f0b-8c3e-4a7d-b5a9-0e4c7d2b9f31, status: paused}
+"""
+KEY = RecordingKey(
+    "5f4f2f2e-6c0e-4c57-9f65-2f6cf0a1d7a1",
+    "0b6b0f5e-7d5a-4c55-8f0e-6f2a4cf5b9b7",
+    "9a0a4c3c-58a1-4a5e-b7de-3f1ab0a3d1c2",
+    "3fa85f64-5717-4562-b3fc-2c963f66afa6",
+)
+
+
+def one(old: str, new: str) -> str:
+    """A valid document with one thing changed."""
+    assert GOOD.count(old) == 1
+    return GOOD.replace(old, new)
+
+
+def many(old: str, new: str) -> str:
+    """A valid set with one thing changed."""
+    assert SET.count(old) == 1
+    return SET.replace(old, new)
+
+
+def plus(text: str) -> str:
+    """A valid document with something after it."""
+    return GOOD + text
+
+
+def parse(content: str | bytes, file: str = "f.yaml", limits: DocumentLimits = DEFAULT_LIMITS) -> FileDocuments:
+    return parse_documents(content if isinstance(content, bytes) else content.encode(), file, limits)
+
+
+def lines(content: str | bytes, limits: DocumentLimits = DEFAULT_LIMITS) -> list[str]:
+    """The problems of a file as lines, without the file's name."""
+    return [str(problem).removeprefix("f.yaml:") for problem in parse(content, limits=limits).problems]
+
+
+# (what is wrong, the file, its one problem)
+MALFORMED: list[tuple[str, str | bytes, str]] = [
+    (
+        "status-misspelled",
+        one("status: paused", "status: puased"),
+        "11:11: spec.status: 'puased' is not one of ongoing, paused, completed, did you mean `paused`? [/spec/status]",
+    ),
+    (
+        "status-in-capitals",
+        one("status: paused", "status: Paused"),
+        "11:11: spec.status: 'Paused' is not one of ongoing, paused, completed, did you mean `paused`? [/spec/status]",
+    ),
+    (
+        "status-of-another-product",
+        one("status: paused", "status: stopped"),
+        "11:11: spec.status: 'stopped' is not one of ongoing, paused, completed [/spec/status]",
+    ),
+    (
+        "status-is-a-number",
+        one("status: paused", "status: 5"),
+        "11:11: `spec.status` must be a string, found the number 5, allowed: ongoing, paused, completed [/spec/status]",
+    ),
+    (
+        "status-is-a-boolean",
+        one("status: paused", "status: true"),
+        "11:11: `spec.status` must be a string, found the boolean true, allowed: ongoing, paused, completed [/spec/status]",
+    ),
+    (
+        "status-is-null",
+        one("status: paused", "status: null"),
+        "11:11: `spec.status` must be a string, found null, allowed: ongoing, paused, completed [/spec/status]",
+    ),
+    (
+        "status-is-empty",
+        one("status: paused", "status:"),
+        "11:10: `spec.status` must be a string, found nothing, allowed: ongoing, paused, completed [/spec/status]",
+    ),
+    (
+        "status-is-a-list",
+        one("status: paused", "status: [paused]"),
+        "11:11: `spec.status` must be a string, found a list, allowed: ongoing, paused, completed [/spec/status]",
+    ),
+    (
+        "field-misspelled",
+        one("recordingId", "recordingID"),
+        "10:3: unknown field `recordingID`, did you mean `recordingId`? [/spec/recordingID]",
+    ),
+    (
+        "field-unknown",
+        plus("  colour: red\n"),
+        "12:3: unknown field `colour`, allowed here: workspaceId, channelId, callId, recordingId, status, drift, suspend [/spec/colour]",
+    ),
+    (
+        "field-missing",
+        one("  callId: 9a0a4c3c-58a1-4a5e-b7de-3f1ab0a3d1c2\n", ""),
+        "7:3: missing field `callId` in spec [/spec]",
+    ),
+    ("spec-missing", GOOD[: GOOD.index("spec:")], "1:1: missing field `spec`"),
+    (
+        "metadata-missing",
+        one("metadata:\n  name: card-payment-7781\n  labels: {team: billing}\n", ""),
+        "1:1: missing field `metadata`",
+    ),
+    ("name-missing", one("  name: card-payment-7781\n", ""), "4:3: missing field `name` in metadata [/metadata]"),
+    (
+        "kind-misspelled",
+        one("kind: CallRecording", "kind: CallRecordings"),
+        "2:7: kind: 'CallRecordings' is not one of CallRecording, CallRecordingSet, did you mean `CallRecording`? [/kind]",
+    ),
+    (
+        "kind-in-lower-case",
+        one("kind: CallRecording", "kind: callrecording"),
+        "2:7: kind: 'callrecording' is not one of CallRecording, CallRecordingSet, did you mean `CallRecording`? [/kind]",
+    ),
+    (
+        "kind-unknown",
+        one("kind: CallRecording", "kind: Pod"),
+        "2:7: kind: 'Pod' is not one of CallRecording, CallRecordingSet [/kind]",
+    ),
+    ("kind-missing", one("kind: CallRecording\n", ""), "1:1: missing field `kind`"),
+    ("kind-field-misspelled", one("kind:", "Kind:"), "2:1: unknown field `Kind`, did you mean `kind`? [/Kind]"),
+    (
+        "kind-is-a-number",
+        one("kind: CallRecording", "kind: 3"),
+        "2:7: `kind` must be a string, found the number 3, allowed: CallRecording, CallRecordingSet [/kind]",
+    ),
+    (
+        "version-of-the-future",
+        one("reconciler/v1", "reconciler/v2"),
+        "1:13: apiVersion: 'reconciler/v2' is not reconciler/v1, did you mean `reconciler/v1`? [/apiVersion]",
+    ),
+    (
+        "version-of-another-product",
+        one("reconciler/v1", "apps/v1"),
+        "1:13: apiVersion: 'apps/v1' is not reconciler/v1 [/apiVersion]",
+    ),
+    ("version-missing", one("apiVersion: reconciler/v1\n", ""), "1:1: missing field `apiVersion`"),
+    (
+        "foreign-document",
+        "version: 3\nservices: {}\n",
+        "1:1: missing fields `apiVersion` and `kind`, which begin every document, write `apiVersion: reconciler/v1`",
+    ),
+    (
+        "empty-mapping",
+        "{}\n",
+        "1:1: missing fields `apiVersion` and `kind`, which begin every document, write `apiVersion: reconciler/v1`",
+    ),
+    ("top-is-a-list", "- a\n- b\n", "1:1: a document must be a mapping, found a list"),
+    ("top-is-text", "hello\n", "1:1: a document must be a mapping, found the text 'hello'"),
+    ("top-is-a-number", "42\n", "1:1: a document must be a mapping, found the number 42"),
+    ("top-is-null", "null\n", "1:1: a document must be a mapping, found null"),
+    (
+        "uuid-short",
+        one("9a0a4c3c-58a1-4a5e-b7de-3f1ab0a3d1c2", "9a0a4c3c"),
+        "9:11: spec.callId: '9a0a4c3c' must be a UUID, such as 3fa85f64-5717-4562-b3fc-2c963f66afa6 [/spec/callId]",
+    ),
+    (
+        "uuid-without-dashes",
+        one("9a0a4c3c-58a1-4a5e-b7de-3f1ab0a3d1c2", "9a0a4c3c58a14a5eb7de3f1ab0a3d1c2"),
+        "9:11: spec.callId: '9a0a4c3c58a14a5eb7de3f1ab0a3d1c2' must be a UUID, such as 3fa85f64-5717-4562-b3fc-2c963f66afa6, did you mean `9a0a4c3c-58a1-4a5e-b7de-3f1ab0a3d1c2`? [/spec/callId]",
+    ),
+    (
+        "uuid-in-braces",
+        one("9a0a4c3c-58a1-4a5e-b7de-3f1ab0a3d1c2", "'{9a0a4c3c-58a1-4a5e-b7de-3f1ab0a3d1c2}'"),
+        "9:11: spec.callId: '{9a0a4c3c-58a1-4a5e-b7de-3f1ab0a3d1c2}' must be a UUID, such as 3fa85f64-5717-4562-b3fc-2c963f66afa6, did you mean `9a0a4c3c-58a1-4a5e-b7de-3f1ab0a3d1c2`? [/spec/callId]",
+    ),
+    (
+        "uuid-with-line-break",
+        one("9a0a4c3c-58a1-4a5e-b7de-3f1ab0a3d1c2", '"9a0a4c3c-58a1-4a5e-b7de-3f1ab0a3d1c2\\n"'),
+        "9:11: spec.callId: '9a0a4c3c-58a1-4a5e-b7de-3f1ab0a3d1c2\\n' must be a UUID, such as 3fa85f64-5717-4562-b3fc-2c963f66afa6, did you mean `9a0a4c3c-58a1-4a5e-b7de-3f1ab0a3d1c2`? [/spec/callId]",
+    ),
+    (
+        "name-in-capitals",
+        one("card-payment-7781", "Card_Payment 7781"),
+        "4:9: metadata.name: 'Card_Payment 7781' may hold only lower-case letters, digits, '-' and '.', did you mean `card-payment-7781`? [/metadata/name]",
+    ),
+    (
+        "name-too-long",
+        one("card-payment-7781", "a" * 300),
+        "4:9: metadata.name: 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…' has 300 characters, at most 253 are allowed [/metadata/name]",
+    ),
+    ("name-empty", one("card-payment-7781", "''"), "4:9: `metadata.name` must not be empty [/metadata/name]"),
+    (
+        "name-is-a-number",
+        one("card-payment-7781", "7781"),
+        '4:9: `metadata.name` must be a string, found the number 7781, quote it: "7781" [/metadata/name]',
+    ),
+    (
+        "label-is-a-number",
+        one("team: billing", "team: 8"),
+        '5:18: `metadata.labels.team` must be a string, found the number 8, quote it: "8" [/metadata/labels/team]',
+    ),
+    (
+        "label-is-a-boolean",
+        one("team: billing", "team: true"),
+        '5:18: `metadata.labels.team` must be a string, found the boolean true, quote it: "true" [/metadata/labels/team]',
+    ),
+    (
+        "label-without-a-space",
+        one("team: billing", "team:"),
+        "5:16: a `:` is out of place: put a space after it, or quote the text",
+    ),
+    (
+        "label-key-is-a-number",
+        one("team: billing", "8: x"),
+        '5:12: a key must be a string, found the number 8, quote it: "8" [/metadata/labels]',
+    ),
+    (
+        "label-is-a-mapping",
+        one("team: billing", "team: {a: b}"),
+        "5:18: `metadata.labels.team` must be a string, found a mapping [/metadata/labels/team]",
+    ),
+    (
+        "labels-are-text",
+        one("{team: billing}", "billing"),
+        "5:11: `metadata.labels` must be a mapping, found the text 'billing' [/metadata/labels]",
+    ),
+    (
+        "duplicate-key",
+        plus("  status: ongoing\n"),
+        "12:3: duplicate key `status`, first given on line 11 [/spec/status]",
+    ),
+    (
+        "duplicate-label",
+        one("labels: {team: billing}", "labels: {team: billing, team: x}"),
+        "5:27: duplicate key `team`, first given on line 5 [/metadata/labels/team]",
+    ),
+    (
+        "tag-of-yaml",
+        one("status: paused", "status: !!str paused"),
+        "11:11: the tag !!str is not allowed, write the value without it [/spec/status]",
+    ),
+    (
+        "tag-of-python",
+        one("status: paused", "status: !python/object:os.system x"),
+        "11:11: the tag !python/object:os.system is not allowed, write the value without it [/spec/status]",
+    ),
+    (
+        "tag-on-a-mapping",
+        one("spec:\n", "spec: !!map\n"),
+        "6:7: the tag !!map is not allowed, write the value without it [/spec]",
+    ),
+    ("tag-without-handle", one("status: paused", "status: !e!x paused"), "11:11: tags (`!...`) are not allowed"),
+    (
+        "alias-undefined",
+        one("status: paused", "status: *stat"),
+        "11:11: the alias *stat is not defined, nothing before it is marked &stat [/spec/status]",
+    ),
+    (
+        "alias-misspelled",
+        one("team: billing", "team: &staff billing").replace("status: paused", "status: *stuff"),
+        "11:11: the alias *stuff is not defined, did you mean *staff? [/spec/status]",
+    ),
+    (
+        "alias-of-itself",
+        one("{team: billing}", "&l {team: *l}"),
+        "5:21: the alias *l stands inside its own anchor [/metadata/labels/team]",
+    ),
+    (
+        "merge-key",
+        one("spec:\n", "spec:\n  <<: {drift: safe}\n"),
+        "7:3: merge keys (`<<`) are not part of YAML 1.2, write the fields out [/spec]",
+    ),
+    (
+        "merge-of-an-anchor",
+        one("labels: {team: billing}", "labels: &b {team: billing}\n  annotations: {<<: *b}"),
+        "6:17: merge keys (`<<`) are not part of YAML 1.2, write the fields out [/metadata/annotations]",
+    ),
+    (
+        "too-deep",
+        one("{team: billing}", "{team: " + "[" * 40 + "]" * 40 + "}"),
+        "5:47: nested deeper than max_depth allows (32) [/metadata/labels/team/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0/0]",
+    ),
+    (
+        "too-many-aliases",
+        one("{team: billing}", "{a: &a x, " + ", ".join(f"k{i}: *a" for i in range(65)) + "}"),
+        "5:592: more aliases than max_aliases allows (64) [/metadata/labels/k64]",
+    ),
+    (
+        "anchor-bomb",
+        "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
+        + "".join(f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(['*' + chr(97 + i)] * 8)}]\n" for i in range(8)),
+        "6:12: the aliases of this file expand to more than 100000 values [/f/1]",
+    ),
+    (
+        "until-no-such-month",
+        plus("  suspend: {reason: x, until: 2026-13-45T00:00:00Z}\n"),
+        "12:31: spec.suspend.until: '2026-13-45T00:00:00Z' is no date and time of the calendar, which look like 2026-12-01T00:00:00Z [/spec/suspend/until]",
+    ),
+    (
+        "until-without-time",
+        plus("  suspend: {reason: x, until: 2026-12-01}\n"),
+        "12:31: spec.suspend.until: '2026-12-01' must be a date and time with a time zone, such as 2026-12-01T00:00:00Z, did you mean `2026-12-01T00:00:00Z`? [/spec/suspend/until]",
+    ),
+    (
+        "until-without-zone",
+        plus("  suspend: {reason: x, until: 2026-12-01T00:00:00}\n"),
+        "12:31: spec.suspend.until: '2026-12-01T00:00:00' must be a date and time with a time zone, such as 2026-12-01T00:00:00Z, did you mean `2026-12-01T00:00:00Z`? [/spec/suspend/until]",
+    ),
+    (
+        "until-with-a-space",
+        plus("  suspend: {reason: x, until: 2026-12-01 00:00:00Z}\n"),
+        "12:31: spec.suspend.until: '2026-12-01 00:00:00Z' must be a date and time with a time zone, such as 2026-12-01T00:00:00Z, did you mean `2026-12-01T00:00:00Z`? [/spec/suspend/until]",
+    ),
+    ("until-missing", plus("  suspend: {reason: x}\n"), "12:12: missing field `until` in spec.suspend [/spec/suspend]"),
+    ("suspend-empty", plus("  suspend:\n"), "12:11: `spec.suspend` must be a mapping, found nothing [/spec/suspend]"),
+    (
+        "reason-empty",
+        plus("  suspend: {reason: '', until: 2026-12-01T00:00:00Z}\n"),
+        "12:21: `spec.suspend.reason` must not be empty [/spec/suspend/reason]",
+    ),
+    (
+        "drift-misspelled",
+        plus("  drift: heel\n"),
+        "12:10: spec.drift: 'heel' is not one of safe, heal, report, did you mean `heal`? [/spec/drift]",
+    ),
+    (
+        "item-status-misspelled",
+        many("status: ongoing", "status: onging"),
+        "11:15: spec.recordings[0].status: 'onging' is not one of ongoing, paused, completed, did you mean `ongoing`? [/spec/recordings/0/status]",
+    ),
+    (
+        "item-field-missing",
+        many("      callId: 9a0a4c3c-58a1-4a5e-b7de-3f1ab0a3d1c2\n", ""),
+        "8:7: missing field `callId` in spec.recordings[0] [/spec/recordings/0]",
+    ),
+    (
+        "item-field-unknown",
+        many("status: ongoing", "status: ongoing\n      labels: {a: b}"),
+        "12:7: unknown field `labels`, allowed here: name, callId, recordingId, status, drift, suspend [/spec/recordings/0/labels]",
+    ),
+    (
+        "item-is-text",
+        many(
+            "    - name: a-1\n      callId: 9a0a4c3c-58a1-4a5e-b7de-3f1ab0a3d1c2\n      recordingId: 3fa85f64-5717-4562-b3fc-2c963f66afa6\n      status: ongoing\n",
+            "    - a-1\n",
+        ),
+        "8:7: `spec.recordings[0]` must be a mapping, found the text 'a-1' [/spec/recordings/0]",
+    ),
+    (
+        "set-with-a-status",
+        many("  recordings:", "  status: paused\n  recordings:"),
+        "7:3: unknown field `status`, allowed here: workspaceId, channelId, drift, recordings [/spec/status]",
+    ),
+    ("set-without-recordings", SET[: SET.index("  recordings:")], "5:3: missing field `recordings` in spec [/spec]"),
+    (
+        "recordings-are-a-mapping",
+        SET[: SET.index("  recordings:")] + "  recordings: {}\n",
+        "7:15: `spec.recordings` must be a list, found a mapping [/spec/recordings]",
+    ),
+    ("quote-not-closed", plus("  drift: 'safe\n"), "12:10: this quote is never closed"),
+    (
+        "indentation",
+        plus(" drift: safe\n"),
+        "12:2: this does not fit the mapping that begins on line 1: check indentation, quotes and brackets",
+    ),
+    ("tab", plus("\tdrift: safe\n"), "12:1: a tab cannot be used for indentation: use spaces"),
+    (
+        "colon-out-of-place",
+        plus("  drift: a: b\n"),
+        "12:11: a `:` is out of place: check the indentation, or quote the text",
+    ),
+    ("bracket-not-closed", plus("  drift: [safe\n"), "13:1: the `[` of line 12 is not closed, or a comma is missing"),
+    ("colon-missing", plus("  drift safe\n"), "12:3: this line lacks the `:` of `key: value`"),
+    ("reserved-character", plus("  drift: @safe\n"), "12:10: a value cannot begin with `@`: quote the text"),
+    (
+        "escape-unknown",
+        plus('  drift: "s\\qfe"\n'),
+        "12:12: unknown escape in double quotes: write `\\\\`, or use single quotes",
+    ),
+    (
+        "list-in-a-mapping",
+        plus("- x\n"),
+        "12:1: this does not fit the mapping that begins on line 1: check indentation, quotes and brackets",
+    ),
+    (
+        "text-after-a-quote",
+        plus("  drift: 'safe' x\n"),
+        "12:17: this does not fit the mapping that begins on line 7: check indentation, quotes and brackets",
+    ),
+    ("yaml-of-the-future", "%YAML 3.0\n---\n" + GOOD, "1:1: this version of YAML is not known: write `%YAML 1.2`"),
+    (
+        "dash-out-of-place",
+        plus("  drift: - safe\n"),
+        "12:10: a list item (`-`) is out of place: begin it on a line of its own",
+    ),
+    ("block-header", plus("  drift: |x\n"), "12:11: only a line break may follow `|` or `>`"),
+    (
+        "brace-not-closed",
+        one("labels: {team: billing}", "labels: {team: billing"),
+        "6:5: the `{` of line 5 is not closed, or a comma is missing",
+    ),
+    (
+        "document-end",
+        plus("...\nfoo: bar\n"),
+        "13:1: the document has ended before this: begin the next one with `---`",
+    ),
+    ("escape-names-no-character", plus('  drift: "\\ud800"\n'), "12:13: an escape in double quotes names no character"),
+    (
+        "brace-not-opened",
+        plus("}\n"),
+        "12:1: this does not fit the mapping that begins on line 1: check indentation, quotes and brackets",
+    ),
+    ("nul-byte", plus("  drift: \0safe\n"), "12:10: a NUL byte: this is no text file, save it as UTF-8"),
+    (
+        "control-character",
+        plus("  drift: \x1bsafe\n"),
+        "12:10: the invisible character U+001B is not allowed, remove it, or write it as an escape in double quotes",
+    ),
+    ("latin-1", GOOD.encode() + b"  # caf\xe9\n", "12:8: byte 0xe9 is not UTF-8, save the file as UTF-8"),
+    ("utf-16", GOOD.encode("utf-16"), "1:1: the file is encoded in UTF-16 or UTF-32, save it as UTF-8"),
+    (
+        "hidden-line-break",
+        plus("  # a\u2028b\n"),
+        "12:6: the invisible character U+2028 is not allowed, remove it, or write it as an escape in double quotes",
+    ),
+    ("key-is-a-number", plus("  5: x\n"), '12:3: a key must be a string, found the number 5, quote it: "5" [/spec]'),
+    ("key-is-a-list", plus("  ? [a]\n  : x\n"), "12:5: a key must be a string, found a list [/spec]"),
+    (
+        "key-is-empty",
+        plus("  : x\n"),
+        "12:3: this does not fit the mapping that begins on line 7: check indentation, quotes and brackets",
+    ),
+    (
+        "key-is-an-alias",
+        one("team: billing", "&t team: billing") + "  *t : x\n",
+        "12:3: a key must be a string, found an alias, write the key out [/spec]",
+    ),
+    (
+        "key-is-a-boolean",
+        plus("  true: x\n"),
+        '12:3: a key must be a string, found the boolean true, quote it: "true" [/spec]',
+    ),
+    (
+        "long-value-is-cut",
+        one("status: paused", "status: " + "p" * 500),
+        "11:11: spec.status: 'ppppppppppppppppppppppppppppppppppppppppppppppppppppppppppp…' is not one of ongoing, paused, completed [/spec/status]",
+    ),
+    (
+        "control-characters-are-escaped",
+        one("status: paused", 'status: "a\\nb\\e[31m"'),
+        "11:11: spec.status: 'a\\nb\\x1b[31m' is not one of ongoing, paused, completed [/spec/status]",
+    ),
+]
+CONTENTS = [content if isinstance(content, bytes) else content.encode() for _, content, _ in MALFORMED]
+
+
+@pytest.mark.parametrize(("content", "line"), [row[1:] for row in MALFORMED], ids=[row[0] for row in MALFORMED])
+def test_one_mistake_is_one_line_with_its_place_its_value_and_what_is_allowed(content: str | bytes, line: str) -> None:
+    result = parse(content)
+    assert [str(problem) for problem in result.problems] == [f"f.yaml:{line}"]
+    assert result.desired == ()
+
+
+@pytest.mark.parametrize("content", CONTENTS, ids=[row[0] for row in MALFORMED])
+def test_the_pure_parser_refuses_the_same_files_in_one_line(content: bytes, pure_parser: None) -> None:
+    if content.startswith(b"%YAML 3.0"):
+        content = content.replace(b"%YAML 3.0", b"%YAML 2.0")  # it looks at the major version only
+    result = parse(content)
+    assert len(result.problems) == 1
+    assert "\n" not in str(result.problems[0])
+
+
+@pytest.fixture
+def pure_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yaml_events, "new_parser", yaml_events.PureParser)
+
+
+def test_a_document_becomes_one_desired_recording() -> None:
+    text = plus("  drift: heal\n  suspend: {reason: incident 4411, until: 2026-12-01T01:00:00+01:00}\n")
+    (desired,) = parse("# comment\n" + text.upper().replace(text.upper(), text)).desired
+    assert desired.key == KEY
+    assert desired.name == "card-payment-7781"
+    assert desired.status is Status.PAUSED
+    assert (desired.file, desired.line) == ("f.yaml", 2)
+    assert desired.drift is Drift.HEAL
+    assert desired.suspend == Suspend("incident 4411", datetime(2026, 12, 1, tzinfo=UTC))
+    assert desired.labels == {"team": "billing"}
+    assert desired.annotations is None
+
+
+def test_a_set_gives_its_items_its_own_ids_drift_and_labels() -> None:
+    text = many("  recordings:", "  drift: report\n  recordings:")
+    text = text.replace("metadata: {name: evening-shift}", "metadata: {name: evening-shift, labels: {team: support}}")
+    text = text.replace(
+        "status: paused}", "status: paused, drift: heal, suspend: {reason: x, until: 2026-12-01T00:00:00Z}}"
+    )
+    result = parse(text)
+    first, second = result.desired
+    assert first.key == KEY
+    assert (first.name, first.line, first.drift, first.suspend) == ("evening-shift/a-1", 9, Drift.REPORT, None)
+    assert (second.name, second.line, second.drift) == ("evening-shift/a-2", 13, Drift.HEAL)
+    assert second.suspend == Suspend("x", datetime(2026, 12, 1, tzinfo=UTC))
+    assert first.labels == second.labels == {"team": "support"}
+    assert result.sets == (("evening-shift", 1),)
+
+
+def test_drift_is_safe_unless_said() -> None:
+    assert [desired.drift for desired in parse(GOOD + "---\n" + SET).desired] == [Drift.SAFE] * 3
+
+
+def test_ids_are_compared_in_lower_case_and_workspaces_are_kept_once() -> None:
+    shouted = GOOD.replace(KEY.recording_id, KEY.recording_id.upper()).replace(
+        KEY.workspace_id, KEY.workspace_id.upper()
+    )
+    (first,) = parse(shouted).desired
+    (second,) = parse(SET).desired[:1]
+    assert first.key == KEY
+    assert first.key.workspace_id is second.key.workspace_id
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["no", "yes", "on", "1:30", "010", "-007", "2026-12-01", "2026-12-01T00:00:00Z", "1_000", "0o8", "1e", "1.2.3"],
+)
+def test_what_is_text_in_yaml_1_2_stays_as_it_was_written(written: str) -> None:
+    (desired,) = parse(one("team: billing", f"team: {written}")).desired
+    assert desired.labels == {"team": written}
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["8", "-8", "+31", "0", "1.10", ".5", "5.", "1e3", "0o17", "0xfF", ".inf", "-.INF", ".nan", "9" * 5000]
+    + ["true", "False", "TRUE", "null", "Null", "~", "0x" + "f" * 5000],
+)
+def test_what_is_no_text_must_be_quoted(written: str) -> None:
+    (line,) = lines(one("team: billing", f"team: {written}"))
+    assert "must be a string, found" in line
+    assert "quote it:" in line
+    (desired,) = parse(one("team: billing", f"team: '{written}'")).desired
+    assert desired.labels == {"team": written}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n",
+        b"# nothing\n",
+        b"---\n",
+        b"---\n---\n# x\n...\n",
+        b"\xef\xbb\xbf",
+        b"\xef\xbb\xbf# x\r\n",
+        b"%YAML 1.2\n---\n",
+    ],
+)
+def test_files_without_documents_are_accepted(content: bytes) -> None:
+    assert parse(content) == FileDocuments("f.yaml", (), ())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbf" + GOOD.encode(),
+        GOOD.replace("\n", "\r\n").encode(),
+        GOOD.replace("\n", "\r").encode(),
+        b"%YAML 1.2\n---\n" + GOOD.encode(),
+        b"---\n" + GOOD.encode() + b"---\n...\n",
+        json.dumps(yaml.safe_load(GOOD)).encode(),
+    ],
+    ids=["bom", "crlf", "cr", "directive", "empty-beside", "json"],
+)
+def test_the_same_document_in_other_clothes(content: bytes) -> None:
+    (desired,) = parse(content).desired
+    assert desired.key == KEY
+
+
+def test_columns_are_counted_behind_a_byte_order_mark() -> None:
+    assert lines(b"\xef\xbb\xbfkind: Pod\napiVersion: x\n")[2].startswith("1:7: ")
+
+
+def test_columns_are_characters_not_bytes() -> None:
+    assert lines(one("{team: billing}", "{team: süß 💡, size: 8}"))[0].startswith("5:31: ")
+
+
+def test_anchors_and_aliases_within_the_limits_expand() -> None:
+    text = many("status: ongoing", "status: &s ongoing\n      suspend: &p {reason: &r x, until: 2026-12-01T00:00:00Z}")
+    text = text.replace("status: paused}", "status: *s, suspend: *p}")
+    first, second = parse(text).desired
+    assert first.status is second.status is Status.ONGOING
+    assert first.suspend == second.suspend != None  # noqa: E711 - a chain of comparisons
+    text = one("{team: billing}", "{&k team: &a x, b: *a}")
+    assert parse(text).desired[0].labels == {"team": "x", "b": "x"}
+
+
+def test_an_item_by_alias_has_the_line_of_its_place() -> None:
+    text = many("    - name: a-1\n", "    - &a\n      name: a-1\n").replace(
+        "    - {name: a-2", "    - *a\n    - {name: a-2"
+    )
+    assert [desired.line for desired in parse(text).desired] == [8, 13, 14]
+
+
+def test_a_mistake_behind_an_alias_is_told_once() -> None:
+    text = many("status: ongoing", "status: ongoing\n      suspend: &p {reason: '', until: 2026-12-01T00:00:00Z}")
+    text = text.replace("status: paused}", "status: paused, suspend: *p}")
+    assert lines(text) == [
+        "12:28: `spec.recordings[0].suspend.reason` must not be empty [/spec/recordings/0/suspend/reason]"
+    ]
+
+
+def test_an_anchor_counts_from_its_document_only() -> None:
+    text = GOOD.replace("team: billing", "team: &a x") + "---\n" + GOOD.replace("team: billing", "team: *a")
+    assert lines(text) == ["17:18: the alias *a is not defined, nothing before it is marked &a [/metadata/labels/team]"]
+
+
+def test_all_mistakes_of_a_file_are_told_in_order_of_line() -> None:
+    text = one("status: paused", "status: puased\n  drift: heel\n  colour: red").replace(
+        "kind: CallRecording", "kind: CallRecordin"
+    )
+    text += "---\n" + SET.replace("status: ongoing", "status: gone") + "---\n- 1\n---\nkind: [\n"
+    places = [line.split(" ")[0] for line in lines(text)]
+    assert places == ["2:7:", "11:11:", "12:10:", "13:3:", "25:15:", "28:1:", "31:1:"]
+
+
+def test_a_broken_tail_does_not_hide_what_stands_before_it() -> None:
+    assert [line[:5] for line in lines(one("team: billing", "team: !!str x") + "  drift: [\n")] == ["5:18:", "13:1:"]
+
+
+def test_mistakes_below_a_tag_or_in_a_document_with_one_are_not_guessed_at() -> None:
+    assert lines("!!map {a: 1}") == ["1:1: the tag !!map is not allowed, write the value without it"]
+
+
+def test_a_rejected_key_does_not_hide_mistakes_in_its_value() -> None:
+    found = lines(plus("  5: {a: *b}\n"))
+    assert [line.split(": ", 1)[1] for line in found] == [
+        'a key must be a string, found the number 5, quote it: "5" [/spec]',
+        "the alias *b is not defined, nothing before it is marked &b [/spec/5/a]",
+    ]
+
+
+def test_half_a_surrogate_pair_is_no_character_to_the_pure_parser_either(pure_parser: None) -> None:
+    assert lines(plus('  drift: "\\ud800"\n')) == ["12:10: an escape in double quotes names no character [/spec/drift]"]
+
+
+def test_limits_are_kept_and_named() -> None:
+    small = DocumentLimits(max_file_bytes=10, max_depth=2, max_aliases=0)
+    assert lines(GOOD, small) == [f"1:1: the file has {len(GOOD)} bytes, more than max_file_bytes allows (10)"]
+    limits = DocumentLimits(max_depth=2, max_aliases=0)
+    assert lines(GOOD, limits) == ["5:11: nested deeper than max_depth allows (2) [/metadata/labels]"]
+    assert parse(one("\n  labels: {team: billing}", ""), limits=limits).problems == ()
+    assert lines(one("{team: billing}", "&a {x: *a}"), DocumentLimits(max_aliases=0)) == [
+        "5:18: more aliases than max_aliases allows (0) [/metadata/labels/x]"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("build", "name"),
+    [
+        (lambda: DocumentLimits(max_file_bytes=0), "max_file_bytes"),
+        (lambda: DocumentLimits(max_depth=0), "max_depth"),
+        (lambda: DocumentLimits(max_depth=201), "max_depth"),
+        (lambda: DocumentLimits(max_aliases=-1), "max_aliases"),
+    ],
+)
+def test_a_limit_out_of_its_bounds_is_refused(build: Callable[[], DocumentLimits], name: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        build()
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" + b"a," * 2000, b"{a: [" + b"a," * 2000, b"---\n" * 2000, b"a: x\n" + b"b: [[]]\n--- {}\n" * 700]
+)
+def test_more_values_than_a_file_of_that_size_can_need_are_refused(content: bytes) -> None:
+    limits = DocumentLimits(max_file_bytes=len(content))
+    values = limits.max_values
+    assert values < 2000
+    found = lines(content, limits)
+    assert found
+    if content.startswith(b"[") or b"{a: [" in content:
+        assert f"the file holds more than {values} values, one for 8 bytes of max_file_bytes" in found[0]
+
+
+def test_the_deepest_allowed_nesting_is_explained_without_a_crash() -> None:
+    content = "kind: CallRecording\nspec: " + "[" * 199 + "]" * 199
+    assert any(
+        "`spec` must be a mapping, found a list" in line for line in lines(content, DocumentLimits(max_depth=200))
+    )
+
+
+def test_a_file_with_countless_mistakes_is_cut_off() -> None:
+    found = parse("- 1\n---\n" * (nodes.MAX_PROBLEMS + 5)).problems
+    assert len(found) == nodes.MAX_PROBLEMS + 1
+    assert "only the first 10000 problems of this file are shown" in str(found[-1])
+
+
+def test_a_refusal_that_cannot_be_explained_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "mistakes", lambda *_: iter(()))
+    assert lines(one("status: paused", "status: x")) == [
+        "1:1: the file is refused, and the reason could not be determined"
+    ]
+
+
+def test_a_parser_with_its_own_idea_of_a_character_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(stream: bytes) -> yaml_events.EventParser:
+        raise ReaderError("<file>", 14, 0x61, "utf-8", "not\nallowed")
+
+    monkeypatch.setattr(yaml_events, "new_parser", broken)
+    (line,) = lines("apiVersion: a\nb: c\n")
+    assert line.startswith("2:1: not valid YAML: ")
+    assert "\n" not in line
+
+
+def test_without_libyaml_the_pure_parser_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "yaml._yaml", None)
+    assert yaml_events._fastest_parser() is yaml_events.PureParser
+
+
+def test_valid_documents_import_no_slow_library() -> None:
+    program = (
+        "import sys; from reconciler.documents import parse_documents; before = 'jsonschema_rs' in sys.modules;"
+        "r = parse_documents(sys.stdin.buffer.read(), 'f'); assert r.desired and not r.problems;"
+        "print(before, sorted({'jsonschema', 'difflib', 'reconciler.documents.explain'} & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=GOOD + "---\n" + SET, text=True, capture_output=True, check=True
+    )
+    assert done.stdout == "False []\n"
+
+
+# -- dates
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-12-01T00:00:00Z", datetime(2026, 12, 1, tzinfo=UTC)),
+        ("2026-12-01t01:30:00.5+01:30", datetime(2026, 12, 1, 0, 0, 0, 500_000, tzinfo=UTC)),
+        ("2026-11-30T22:00:00.123456789-02:00", datetime(2026, 12, 1, 0, 0, 0, 123_456, tzinfo=UTC)),
+        ("2028-02-29T00:00:00z", datetime(2028, 2, 29, tzinfo=UTC)),
+    ],
+)
+def test_dates_become_utc(text: str, moment: datetime) -> None:
+    assert parse_date_time(text) == moment
+    assert parse_date_time(text).tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-02-29T00:00:00Z",
+        "2026-12-01T24:00:00Z",
+        "2026-12-01T00:00:60Z",
+        "0000-01-01T00:00:00Z",
+        "2026-12-01T00:00:00+24:00",
+    ]
+    + [
+        "0001-01-01T00:00:00+01:00",
+        "9999-12-31T23:59:59-01:00",
+        "2026-12-01T00:00:00+01:60",
+        "2026-12-01T00:00:00Z\n",
+        "",
+        "x",
+    ]
+    + ["٢٠٢٦-12-01T00:00:00Z", "2026-12-01T00:00Z", "20261201T000000Z"],
+)
+def test_what_no_calendar_holds_is_no_date(text: str) -> None:
+    assert not is_date_time(text)
+    assert len(lines(plus(f"  suspend: {{reason: x, until: {json.dumps(text)}}}\n"))) == 1
+
+
+# -- over all files
+
+
+def test_names_and_recordings_are_unique_over_all_files() -> None:
+    other = GOOD.replace("3fa85f64", "4fa85f64")
+    files = [
+        parse(GOOD, "a.yaml"),
+        parse("---\n" + other, "b.yaml"),
+        parse("\n" + GOOD.replace("7781", "7782"), "c.yaml"),
+        parse(GOOD, "d.yaml"),
+    ]
+    expected = [
+        "b.yaml:2:1: duplicate name `card-payment-7781`, already given in a.yaml:1, names are unique over all documents",
+        f"c.yaml:2:1: duplicate recording {KEY.recording_id}, already declared in a.yaml:1, keep one of the two",
+        "d.yaml:1:1: duplicate name `card-payment-7781`, already given in a.yaml:1, names are unique over all documents",
+    ]
+    assert [str(problem) for problem in cross_check(files)] == expected
+    assert [str(problem) for problem in cross_check(reversed(files))] == expected
+
+
+def test_one_document_may_repeat_two_others() -> None:
+    second = GOOD.replace("7781", "7782").replace("3fa85f64", "4fa85f64")
+    third = GOOD.replace("3fa85f64", "4fa85f64")
+    problems = cross_check([parse(GOOD + "---\n" + second + "---\n" + third)])
+    assert [(problem.line, problem.rule) for problem in problems] == [
+        (25, "duplicate-name"),
+        (25, "duplicate-recording"),
+    ]
+
+
+def test_items_and_names_of_sets_are_unique() -> None:
+    twice = parse(SET.replace("a-2", "a-1"), "twice.yaml")
+    assert [str(problem) for problem in cross_check([twice])] == [
+        "twice.yaml:12:1: duplicate name `evening-shift/a-1`, already given in twice.yaml:8, "
+        "names are unique over all documents"
+    ]
+    empty = "apiVersion: reconciler/v1\nkind: CallRecordingSet\nmetadata: {name: evening-shift}\nspec:\n"
+    empty += f"  workspaceId: {KEY.workspace_id}\n  channelId: {KEY.channel_id}\n  recordings: []\n"
+    problems = cross_check([parse(SET, "a.yaml"), parse(empty, "b.yaml")])
+    assert [(problem.file, problem.line, problem.rule) for problem in problems] == [("b.yaml", 1, "duplicate-name")]
+
+
+def test_the_same_call_in_another_workspace_is_another_recording() -> None:
+    other = GOOD.replace("7781", "7782").replace("5f4f2f2e", "6f4f2f2e")
+    assert cross_check([parse(GOOD + "---\n" + other)]) == []
+
+
+# -- words
+
+
+def test_a_terminal_sees_the_source_line_with_a_caret() -> None:
+    content = one("status: paused", "status: puased").encode()
+    (problem,) = parse(content).problems
+    assert explain(problem, content) == f"{problem}\n    status: puased\n            ^"
+    assert explain(problem, None) == str(problem)
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "column", "shown"),
+    [
+        (b"\tab\n", 1, 3, "  \tab\n  \t ^"),
+        ("日本x".encode(), 1, 3, "  日本x\n      ^"),
+        ("e\u0301x".encode(), 1, 3, "  e\u0301x\n   ^"),
+        (b"\x1b[31mred", 1, 1, "  ·[31mred\n  ^"),
+        (b"caf\xe9\n", 1, 4, "  caf\ufffd\n     ^"),
+        (b"\xef\xbb\xbfab\r\ncd\r", 2, 2, "  cd\n   ^"),
+        (b"x" * 500, 1, 300, "  " + "x" * 100 + "\n  " + " " * 60 + "^"),
+        (b"ab", 1, 99, "  ab\n    ^"),
+        (b"ab\n", 2, 1, ""),
+        (b"ab\n", 9, 1, ""),
+    ],
+)
+def test_the_caret_stands_below_the_column(content: bytes, line: int, column: int, shown: str) -> None:
+    problem = Problem("f.yaml", line, column, "m")
+    assert explain(problem, content) == (f"{problem}\n{shown}" if shown else str(problem))
+
+
+def test_the_nearest_word_disregards_case() -> None:
+    assert nearest("PUASED", ["ongoing", "paused"]) == "paused"
+    assert nearest("zzz", ["ongoing", "paused"]) is None
+    assert nearest("x" * 1_000_000, ["x" * 60]) == "x" * 60
+
+
+def test_odd_keys_are_named_in_one_line() -> None:
+    (line,) = lines(one("{team: billing}", '{"a/b~c\\n": 8}'))
+    assert line == (
+        "5:23: `metadata.labels['a/b~c\\n']` must be a string, found the number 8, quote it: \"8\" [/metadata/labels/a~1b~0c\\n]"
+    )
+
+
+def test_the_sample_is_valid() -> None:
+    result = parse(sample_text())
+    assert result.problems == ()
+    assert len(result.desired) == 1
+
+
+# -- what holds for any bytes
+
+PIECES = st.sampled_from(
+    [
+        "\n",
+        "  ",
+        "- ",
+        ": ",
+        "a: b\n",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        "&a ",
+        "*a",
+        "!!str ",
+        "<<: ",
+        "? ",
+        "'",
+        '"',
+        "|\n",
+        "#",
+        "---\n",
+        "...\n",
+    ]
+    + [
+        "\t",
+        "\0",
+        "\u2028",
+        "é",
+        "5",
+        "true",
+        "~",
+        "010",
+        "status: ",
+        "spec:\n",
+        "name: x\n",
+        "kind: Pod\n",
+        "\\ud800",
+        "%YAML 1.2\n",
+        "\r\n",
+    ]
+)
+
+
+@st.composite
+def edited(draw: st.DrawFn) -> bytes:
+    """A valid file after a few slips of the hand."""
+    text = draw(st.sampled_from([GOOD, SET, GOOD + "---\n" + SET]))
+    for _ in range(draw(st.integers(0, 4))):
+        begin = draw(st.integers(0, len(text)))
+        end = min(len(text), begin + draw(st.integers(0, 12)))
+        text = text[:begin] + draw(PIECES) + text[end:]
+    return text.encode("utf-8")
+
+
+ANYTHING = st.one_of(
+    st.binary(max_size=80), st.lists(PIECES, max_size=20).map(lambda parts: "".join(parts).encode()), edited()
+)
+
+
+def assert_places_lie_within(content: bytes, problems: tuple[Problem, ...]) -> None:
+    text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
+    source = nodes.LINE_BREAK.split(text)
+    for problem in problems:
+        assert 1 <= problem.line <= len(source)
+        assert 1 <= problem.column <= len(source[problem.line - 1]) + 1
+        assert str(problem).isprintable()
+        assert explain(problem, content).startswith(str(problem))
+
+
+@given(ANYTHING)
+@example(b"\xff\xfea\0")
+@example(b"a: \xed\xa0\x80")
+def test_any_bytes_give_documents_or_problems_whose_places_lie_within_the_file(content: bytes) -> None:
+    result = parse(content)
+    assert not (result.desired and result.problems)
+    assert_places_lie_within(content, result.problems)
+
+
+def read_fast(content: bytes) -> list[tuple[object, int]] | None:
+    try:
+        return [(value, line) for value, line, _ in yaml_events.read_documents(content, DEFAULT_LIMITS)]
+    except yaml_events.Irregular:
+        return None
+
+
+def read_slowly(content: bytes) -> list[tuple[object, int]] | None:
+    problems = ProblemList("f.yaml")
+    try:
+        text = nodes.decode(content, DEFAULT_LIMITS, problems)
+        if text is None:
+            return None
+        found = [(node.value, node.line) for node in nodes.read_nodes(text, DEFAULT_LIMITS, problems)]
+    except Enough:
+        assert problems
+        return None
+    return None if problems else found
+
+
+@given(ANYTHING)
+def test_the_fast_and_the_slow_reader_agree(content: bytes) -> None:
+    # repr, because a NaN is not equal to itself.
+    assert repr(read_fast(content)) == repr(read_slowly(content))
+
+
+@given(ANYTHING)
+def test_both_parsers_agree_on_what_is_valid_to_both(content: bytes) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        c_parser = parse(content)
+        patch.setattr(yaml_events, "new_parser", yaml_events.PureParser)
+        pure = parse(content)
+    assert_places_lie_within(content, pure.problems)
+    if not c_parser.problems and not pure.problems:
+        assert c_parser == pure
+
+
+def names() -> st.SearchStrategy[str]:
+    return st.text("abcxyz0189-.", min_size=1, max_size=253)
+
+
+def documents() -> st.SearchStrategy[dict[str, Any]]:
+    """Valid documents of both kinds as plain values."""
+    ids = st.uuids().map(str)
+    texts = st.dictionaries(
+        st.text(st.characters(exclude_categories=["C", "Z"])),
+        st.text(st.characters(exclude_categories=["C", "Zl", "Zp"])),
+        max_size=3,
+    )
+    moments = st.datetimes(min_value=datetime(1, 1, 3), max_value=datetime(9999, 12, 29)).map(
+        lambda m: m.isoformat() + "Z"
+    )  # noqa: DTZ001
+    common = {
+        "drift": st.sampled_from(["safe", "heal", "report"]),
+        "suspend": st.fixed_dictionaries({"reason": st.text("abc :#-'\"", min_size=1), "until": moments}),
+    }
+    statuses = st.sampled_from(["ongoing", "paused", "completed"])
+    metadata = st.fixed_dictionaries({"name": names()}, optional={"labels": texts, "annotations": texts})
+    shared = {"workspaceId": ids, "channelId": ids}
+    recording = {"callId": ids, "recordingId": ids, "status": statuses}
+    items = st.lists(st.fixed_dictionaries({"name": names(), **recording}, optional=common), max_size=3)
+    version = st.just("reconciler/v1")
+    one_spec = st.fixed_dictionaries({**shared, **recording}, optional=common)
+    set_spec = st.fixed_dictionaries({**shared, "recordings": items}, optional={"drift": common["drift"]})
+    return st.one_of(
+        st.fixed_dictionaries(
+            {"apiVersion": version, "kind": st.just("CallRecording"), "metadata": metadata, "spec": one_spec}
+        ),
+        st.fixed_dictionaries(
+            {"apiVersion": version, "kind": st.just("CallRecordingSet"), "metadata": metadata, "spec": set_spec}
+        ),
+    )
+
+
+@given(st.lists(documents(), max_size=3), st.booleans())
+def test_every_valid_document_is_read_the_same_by_both_parsers(values: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        content = "\n---\n".join(json.dumps(value, ensure_ascii=False) for value in values).encode()
+    else:
+        # All quoted: PyYAML writes YAML 1.1, in which `0E0` is text.
+        content = yaml.safe_dump_all(values, default_style='"', allow_unicode=True).encode()
+    result = parse(content)
+    assert result.problems == ()
+    expected = [item["status"] for value in values for item in value["spec"].get("recordings", [value["spec"]])]
+    assert [desired.status.value for desired in result.desired] == expected
+    assert [desired.labels for desired in result.desired if "/" not in desired.name] == [
+        value["metadata"].get("labels") for value in values if value["kind"] == "CallRecording"
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yaml_events, "new_parser", yaml_events.PureParser)
+        assert parse(content) == result
