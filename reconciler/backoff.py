@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-#: The first wait after a failure and the longest one, in seconds. Half a second lets a brief fault pass; beyond a minute
-#: a late pause is worse than one more request.
+#: The first wait after a failure and the longest one, in seconds. Half a second lets a brief fault pass;
+#: beyond a minute a late pause is worse than one more request.
 FIRST_SECONDS = 0.5
 LONGEST_SECONDS = 60.0
 
@@ -32,7 +32,7 @@ def retry_seconds(attempts: int, random: Callable[[], float], *, at_least: float
 def confirm_seconds_after(elapsed: float) -> float:
     """Return how long to wait for the next look when `elapsed` seconds have passed since the PATCH was accepted.
 
-    The waits grow with the time already waited, so no counter has to be kept over a restart: about 0.1 s, 0.26 s, 0.5 s,
-    0.9 s, 1.6 s, 2.8 s after the acceptance, then every three seconds.
+    The waits grow with the time already waited, so no counter has to be kept over a restart: about 0.1 s, 0.26 s,
+    0.5 s, 0.9 s, 1.6 s, 2.8 s after the acceptance, then every three seconds.
     """
     return min(CONFIRM_LONGEST_SECONDS, CONFIRM_FIRST_SECONDS + (CONFIRM_GROWTH - 1.0) * max(0.0, elapsed))

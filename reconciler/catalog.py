@@ -21,7 +21,7 @@ from reconciler.model import CallKey, Desired, Problem, RecordingKey
 
 @dataclass(frozen=True, slots=True)
 class CatalogChange:
-    """What one update did to what is in force. Recordings and files in the order in which the update met them."""
+    """What one update did to what is in force. Recordings in the order in which it met them, files sorted."""
 
     #: Added, or with another status, drift setting, suspension or name.
     changed: tuple[RecordingKey, ...] = ()
@@ -162,7 +162,7 @@ class Catalog:
                 kept.append(back)
                 last_valid = held[back]
                 if last_valid is not None:
-                    for holder in self._holders(last_valid):
+                    for holder in sorted(self._holders(last_valid)):
                         self._take_out(holder)
                         restore.append(holder)
                     self._put_in(last_valid)
@@ -210,7 +210,7 @@ class Catalog:
                 moved.append(key)
         became_invalid: list[str] = []
         became_valid: list[str] = []
-        for file, was in self._trace.invalid.items():
+        for file, was in sorted(self._trace.invalid.items()):
             now = self._invalid.get(file)
             if now is not None and now != was:
                 became_invalid.append(file)

@@ -165,7 +165,8 @@ async def _work_all(
         stop.set()
 
     workers = Workers(turn, concurrency=concurrency, now=clock.monotonic, failed=failed)
-    for key in keys:
+    # Those of one call side by side, so that they share its looks.
+    for key in sorted(keys):
         workers.add(key, priority)
     await workers.work(stop, until_idle=True)
     if raised:

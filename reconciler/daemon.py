@@ -1,7 +1,7 @@
 """The daemon: who puts keys into the queue, and when. Changed documents, the resync, due retries, signals.
 
-It decides nothing about a recording and sends nothing: it names keys, and the reconciler looks at the world. It does not
-know the web page; the page is handed what to read.
+It decides nothing about a recording and sends nothing: it names keys, and the reconciler looks at the world. It does
+not know the web page; the page is handed what to read.
 """
 
 from __future__ import annotations
@@ -187,7 +187,8 @@ class Daemon:
             if record is not None and record.last_applied not in (None, self._catalog.desired[key].status):
                 edited.append(key)
         self._announce(change.changed, edited)
-        for key in (*change.changed, *change.removed):
+        # Those of one call side by side, so that they share its looks.
+        for key in sorted((*change.changed, *change.removed)):
             self._reconciler.saw_edit(key)
             self._workers.add(key, Priority.EDIT)
         self._metrics.invalid_files.set(len(self._catalog.invalid))

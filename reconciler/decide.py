@@ -1,7 +1,7 @@
 """The decision about one recording, and nothing else.
 
-A table, read from the top; the first row that matches wins. `plan`, `apply` and the daemon all ask this function, so what
-a plan shows is what would be sent. Nothing here reads a file, a clock or the network, and nothing is remembered.
+A table, read from the top; the first row that matches wins. `plan`, `apply` and the daemon all ask this function, so
+what a plan shows is what would be sent. Nothing here reads a file, a clock or the network, and nothing is remembered.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def decide(
 def effective_last_applied(applied: Applied | None) -> Status | None:
     """Return the status that is known to have been brought about and not to have been overtaken since.
 
-    While a PATCH to another status is unconfirmed, nobody knows which of the two holds: it may still take effect. Then a
-    pause that appears is ours and not an agent's, so the earlier status must not be taken for the last word.
+    While a PATCH to another status is unconfirmed, nobody knows which of the two holds: it may still take effect. Then
+    a pause that appears is ours and not an agent's, so the earlier status must not be taken for the last word.
     """
     if applied is None or (applied.sent is not None and applied.sent is not applied.last_applied):
         return None

@@ -1,8 +1,8 @@
 """Which documents are in force, kept up to date while people save files.
 
 It follows a source and keeps the catalog. What is valid acts at once; an error, or a recording that went missing from a
-file, is believed only once the file has been quiet, because editors, copies and checkouts write in pieces and neither an
-error nor a release may flap. Nothing is decided here about a recording.
+file, is believed only once the file has been quiet, because editors, copies and checkouts write in pieces and neither
+an error nor a release may flap. Nothing is decided here about a recording.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from reconciler.catalog import Catalog, CatalogChange
 from reconciler.documents import DocumentLimits, FileDocuments, parse_documents
 from reconciler.logs import Log
-from reconciler.model import Applied, Desired, Problem, RecordingKey
+from reconciler.model import Applied, Desired, Problem
 from reconciler.source import FileStamp, Source, Tree
 
 #: How long a file must have been quiet before an error in it, or a recording missing from it, counts.
@@ -72,8 +72,8 @@ class Follower:
         """Read everything for the first time.
 
         Args:
-            records: what earlier runs recorded. A recording whose file is invalid now keeps in force what its record says
-                that its document last asked for.
+            records: what earlier runs recorded. A recording whose file is invalid now keeps in force what its record
+                says that its document last asked for.
         """
         tree = self._source.walk()
         readings = list(self._read_all(tree.files))

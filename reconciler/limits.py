@@ -1,7 +1,7 @@
 """Safety limits: how much may change at once before a person must say that it is meant.
 
-Pure. `apply` asks `withhold` about a whole plan; the daemon asks a `Window`, which remembers what was sent in the last ten
-minutes. A lost state file, a wrong branch or a bad merge must not stop every recording or undo every agent's pause.
+Pure. `apply` asks `withhold` about a whole plan; the daemon asks a `Window`, which remembers what was sent in the last
+ten minutes. A lost state file, a wrong branch or a bad merge must not stop every recording or undo every agent's pause.
 """
 
 from __future__ import annotations
@@ -122,10 +122,11 @@ def _allowances(limits: Limits, managed: int) -> Iterable[tuple[Rule, int, str]]
 class Window:
     """What may still be sent, given what was sent lately: a run's memory, or the daemon's of the last ten minutes.
 
-    Irreversible PATCHes and foreign resumes are counted over `SPAN`. The share of changed recordings is about what changes
-    *at once*: one edit of nearly everything is a mistake, while a busy shift in which each recording is paused once
-    within ten minutes is a normal day, and refusing its pauses would be the very breach that this program prevents. So
-    edits are counted per change set (with what was announced in the `BURST` before it), and drift per resync.
+    Irreversible PATCHes and foreign resumes are counted over `SPAN`. The share of changed recordings is about what
+    changes *at once*: one edit of nearly everything is a mistake, while a busy shift in which each recording is paused
+    once within ten minutes is a normal day, and refusing its pauses would be the very breach that this program
+    prevents. So edits are counted per change set (with what was announced in the `BURST` before it), and drift per
+    resync.
     """
 
     SPAN = timedelta(minutes=10)

@@ -139,7 +139,8 @@ class Live:
     status: LiveStatus
     #: Bird's own word, equal to `status` unless that is `unknown`.
     word: str
-    #: False when the recording was found only among the workspace's recordings, or nowhere: it can no longer be changed.
+    #: False when the recording was found only among the workspace's recordings, or nowhere: it can no longer be
+    #: changed.
     active: bool
     observed_at: datetime
     #: What a person should know beyond the word, such as that Bird does not know the call at all.

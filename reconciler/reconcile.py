@@ -44,8 +44,9 @@ from reconciler.model import (
 from reconciler.observer import Observer
 from reconciler.workqueue import Again
 
-#: A PATCH whose fate is unknown (the answer was lost, or the process died) is given this long to show its effect before it
-#: is sent again. Short, because a lost pause must not wait for the whole confirm deadline; long enough for most effects.
+#: A PATCH whose fate is unknown (the answer was lost, or the process died) is given this long to show its effect before
+#: it is sent again. Short, because a lost pause must not wait for the whole confirm deadline; long enough for most
+#: effects.
 UNKNOWN_FATE_SECONDS = 3.0
 #: How long sending to a workspace stops after its key was refused.
 UNAUTHORIZED_SECONDS = 60.0
@@ -516,7 +517,8 @@ class Reconciler:
             return self._retry(replace(seen, attempts=seen.attempts + 1), error)
         attempts = seen.attempts + 1
         answered = error.code.startswith("http_")
-        # A server error is an answer, and the API calls it safe to send again; a lost answer may be an effect under way.
+        # A server error is an answer, and the API calls it safe to send again; a lost answer may be an effect under
+        # way.
         confirm_by = self._clock.now() if answered else intent.confirm_by
         record = replace(intent, attempts=attempts, error=str(error), confirm_by=confirm_by)
         await self._writer.save(record, self._failure(record, error.code, started))

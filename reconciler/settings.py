@@ -1,14 +1,13 @@
 """Every setting in one table: its name, its default, its bounds and what it is for; and the keys to the API.
 
-An option, a line of `reconciler.yaml` and an environment variable are three ways to say the same setting; the table here
-is what all three are made from. Flags beat the environment, which beats the file, which beats the default. This room
-reads no documents and opens no connection.
+An option, a line of `reconciler.yaml` and an environment variable are three ways to say the same setting; the table
+here is what all three are made from. Flags beat the environment, which beats the file, which beats the default. This
+room reads no documents and opens no connection.
 """
 
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -243,7 +242,7 @@ class KeyRing:
 
     def _read(self, path: str) -> str:
         try:
-            stat = os.stat(path)
+            stat = Path(path).stat()
             stamp = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
             known = self._files.get(path)
             if known is None or known[0] != stamp:

@@ -290,7 +290,7 @@ class Source:
             feed.stop.set()
             stopping.cancel()
             await asyncio.wait({watching})
-            executor.shutdown(wait=False)
+            executor.shutdown()  # the work has ended, so this waits for no more than the thread's own end
 
     def _fallback_seconds(self, poll_seconds: float) -> float:
         return min(poll_seconds, max(FALLBACK_SECONDS, FALLBACK_SHARE * self._walk_seconds))

@@ -228,7 +228,7 @@ class Workers(Generic[K]):
         self._wake.set()
 
     async def work(self, stop: asyncio.Event, *, until_idle: bool = False) -> None:
-        """Run turns until `stop` is set or, if so asked, until no key is left. Turns that are running then end first."""
+        """Run turns until `stop` is set or, if so asked, until no key is left; turns that run by then end first."""
         stopping = asyncio.create_task(self._wake_on(stop))
         try:
             while not stop.is_set():

@@ -109,7 +109,7 @@ class Bird:
 
         Args:
             call: the call.
-            wanted: IDs of recordings, in lower case.
+            wanted: IDs of recordings, in lower case; it may grow until the list has been read.
             priority: the class in which the reads wait for their turn.
 
         Returns:
@@ -121,6 +121,8 @@ class Bird:
         if not wanted:
             return {}
         listed = await self.list_recordings(call, priority=priority)
+        # Whoever shares this look may have asked for more while the list was read; from here on the question stands.
+        wanted = frozenset(wanted)
         seen = {recording_id: listed[recording_id] for recording_id in wanted if recording_id in listed}
         missing: dict[str, datetime] = {}
         for recording_id in wanted:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -30,7 +29,7 @@ from reconciler.converge import Observed, converge
 from reconciler.errors import BirdUnauthorized, UnsafePlan
 from reconciler.limits import Window
 from reconciler.logs import make_log
-from reconciler.model import ActionKind, Applied, Desired, Outcome, Phase, RecordingKey
+from reconciler.model import ActionKind, Desired, Outcome, Phase, RecordingKey
 from reconciler.observer import Observer
 from reconciler.plan import Plan, make_plan
 from reconciler.reconcile import Reconciler, Turn

@@ -7,7 +7,7 @@ import json
 import click
 
 from reconciler.cli.exits import DONE
-from reconciler.cli.options import COMMON, setting_options, values
+from reconciler.cli.options import COMMON, setting_options, state_url, values
 from reconciler.model import Event
 from reconciler.report import instant
 from reconciler.store import open_store
@@ -26,12 +26,13 @@ from reconciler.store import open_store
 @click.option(
     "--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many events, the newest."
 )
+@click.option("--sandbox", is_flag=True, help="The state of runs against the embedded sandbox.")
 @setting_options(*COMMON)
 @click.pass_context
-def command(context: click.Context, name: str | None, output: str, limit: int) -> None:
+def command(context: click.Context, name: str | None, output: str, limit: int, sandbox: bool) -> None:
     """Show what happened to the recording NAME, or to all, newest first."""
     settings = values()
-    with open_store(settings["state"]) as store:
+    with open_store(state_url(settings, sandbox=sandbox)) as store:
         events = store.history(name, limit=limit)
     if output == "json":
         document = {"format": "reconciler.history/v1", "events": [_data(event) for event in events]}

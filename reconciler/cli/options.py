@@ -96,7 +96,7 @@ def _option(setting: Setting) -> Callable[[F], F]:
         "choice": click.Choice(setting.choices),
         "flag": click.BOOL,
     }
-    option = click.option(
+    return click.option(
         setting.option,
         setting.name,
         type=kinds[setting.kind],
@@ -108,7 +108,6 @@ def _option(setting: Setting) -> Callable[[F], F]:
         help=setting.help,
         callback=_keep,
     )
-    return option
 
 
 def _whole(bound: float | None) -> int | None:

@@ -27,6 +27,7 @@ from reconciler.store import state_folder
 
 if TYPE_CHECKING:
     from reconciler.bird import Bird, RequestMetric
+    from reconciler.sandbox import World
 
 T = TypeVar("T")
 
@@ -71,23 +72,20 @@ async def bird(
         async with client(values["api_url"], values.key_ring.key_for) as api:
             yield api, lambda _later: None
         return
-    async with _embedded_sandbox(desired, state_folder(state) / _SANDBOX_FILE) as (url, key, seed):
-        async with client(url, lambda _workspace_id: key) as api:
-            yield api, seed
+    async with (
+        _embedded_sandbox(desired, state_folder(state) / _SANDBOX_FILE) as (url, key, seed),
+        client(url, lambda _workspace_id: key) as api,
+    ):
+        yield api, seed
 
 
 @asynccontextmanager
 async def _embedded_sandbox(
     desired: Iterable[Desired], file: Path
 ) -> AsyncIterator[tuple[str, str, Callable[[Iterable[Desired]], None]]]:
-    from reconciler.sandbox import DEFAULT_KEY, SandboxServer, SeedRecording, World
+    from reconciler.sandbox import DEFAULT_KEY, SandboxServer, SeedRecording
 
-    try:
-        world = World.load(json.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        world = World()
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"the sandbox's recordings in {file} cannot be read; remove the file: {error}") from error
+    world = _load_world(file)
 
     def seed(documents: Iterable[Desired]) -> None:
         world.seed(SeedRecording(document.key) for document in documents)
@@ -114,6 +112,17 @@ async def _embedded_sandbox(
             saving.cancel()
             await asyncio.gather(saving, return_exceptions=True)
             save()
+
+
+def _load_world(file: Path) -> World:
+    from reconciler.sandbox import World
+
+    try:
+        return World.load(json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return World()
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"the sandbox's recordings in {file} cannot be read; remove the file: {error}") from error
 
 
 @contextmanager

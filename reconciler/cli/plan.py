@@ -29,8 +29,8 @@ from reconciler.cli.validate import show_problems, warn
 from reconciler.errors import BirdError, BirdUnauthorized, ReconcilerError
 from reconciler.model import Desired
 from reconciler.plan import Plan, make_plan
-from reconciler.revision import revision_of
 from reconciler.report import as_data, as_json, as_text
+from reconciler.revision import revision_of
 from reconciler.source import Source, load_documents
 from reconciler.store import open_store
 

@@ -65,10 +65,9 @@ def command(context: click.Context, paths: tuple[str, ...], once: bool, sandbox:
             raise SettingsError(f"{path}: no such file or folder")
     state = state_url(settings, sandbox=sandbox)
     opened = None if once else bind(settings["listen"])
-    with opened or nullcontext():
-        with open_writer(state, holder="reconciler run") as writer, open_store(state) as store:
-            run = _Run(paths, settings, store, writer, state, sandbox=sandbox)
-            context.exit(run_async(run.once() if once else run.daemon(opened)))
+    with opened or nullcontext(), open_writer(state, holder="reconciler run") as writer, open_store(state) as store:
+        run = _Run(paths, settings, store, writer, state, sandbox=sandbox)
+        context.exit(run_async(run.once() if once else run.daemon(opened)))
 
 
 class _Run:

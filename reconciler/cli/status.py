@@ -7,7 +7,7 @@ import json
 import click
 
 from reconciler.cli.exits import DONE, ERROR
-from reconciler.cli.options import COMMON, painter, setting_options, values
+from reconciler.cli.options import COMMON, painter, setting_options, state_url, values
 from reconciler.errors import ReconcilerError
 from reconciler.model import Applied, Phase
 from reconciler.report import instant
@@ -24,12 +24,13 @@ from reconciler.store import open_store
     show_default=True,
     help="How it is written.",
 )
+@click.option("--sandbox", is_flag=True, help="The state of runs against the embedded sandbox.")
 @setting_options(*COMMON)
 @click.pass_context
-def command(context: click.Context, names: tuple[str, ...], output: str) -> None:
+def command(context: click.Context, names: tuple[str, ...], output: str, sandbox: bool) -> None:
     """Show what the state knows of each recording, or of those named. Reads the state alone, never the API."""
     settings = values()
-    with open_store(settings["state"]) as store:
+    with open_store(state_url(settings, sandbox=sandbox)) as store:
         records = sorted(store.all(), key=lambda record: record.name)
     if names:
         records = [record for record in records if record.name in names]

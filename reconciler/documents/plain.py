@@ -1,4 +1,4 @@
-"""YAML that is no desired state, such as a settings file, by the same rules: same scalars, same refusals, same limits."""
+"""YAML that is no desired state, such as a settings file, by the same rules: scalars, refusals and limits."""
 
 from __future__ import annotations
 
