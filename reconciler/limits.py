@@ -6,11 +6,11 @@ ten minutes. A lost state file, a wrong branch or a bad merge must not stop ever
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import takewhile
 
 from reconciler.model import Action, ActionKind, Reason, RecordingKey
 
@@ -136,7 +136,8 @@ class Window:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._sent: dict[Rule, dict[RecordingKey, datetime]] = {Rule.IRREVERSIBLE: {}, Rule.RESUMES: {}}
-        self._announced: deque[tuple[datetime, int]] = deque()
+        #: Keys whose edits were let pass lately, the longest ago first.
+        self._announced: dict[RecordingKey, datetime] = {}
         self._refused_edits: dict[RecordingKey, Refusal] = {}
         self._drifted: set[RecordingKey] = set()
 
@@ -157,16 +158,17 @@ class Window:
         """
         for key in changed:
             self._refused_edits.pop(key, None)
-        while self._announced and now - self._announced[0][0] > self.BURST:
-            self._announced.popleft()
+        for key in list(takewhile(lambda key: now - self._announced[key] > self.BURST, self._announced)):
+            del self._announced[key]
+        for key in edited:
+            self._announced.pop(key, None)
         allowed = self.limits.changes_allowed(managed)
-        at_once = len(edited) + sum(count for _, count in self._announced)
+        at_once = len(edited) + len(self._announced)
         if edited and allowed is not None and at_once > allowed:
             refusal = self._changes_refusal(at_once, allowed, managed)
             self._refused_edits.update(dict.fromkeys(edited, refusal))
             return refusal
-        if edited:
-            self._announced.append((now, len(edited)))
+        self._announced.update(dict.fromkeys(edited, now))
         return None
 
     def begin_resync(self) -> None:

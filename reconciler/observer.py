@@ -42,7 +42,10 @@ class Observer:
         self._seen: OrderedDict[CallKey, tuple[datetime, dict[str, Live]]] = OrderedDict()
 
     def put(self, call: CallKey, started_at: datetime, answers: dict[str, Live]) -> None:
-        """Take in a look that somebody else made."""
+        """Take in a look; one that began before the last known one (and took longer) is of no more use."""
+        seen = self._seen.get(call)
+        if seen is not None and seen[0] > started_at:
+            return
         self._seen[call] = (started_at, answers)
         self._seen.move_to_end(call)
         while len(self._seen) > _KEPT_CALLS:
@@ -62,17 +65,16 @@ class Observer:
         seen = self._seen.get(call)
         if seen is not None and seen[0] >= since and recording_id in seen[1]:
             return seen[1][recording_id]
-        look = self._looking.get(call)
-        if look is None or look.started_at < since or look.priority > priority:
-            look = self._start(call, priority)
-        look.wanted.add(recording_id)
-        answers = await asyncio.shield(look.task)
-        if recording_id not in answers:
-            # The list was already read to its end when this one asked to be looked up too.
-            look = self._start(call, priority)
+        while True:
+            look = self._looking.get(call)
+            joined = look is not None and look.started_at >= since and look.priority <= priority
+            if look is None or not joined:
+                look = self._start(call, priority)
             look.wanted.add(recording_id)
             answers = await asyncio.shield(look.task)
-        return answers[recording_id]
+            if recording_id in answers or not joined:
+                return answers[recording_id]
+            # The list had been read to its end when this one joined; all who came too late share the next look.
 
     def _start(self, call: CallKey, priority: Priority) -> _Look:
         wanted: set[str] = set()

@@ -92,7 +92,7 @@ def make_plan(
     for key, record in applied.items():
         if key not in seen:
             actions.append(decide(key, None, record, None, now))
-    actions.sort(key=lambda action: action.name)
+    actions.sort(key=lambda action: (action.name, action.key))
     managed = sum(record.last_applied is not None for record in applied.values())
     refusals, withheld = withhold(actions, managed, limits)
     return Plan(

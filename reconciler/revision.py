@@ -27,8 +27,8 @@ def _git(folder: Path, *arguments: str) -> str:
         cwd=folder,
         capture_output=True,
         check=True,
-        text=True,
         timeout=10,
         env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"},
     )
-    return done.stdout.strip()
+    # A name in another encoding is still a change, and a commit is hexadecimal.
+    return done.stdout.decode(errors="replace").strip()

@@ -42,8 +42,8 @@ def load_saved(file: str) -> SavedPlan:
         data = json.loads(Path(file).read_bytes())
     except OSError as error:
         raise ReconcilerError(f"the saved plan {file} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ReconcilerError(f"{file} is not a saved plan: it is not JSON") from error
+    except (ValueError, RecursionError) as error:
+        raise ReconcilerError(f"{file} is not a saved plan: it is not JSON, or nested too deep") from error
     try:
         return _from_data(data, file)
     except (KeyError, TypeError, ValueError) as error:

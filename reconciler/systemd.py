@@ -27,6 +27,8 @@ def notify(state: str) -> None:
 def watchdog_seconds() -> float | None:
     """Return how often systemd wants to hear that the daemon lives, halved as it advises; None when it does not ask."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")
-    if not microseconds.isdigit() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+    if not (microseconds.isascii() and microseconds.isdigit() and int(microseconds)):
+        return None
+    if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     return int(microseconds) / 2_000_000

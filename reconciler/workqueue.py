@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -38,8 +37,15 @@ class _Entry:
     ticket: int
     ready: bool = False
     working: bool = False
-    #: What came in while the key was being worked on: it is worked on once more.
-    missed: Priority | None = None
+    #: What came in while the key was being worked on, and for when: it is worked on once more.
+    missed: tuple[float, Priority] | None = None
+
+
+#: A place where a key waits: when it is due, its ticket (so that two places never compare equal), and the key.
+_Place = tuple[float, int, K]
+
+#: Overtaken places that are tolerated beside the valid ones before they are swept out.
+_STALE_PLACES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +61,9 @@ class KeyedQueue(Generic[K]):
 
     def __init__(self) -> None:
         self._entries: dict[K, _Entry] = {}
-        self._ready: dict[Priority, deque[tuple[K, int]]] = {priority: deque() for priority in Priority}
-        self._delayed: list[tuple[float, int, K]] = []
+        #: Heaps, the longest due first: a key that rises into a class may have waited longer than its oldest.
+        self._ready: dict[Priority, list[_Place[K]]] = {priority: [] for priority in Priority}
+        self._delayed: list[_Place[K]] = []
         self._ticket = 0
         self._ready_count = dict.fromkeys(Priority, 0)
         self._working = 0
@@ -80,16 +87,15 @@ class KeyedQueue(Generic[K]):
     def add(self, key: K, priority: Priority, now: float, delay: float = 0.0) -> None:
         """Ask for a turn. One entry per key: the earlier moment and the more urgent class of the two win.
 
-        A key that is being worked on comes back when its turn is over, if the wish was for now.
+        A key that is being worked on comes back after its turn.
         """
         due = now + delay
         entry = self._entries.get(key)
         if entry is None:
             self._place(key, _Entry(priority, due, 0), now)
         elif entry.working:
-            if delay <= 0 and (entry.missed is None or priority < entry.missed):
-                entry.missed = priority
-        elif due < entry.due or (priority < entry.priority and due <= max(entry.due, now)):
+            entry.missed = _sooner((due, priority), entry.missed)
+        elif due < entry.due or priority < entry.priority:
             entry.priority = min(entry.priority, priority)
             entry.due = min(entry.due, due)
             self._unplace(entry)
@@ -107,12 +113,12 @@ class KeyedQueue(Generic[K]):
             self._drop_stale(waiting)
             if not waiting or priority > least_urgent:
                 continue
-            rank = priority - (now - self._entries[waiting[0][0]].due) / AGEING_SECONDS
+            rank = priority - (now - waiting[0][0]) / AGEING_SECONDS
             if best is None or rank < best_rank:
                 best, best_rank = priority, rank
         if best is None:
             return None
-        key, _ = self._ready[best].popleft()
+        _, _, key = heapq.heappop(self._ready[best])
         entry = self._entries[key]
         self._unplace(entry)
         entry.working = True
@@ -120,18 +126,20 @@ class KeyedQueue(Generic[K]):
         return key, best
 
     def done(self, key: K, again: Again | None, now: float) -> None:
-        """End the key's turn; it comes back if the turn wishes so, or if something came in meanwhile."""
+        """End the key's turn; it comes back if the turn wishes so, or if something came in meanwhile.
+
+        Of the two wishes the earlier moment and the more urgent class win, as they do in `add`.
+        """
         entry = self._entries[key]
         self._working -= 1
         entry.working = False
-        missed, entry.missed = entry.missed, None
-        if missed is not None:
-            entry.priority, entry.due = missed, now
-        elif again is not None:
-            entry.priority, entry.due = again.priority, now + again.after_seconds
-        else:
+        wish, entry.missed = entry.missed, None
+        if again is not None:
+            wish = _sooner((now + again.after_seconds, again.priority), wish)
+        if wish is None:
             del self._entries[key]
             return
+        entry.due, entry.priority = wish
         self._place(key, entry, now)
 
     def next_due(self, now: float) -> float | None:
@@ -145,8 +153,7 @@ class KeyedQueue(Generic[K]):
         depths = {}
         for priority, waiting in self._ready.items():
             self._drop_stale(waiting)
-            oldest = now - self._entries[waiting[0][0]].due if waiting else 0.0
-            depths[priority] = Depth(self._ready_count[priority], max(0.0, oldest))
+            depths[priority] = Depth(self._ready_count[priority], now - waiting[0][0] if waiting else 0.0)
         return depths
 
     def _place(self, key: K, entry: _Entry, now: float) -> None:
@@ -155,10 +162,24 @@ class KeyedQueue(Generic[K]):
         self._entries[key] = entry
         if entry.due <= now:
             entry.ready = True
-            self._ready[entry.priority].append((key, entry.ticket))
+            self._push(self._ready[entry.priority], (entry.due, entry.ticket, key))
             self._ready_count[entry.priority] += 1
         else:
-            heapq.heappush(self._delayed, (entry.due, entry.ticket, key))
+            self._push(self._delayed, (entry.due, entry.ticket, key))
+
+    def _push(self, places: list[_Place[K]], place: _Place[K]) -> None:
+        """Add a place; sweep the overtaken ones out once they are the larger part.
+
+        Otherwise a key that is due in a year, and is asked for every few minutes, would leave a place behind each time.
+        """
+        heapq.heappush(places, place)
+        if len(places) > 2 * len(self._entries) + _STALE_PLACES:
+            places[:] = [kept for kept in places if self._valid(kept)]
+            heapq.heapify(places)
+
+    def _valid(self, place: _Place[K]) -> bool:
+        entry = self._entries.get(place[2])
+        return entry is not None and entry.ticket == place[1]
 
     def _unplace(self, entry: _Entry) -> None:
         """Make the entry's present place stale; it is skipped when it is met."""
@@ -168,30 +189,28 @@ class KeyedQueue(Generic[K]):
         entry.ticket = 0
 
     def _promote(self, now: float) -> None:
-        while self._delayed:
-            due, ticket, key = self._delayed[0]
-            entry = self._entries.get(key)
-            stale = entry is None or entry.ticket != ticket
-            if not stale and due > now:
-                return
-            heapq.heappop(self._delayed)
-            if entry is not None and not stale:
-                self._place(key, entry, now)
+        self._drop_stale(self._delayed)
+        while self._delayed and self._delayed[0][0] <= now:
+            _, _, key = heapq.heappop(self._delayed)
+            self._place(key, self._entries[key], now)
+            self._drop_stale(self._delayed)
 
-    def _drop_stale(self, waiting: deque[tuple[K, int]]) -> None:
-        while waiting:
-            key, ticket = waiting[0]
-            entry = self._entries.get(key)
-            if entry is not None and entry.ticket == ticket:
-                return
-            waiting.popleft()
+    def _drop_stale(self, places: list[_Place[K]]) -> None:
+        while places and not self._valid(places[0]):
+            heapq.heappop(places)
+
+
+def _sooner(wish: tuple[float, Priority], other: tuple[float, Priority] | None) -> tuple[float, Priority]:
+    """Join two wishes for a turn: the earlier moment and the more urgent class of the two."""
+    return wish if other is None else (min(wish[0], other[0]), min(wish[1], other[1]))
 
 
 class Workers(Generic[K]):
     """Runs turns of the keys in a queue, at most `concurrency` at once and never two of one key.
 
     A quarter of the places is kept for urgent work (edits and confirmations), so that a resync that waits for its
-    budget cannot hold up an edit.
+    budget cannot hold up an edit. And while urgent work is ready, no two turns of other work begin one after the other,
+    so that not even a single worker with an aged resync before it keeps an edit waiting for longer than one turn.
     """
 
     def __init__(
@@ -219,6 +238,7 @@ class Workers(Generic[K]):
         self._wake = asyncio.Event()
         self._running: dict[asyncio.Task[None], Priority] = {}
         self._bulk_running = 0
+        self._bulk_before = False
         #: When a turn last ended, for the health page.
         self.last_progress = now()
 
@@ -244,15 +264,22 @@ class Workers(Generic[K]):
 
     def _start_ready(self) -> None:
         while len(self._running) < self._concurrency:
-            bulk_allowed = self._bulk_running < self._bulk
-            taken = self.queue.pop(self._now(), least_urgent=Priority.RESYNC if bulk_allowed else Priority.CONFIRM)
+            taken = self._take()
             if taken is None:
                 return
             key, priority = taken
             task = asyncio.create_task(self._run(key, priority))
             self._running[task] = priority
-            self._bulk_running += priority > Priority.CONFIRM
+            self._bulk_before = priority > Priority.CONFIRM
+            self._bulk_running += self._bulk_before
             task.add_done_callback(self._ended)
+
+    def _take(self) -> tuple[K, Priority] | None:
+        bulk_allowed = self._bulk_running < self._bulk
+        taken = None
+        if self._bulk_before or not bulk_allowed:
+            taken = self.queue.pop(self._now(), least_urgent=Priority.CONFIRM)
+        return self.queue.pop(self._now()) if taken is None and bulk_allowed else taken
 
     async def _run(self, key: K, priority: Priority) -> None:
         again: Again | None = None

@@ -35,7 +35,7 @@ from reconciler.bird.answers import (
     scrub,
 )
 from reconciler.bird.client import CALL_PAGES, LOOKUP_PAGES
-from reconciler.bird.guard import STATUS_BODIES, GuardedTransport, recording_path
+from reconciler.bird.guard import STATUS_BODIES, GuardedTransport, Route, recording_path
 from reconciler.bird.wire import BODY_LIMIT
 from reconciler.budget import Budgets
 from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable, SettingsError
@@ -51,15 +51,28 @@ def a_key(call: CallKey | None = None) -> RecordingKey:
     return RecordingKey(*call, str(uuid.uuid4()))
 
 
-def a_bird(fake: FakeBird, **options: object) -> Bird:
-    given: dict[str, object] = {
-        "api_url": API_URL,
-        "key_for": lambda _: KEY,
-        "budget": Budgets(0.0),
-        "transport": fake.transport,
-        **options,
-    }
-    return Bird(**given)  # type: ignore[arg-type] - the options are named by each test
+def a_bird(
+    fake: FakeBird,
+    *,
+    api_url: str = API_URL,
+    key_for: Callable[[str], str] = lambda _: KEY,
+    budget: Budgets | None = None,
+    transport: TransportName | httpx.AsyncBaseTransport | None = None,
+    timeouts: Timeouts | None = None,
+    on_request: Callable[[RequestMetric], None] | None = None,
+    on_notice: Callable[[str, str], None] | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Bird:
+    return Bird(
+        api_url=api_url,
+        key_for=key_for,
+        budget=budget or Budgets(0.0),
+        transport=transport or fake.transport,
+        timeouts=timeouts,
+        on_request=on_request,
+        on_notice=on_notice,
+        now=now,
+    )
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -772,7 +785,8 @@ def paths(draw: st.DrawFn) -> str:
     segments = segments[: draw(st.sampled_from([*range(len(segments) + 1), 6, 7, 8, 8, 8]))]
     if segments and draw(st.booleans()):
         segments[draw(st.integers(0, len(segments) - 1))] = draw(SEGMENTS)
-    segments += draw(st.lists(SEGMENTS, max_size=2)) if draw(st.booleans()) else []
+    if draw(st.booleans()):
+        segments += draw(st.lists(SEGMENTS, max_size=2))
     tail = draw(st.sampled_from(["", "", "", "/", "?", "?a=b", "#x", ".mp3", ";x", "%00", "\n"]))
     return "/" + "/".join(segments) + tail
 
@@ -841,7 +855,7 @@ async def test_the_patch_that_hangs_up_a_call_cannot_leave_through_the_client(fa
     bird = a_bird(fake)
     call = recording_path(key).rpartition("/recordings/")[0]
     with pytest.raises(ForbiddenRequest):
-        await bird._wire.patch("CALL", key.workspace_id, call, STATUS_BODIES[Status.COMPLETED])  # type: ignore[arg-type] - a fault is played
+        await bird._wire.patch(Route.CALL, key.workspace_id, call, STATUS_BODIES[Status.COMPLETED])
     assert fake.requests == []
 
 

@@ -34,11 +34,11 @@ LAYERS = """
     __init__
     model
     errors backoff
-    shipped
+    revision shipped
     budget decide documents limits logs metrics sandbox settings store systemd workqueue
-    bird catalog plan
+    bird catalog plan sarif
     observer source
-    reconcile report
+    reconcile report saved
     converge follow
     daemon web
     cli
@@ -48,7 +48,7 @@ HEIGHT = {room: height for height, line in enumerate(LAYERS.splitlines()) for ro
 #: Narrower than its layer: these rooms import from the named ones and no others.
 ONLY_FROM = {"sandbox": {"model"}}
 #: Rooms that compute: values in, values out, time passed in.
-PURE = {"backoff", "catalog", "decide", "limits", "model", "plan", "report"}
+PURE = {"backoff", "catalog", "decide", "limits", "model", "plan", "report", "sarif"}
 IMPURE = {"asyncio", "logging", "os", "pathlib", "socket", "subprocess", "tempfile", "threading", "time"}
 #: Which rooms may import a package: every third-party one, and sqlite3.
 OWNERS = {

@@ -388,6 +388,13 @@ def test_a_disk_that_takes_nothing_ends_the_lease_and_one_that_does_renews_it(ur
         assert writer.lease_valid()
 
 
+def test_a_lease_that_cannot_be_written_is_not_held(url: str) -> None:
+    open_writer(url, holder="first").close()
+    with broken_disk(), pytest.raises(StoreError, match="the disk failed"):
+        open_writer(url, holder="second")
+    open_writer(url, holder="third").close()
+
+
 def test_a_disk_is_found_well_again_without_a_write(url: str) -> None:
     with open_writer(url, holder="first", lease_seconds=0.3) as writer:
         with broken_disk():

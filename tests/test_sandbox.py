@@ -734,6 +734,15 @@ async def test_a_dropped_request_has_no_answer_and_says_nothing_of_its_effect(
     assert (request["status"], request["fault"]) == (None, action)
 
 
+async def test_a_request_is_dropped_in_the_middle_of_its_body_too(client: httpx.AsyncClient, world: World) -> None:
+    world.seed([SeedRecording(key())])
+    # Held back, so that more of the body arrives than was read.
+    await script(client, "drop_before", delay_ms=20)
+    with pytest.raises(httpx.TransportError):
+        await client.patch(path(key()), content=b" " * 500_000)
+    assert (await client.get(path(key()))).status_code == 200
+
+
 async def test_a_cut_answer_breaks_off(client: httpx.AsyncClient, world: World) -> None:
     world.seed([SeedRecording(key())])
     await script(client, "cut_body")

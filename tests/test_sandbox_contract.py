@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from openapi_core import OpenAPI
 from openapi_core.exceptions import OpenAPIError
 from openapi_core.testing import MockRequest, MockResponse
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import positive_data_acceptance, unsupported_method
 
 from reconciler.model import parse_uuid
 from reconciler.sandbox import DEFAULT_KEY, Behaviour, SandboxServer, World
@@ -221,19 +221,19 @@ def test_the_check_notices_what_breaks_the_contract(sandbox: Sandbox) -> None:
 
 
 @FUZZED.parametrize()
-# Besides these examples schemathesis sends every case that the limits in the schema suggest. That they all meet the same
-# sandbox is meant: its answers have to hold whatever came before.
+# Besides these examples schemathesis sends every case that the limits in the schema suggest. That they all meet the
+# same sandbox is meant: its answers have to hold whatever came before.
 @settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_sent_is_answered_as_the_contract_says(case: schemathesis.Case[Any], sandbox: Sandbox) -> None:
     if all(is_uuid(value) for value in case.path_parameters.values()):
         # Fit to be known: what is generated at random would only ever be answered by 404.
         case.path_parameters |= {name: KNOWN[name] for name in case.path_parameters}
-    case.call_and_validate(
-        base_url=sandbox.url,
-        headers=dict(sandbox.client.headers),
-        # A page token that the schema allows is still not one that this list has given out.
-        excluded_checks=[positive_data_acceptance],
-    )
+    # A page token that the schema allows is still not one that this list has given out.
+    excluded: list[schemathesis.CheckFunction] = [positive_data_acceptance]
+    if (case.method, case.path) == ("PATCH", OPERATIONS["getCall"][1]):
+        # Refused by 403 rather than 405, so that nobody takes it for a mere slip.
+        excluded.append(unsupported_method)
+    case.call_and_validate(base_url=sandbox.url, headers=dict(sandbox.client.headers), excluded_checks=excluded)
 
 
 def is_uuid(value: object) -> bool:

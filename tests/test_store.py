@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from reconciler.errors import StoreError
 from reconciler.model import Applied, Drift, Event, Phase, RecordingKey, Status, Suspend
-from reconciler.store import Receipt, Store, Writer, open_store, open_writer, rows, schema
+from reconciler.store import Receipt, Store, Writer, open_store, open_writer, rows, schema, state_folder
 from reconciler.store import connection as files
 
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
@@ -510,6 +510,11 @@ def test_a_relative_url_is_resolved_when_opened(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / ".reconciler" / "a b.db").is_file()
 
 
+def test_the_folder_of_a_state_is_known_before_it_is_there(path: Path) -> None:
+    assert state_folder(url_of(path)) == path.parent
+    assert not path.parent.exists()
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -613,6 +618,13 @@ def test_a_migration_that_fails_changes_nothing_and_holds_nothing(path: Path, mo
         open_writer(url_of(path), holder="test")
     monkeypatch.undo()
     with open_writer(url_of(path), holder="test"), open_store(url_of(path)) as store:
+        assert list(store.all()) == [record(0)]
+
+
+def test_a_step_that_another_has_made_meanwhile_is_not_made_again(path: Path) -> None:
+    with closing(sqlite3.connect(made(path), isolation_level=None)) as other:
+        schema._step(other, path, 1)
+    with open_store(url_of(path)) as store:
         assert list(store.all()) == [record(0)]
 
 
@@ -736,6 +748,12 @@ def test_an_error_of_the_disk_fails_the_write_and_heals(writer: Writer, store: S
     writer.save(record(3)).result()
     assert writer.error is None
     assert list(store.all()) == [record(1), record(3)]
+
+
+def test_a_place_without_a_shared_log_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "WRITER_PRAGMAS", ())
+    with pytest.raises(StoreError, match="keep it on a local disk"):
+        open_writer(url_of(path), holder="test")
 
 
 def test_a_file_locked_for_long_fails_the_write_and_heals(

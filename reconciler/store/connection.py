@@ -142,12 +142,31 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     """Open an existing file, ready for durable commits."""
     connection = _connect(path)
     try:
-        for pragma in WRITER_PRAGMAS:
-            connection.execute(pragma)
+        _prepare(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    for pragma in WRITER_PRAGMAS:
+        connection.execute(pragma)
+    if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        raise StoreError(f"{path} lies where readers would have to wait for the writer: keep it on a local disk")
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit what happens inside as one, or nothing of it. It has the write lock from its start."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):  # After some errors SQLite has rolled back by itself.
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from reconciler.errors import LeaseLost
+from reconciler.store.connection import transaction
 from reconciler.store.rows import moment
 
 #: After a kill on another machine, or one that cannot be proved, the state is free after so long.
@@ -117,18 +118,11 @@ class Lease:
             None when it is ours now, else who holds it.
         """
         elapsed = self._clock.elapsed()
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(connection):
             held = self.look(connection)
             if held is not None and not self._free(held, unchanged_for):
-                connection.execute("ROLLBACK")
                 return held
             connection.execute(_TAKE, self._row(elapsed))
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
         self.extended(elapsed)
         return None
 

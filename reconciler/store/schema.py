@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import StoreError
+from reconciler.store.connection import transaction
 
 #: Marks the file as ours in its header ("RCNC"), so that another program's database is never mistaken for a state.
 APPLICATION_ID: Final = 0x52434E43
@@ -168,18 +169,12 @@ def migrate(connection: sqlite3.Connection, path: Path, *, keep_copy: bool) -> N
 
 
 def _step(connection: sqlite3.Connection, path: Path, target: int) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        # Asked again inside: another process may have made the same step while this one waited for the lock.
+    with transaction(connection):
+        # Asked again inside: who was stopped for longer than its lease may find the step made by another.
         if layout_version(connection, path) < target:
             for statement in MIGRATIONS[target - 1]:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {target}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _copy(connection: sqlite3.Connection, target: Path) -> None:

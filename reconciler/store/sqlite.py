@@ -11,7 +11,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -313,17 +313,10 @@ class SqliteWriter:
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
         """Commit what happens inside, durably, if the lease is still ours and the file still the one at the path."""
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with files.transaction(connection):
             # After a failure the lease is extended at once: a commit that writes nothing would not show a full disk.
             extended = self._lease.hold(connection, now=self._error is not None)
             yield
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                with suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
-            raise
         if files.identity(self._path) != self._identity:
             self._lease.forfeit()
             self._identity = None
@@ -336,25 +329,16 @@ class SqliteWriter:
         self._commits += 1
 
     def _open(self, wait_seconds: float) -> sqlite3.Connection:
-        with files.making(self._path):
-            # Asked before it is opened: if it is replaced in between, the first commit finds out.
-            identity = files.identity(self._path)
-            connection = files.open_for_writing(self._path)
-            try:
+        with ExitStack() as undo:
+            with files.making(self._path):
+                # Asked before it is opened: if it is replaced in between, the first commit finds out.
+                identity = files.identity(self._path)
+                connection = undo.enter_context(closing(files.open_for_writing(self._path)))
                 found = schema.create(connection, self._path)
-            except BaseException:
-                connection.close()
-                raise
-        try:
             self._take_lease(connection, wait_seconds)
-            try:
-                schema.migrate(connection, self._path, keep_copy=found > 0)
-            except BaseException:
-                self._give_back(connection)
-                raise
-        except BaseException:
-            connection.close()
-            raise
+            undo.callback(self._give_back, connection)
+            schema.migrate(connection, self._path, keep_copy=found > 0)
+            undo.pop_all()
         self._identity = identity
         self._log = files.log_identity(self._path)
         return connection
