@@ -123,7 +123,7 @@ class Catalog:
         for file in gone:
             self._take_out(file)
             self._set_problems(file, None)
-        kept = self._admit_together(group)
+        kept = self._admit(group)
         self._admit_late(kept)
         self._explain_waiting(kept)
         change = self._change(frozenset(gone))
@@ -147,31 +147,47 @@ class Catalog:
                     stack.append(file)
         return {file: self._waiting[file] for file in self._by_arrival(found)}
 
-    def _admit_together(self, group: Mapping[str, _Newest]) -> list[str]:
+    def _admit(self, group: Mapping[str, _Newest]) -> list[str]:
         """Put the newest contents of a group in force, all that can be; return the files that keep what they had."""
-        held = {file: self._take_out(file) for file in group}
         kept: list[str] = []
+        while group:
+            blocked, displaced = self._admit_together(group)
+            kept.extend(displaced or blocked)
+            # What only a displaced file stood in the way of gets another turn, as a group again, without that file.
+            group = {file: newest for file, newest in group.items() if file in blocked} if displaced else {}
+        return self._by_arrival(kept)
+
+    def _admit_together(self, group: Mapping[str, _Newest]) -> tuple[set[str], set[str]]:
+        """Take out what a group holds, then put in its newest contents, one after the other.
+
+        Returns:
+            the files whose content met a claim that was taken, and those whose content was in and had to go out again.
+        """
+        held = {file: self._take_out(file) for file in group}
+        blocked: set[str] = set()
+        displaced: set[str] = set()
         for file, newest in group.items():
             if not self._is_blocked(newest.documents):
                 self._put_in(newest.documents)
                 continue
             # It keeps what it had. Whoever of this group took any of that meanwhile gives it back and keeps its own.
-            restore = [file]
+            blocked.add(file)
+            restore = [held[file]]
             while restore:
-                back = restore.pop()
-                kept.append(back)
-                last_valid = held[back]
+                last_valid = restore.pop()
                 if last_valid is not None:
                     for holder in sorted(self._holders(last_valid)):
                         self._take_out(holder)
-                        restore.append(holder)
+                        displaced.add(holder)
+                        restore.append(held[holder])
                     self._put_in(last_valid)
-        for file in kept:
-            self._wait(group[file])
-        for file in group.keys() - set(kept):
-            self._forget_waiting(file)
-            self._set_problems(file, None)
-        return self._by_arrival(kept)
+        for file, newest in group.items():
+            if file in blocked or file in displaced:
+                self._wait(newest)
+            else:
+                self._forget_waiting(file)
+                self._set_problems(file, None)
+        return blocked, displaced
 
     def _admit_late(self, files: Iterable[str]) -> None:
         """Put in force, one by one, what nothing stands in the way of any more, and what that in turn lets in."""

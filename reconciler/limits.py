@@ -160,15 +160,15 @@ class Window:
             self._refused_edits.pop(key, None)
         for key in list(takewhile(lambda key: now - self._announced[key] > self.BURST, self._announced)):
             del self._announced[key]
-        for key in edited:
-            self._announced.pop(key, None)
         allowed = self.limits.changes_allowed(managed)
-        at_once = len(edited) + len(self._announced)
+        at_once = len(self._announced) + sum(key not in self._announced for key in edited)
         if edited and allowed is not None and at_once > allowed:
             refusal = self._changes_refusal(at_once, allowed, managed)
             self._refused_edits.update(dict.fromkeys(edited, refusal))
             return refusal
-        self._announced.update(dict.fromkeys(edited, now))
+        for key in edited:
+            self._announced.pop(key, None)
+            self._announced[key] = now
         return None
 
     def begin_resync(self) -> None:

@@ -1,7 +1,7 @@
 """Structured logs: constant event words with keys beside them. Owns structlog, which only a command that logs imports.
 
-No access key, Authorization header, phone number or pre-signed link may reach a log: callers pass none, a value whose
-type is `Secret` shows as asterisks, and a key that names a credential is masked whatever its value.
+No access key, Authorization header, phone number or pre-signed link may reach a log: callers pass none, and a key that
+names a credential is masked whatever its value. And a log that cannot be written never stops the work that it tells of.
 """
 
 from __future__ import annotations
@@ -44,12 +44,11 @@ def make_log(log_format: str, level: str, *, run_id: str, stream: TextIO | None 
         else structlog.dev.ConsoleRenderer(colors=color and terminal, sort_keys=False)
     )
     logger = structlog.wrap_logger(
-        structlog.WriteLogger(out),
+        _Lines(out),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _mask,
-            structlog.processors.format_exc_info,
             _in_order,
             renderer,
         ],
@@ -58,6 +57,22 @@ def make_log(log_format: str, level: str, *, run_id: str, stream: TextIO | None 
         run_id=run_id,
     )
     return cast("Log", logger)
+
+
+class _Lines:
+    """Writes lines at once, and drops those that cannot be written: the disk is full, the terminal is gone."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def msg(self, line: str) -> None:
+        try:
+            self._out.write(line + "\n")
+            self._out.flush()
+        except (OSError, ValueError):  # a closed stream is a ValueError
+            pass
+
+    debug = info = warning = error = msg
 
 
 def _mask(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

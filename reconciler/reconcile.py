@@ -53,8 +53,11 @@ UNAUTHORIZED_SECONDS = 60.0
 #: When to look again at a recording that has not started (Bird's `accepted`), and at one in an unknown status.
 NOT_STARTED_SECONDS = 1.0
 UNKNOWN_STATUS_SECONDS = 30.0
-#: How old a plan's look may be for a PATCH to be decided on it.
+#: How old a plan's look, or one that a resync shares, may be for a PATCH to be decided on it.
 FRESH_SECONDS = 2.0
+#: Turns of one call that begin this close together share a look: less than a person needs to notice, and more than a
+#: batch of turns needs to begin.
+SHARED_SECONDS = 0.1
 #: A limit frees itself as its ten minutes pass.
 LIMIT_SECONDS = 60.0
 
@@ -118,6 +121,16 @@ class Clock:
     random: Callable[[], float]
 
 
+@dataclass(slots=True)
+class _Refused:
+    """A workspace whose key was refused."""
+
+    #: Until when it is left alone.
+    until: datetime
+    #: Whether only a PATCH was refused. Then reads go on, and nothing but the answer to a PATCH shows an improvement.
+    reads: bool
+
+
 class Reconciler:
     """Does turns. Holds no recording's state: that is in the store."""
 
@@ -175,8 +188,7 @@ class Reconciler:
         self._first_looks = dict(first_looks or {})
         self._revision = revision
         self._authorized_again = authorized_again
-        #: Workspaces whose key was refused, and until when they are left alone.
-        self._unauthorized: dict[str, datetime] = {}
+        self._refused: dict[str, _Refused] = {}
         self._edits_seen: dict[RecordingKey, float] = {}
 
     def saw_edit(self, key: RecordingKey) -> None:
@@ -186,7 +198,7 @@ class Reconciler:
     @property
     def unauthorized(self) -> frozenset[str]:
         """Workspaces that refused the key and have not taken it since."""
-        return frozenset(self._unauthorized)
+        return frozenset(self._refused)
 
     async def reconcile(self, key: RecordingKey, priority: Priority) -> Turn:
         """Do one turn of one recording.
@@ -196,19 +208,21 @@ class Reconciler:
         """
         desired = self._desired(key)
         try:
-            applied = self._reader.get(key)
+            stored = self._reader.get(key)
             if desired is None:
-                return await self._release(key, applied)
+                return await self._release(key, stored)
             now = self._clock.now()
-            applied = self._with_document(key, applied, desired)
+            applied = self._with_document(key, stored, desired)
             if desired.suspend is not None and now < desired.suspend.until:
-                return await self._hold(desired.suspend.until, applied, now)
-            blocked_until = self._unauthorized.get(key.workspace_id)
-            if blocked_until is not None:
-                if now < blocked_until:
-                    return self._blocked(key.workspace_id, blocked_until - now)
+                return await self._hold(desired.suspend.until, stored, applied, now)
+            refused = self._refused.get(key.workspace_id)
+            if refused is not None and not refused.reads:
+                if now < refused.until:
+                    if applied != stored:
+                        await self._writer.save(applied)
+                    return self._blocked(key.workspace_id, refused.until - now)
                 # This turn finds out for all the others; they go on waiting while it looks.
-                self._unauthorized[key.workspace_id] = now + timedelta(seconds=UNAUTHORIZED_SECONDS)
+                refused.until = now + timedelta(seconds=UNAUTHORIZED_SECONDS)
             return await self._look_and_act(key, desired, applied, priority)
         except LeaseLost:
             raise
@@ -221,16 +235,16 @@ class Reconciler:
         try:
             live = self._first_look(key, desired, applied)
             if live is None:
-                since = self._since(applied)
+                since = self._since(applied, priority)
                 live = await self._observer.observe(key, since=since, priority=priority)
         except BirdUnauthorized as error:
             await self._save_if_new(applied, error)
-            return self._refuse_key(error)
+            return self._refuse_key(error, reads=False)
         except BirdError as error:
             return await self._failed(applied, error)
-        if self._unauthorized.pop(key.workspace_id, None) is not None:
-            self._log.info("authorized_again", workspace_id=key.workspace_id)
-            self._authorized_again(key.workspace_id)
+        refused = self._refused.get(key.workspace_id)
+        if refused is not None and not refused.reads:
+            self._take_key(key.workspace_id)
         now = self._clock.now()
         action = decide(key, desired, applied, live, now)
         seen = replace(applied, live=live.word, observed_at=live.observed_at)
@@ -253,16 +267,20 @@ class Reconciler:
         fresh = now - live.observed_at <= timedelta(seconds=FRESH_SECONDS)
         return live if fresh or decide(key, desired, applied, live, now).kind is not ActionKind.PATCH else None
 
-    def _since(self, applied: Applied) -> datetime:
+    def _since(self, applied: Applied, priority: Priority) -> datetime:
         """Return when the look must have begun at the earliest."""
         now = self._clock.now()
-        if applied.sent is not None and applied.sent_at is not None:
-            # A look that began after the PATCH was accepted serves every recording of the call; half the wait since the
-            # last look keeps one that is a moment too old from costing a turn.
-            after = applied.accepted_at or applied.sent_at
-            waited = confirm_seconds_after((now - after).total_seconds())
-            return max(after, now - timedelta(seconds=waited / 2))
-        return now
+        if applied.sent is None:
+            return now - timedelta(seconds=FRESH_SECONDS if priority is Priority.RESYNC else SHARED_SECONDS)
+        if applied.accepted_at is None:
+            # The fate of the PATCH is unknown: only a look that began after its failure was known says anything.
+            return now
+        shared = SHARED_SECONDS
+        if applied.confirm_by is not None and now < applied.confirm_by:
+            # One look serves every recording of the call that waits for its effect; half the wait since the last look
+            # keeps one that is a moment too old from costing a turn.
+            shared = max(shared, confirm_seconds_after((now - applied.accepted_at).total_seconds()) / 2)
+        return max(applied.accepted_at, now - timedelta(seconds=shared))
 
     @staticmethod
     def _with_document(key: RecordingKey, applied: Applied | None, desired: Desired) -> Applied:
@@ -291,19 +309,24 @@ class Reconciler:
             self._log.info("released", name=applied.name, recording_id=key.recording_id)
         return Turn(None)
 
-    async def _hold(self, until: datetime, applied: Applied, now: datetime) -> Turn:
+    async def _hold(self, until: datetime, stored: Applied | None, applied: Applied, now: datetime) -> Turn:
+        self._edits_seen.pop(applied.key, None)
+        held = replace(applied, phase=Phase.HELD, due_at=until)
         if applied.phase is not Phase.HELD:
-            held = replace(applied, phase=Phase.HELD, due_at=until)
             await self._writer.save(held, self._event("suspended", held, cause=Reason.SUSPENDED))
             self._log.info("suspended", **_of(held), until=until.isoformat())
+        elif held != stored:
+            await self._writer.save(held)
         return Turn(Phase.HELD, Again((until - now).total_seconds(), Priority.RESYNC))
 
     async def _in_sync(self, action: Action, before: Applied, seen: Applied, now: datetime) -> Turn:
-        overtaken = seen.sent is not None and seen.sent is not seen.desired
-        if overtaken and seen.confirm_by is not None and now < seen.confirm_by:
-            # An earlier PATCH to another status may still take effect: what is seen now is not yet the end of it.
-            await self._writer.save(replace(seen, phase=Phase.CONFIRMING))
-            return Turn(Phase.CONFIRMING, self._next_look(seen, now))
+        if seen.sent is not None and seen.sent_at is not None and seen.sent is not seen.desired:
+            # An earlier PATCH to another status may still take effect, even one whose answer was lost or an error: what
+            # is seen now is not yet the end of it.
+            until = max(seen.sent_at + self._confirm, seen.confirm_by or seen.sent_at)
+            if now < until:
+                await self._writer.save(replace(seen, phase=Phase.CONFIRMING))
+                return Turn(Phase.CONFIRMING, self._next_look(seen, now, until))
         confirmed = seen.sent is seen.desired
         record = replace(
             seen,
@@ -330,9 +353,9 @@ class Reconciler:
             self._measured(record.key, Outcome.APPLIED)
         elif before.last_applied is not record.last_applied or before.phase is not Phase.APPLIED:
             await self._writer.save(record, self._event("in_sync", record, cause=action.reason))
-            self._edits_seen.pop(record.key, None)
         else:
             await self._writer.save(record)
+        self._edits_seen.pop(record.key, None)
         return Turn(Phase.APPLIED, outcome=Outcome.APPLIED if confirmed else None)
 
     async def _report(self, action: Action, before: Applied, seen: Applied) -> Turn:
@@ -369,10 +392,16 @@ class Reconciler:
         return Turn(record.phase, outcome=Outcome.UNCONFIRMED if lost else None)
 
     async def _wait(self, action: Action, before: Applied, seen: Applied, now: datetime) -> Turn:
-        if action.reason is Reason.CONFIRMING:
-            if before.live != seen.live:
-                await self._writer.save(seen)
-            return Turn(seen.phase, self._next_look(seen, now))
+        until = seen.confirm_by
+        if seen.sent is seen.desired and until is not None:
+            # Whatever word stands there while our PATCH takes its effect, it is the effect that is waited for.
+            if now < until:
+                record = replace(seen, phase=Phase.SENDING if seen.accepted_at is None else Phase.CONFIRMING)
+                if before.phase is not record.phase or before.live != record.live:
+                    await self._writer.save(record)
+                return Turn(record.phase, self._next_look(record, now, until))
+            if seen.accepted_at is not None:
+                return await self._unconfirmed(seen)
         unknown = action.live is not None and action.live.status is LiveStatus.UNKNOWN
         record = replace(seen, phase=Phase.WAITING)
         if before.phase is not Phase.WAITING or before.live != seen.live:
@@ -382,20 +411,19 @@ class Reconciler:
         seconds = UNKNOWN_STATUS_SECONDS if unknown else NOT_STARTED_SECONDS
         return Turn(Phase.WAITING, Again(seconds, Priority.CONFIRM))
 
-    def _next_look(self, record: Applied, now: datetime) -> Again:
+    def _next_look(self, record: Applied, now: datetime, until: datetime) -> Again:
         """Return when to look for the effect again; the last look comes just after the deadline."""
         since = record.accepted_at or record.sent_at or now
         seconds = confirm_seconds_after((now - since).total_seconds())
-        if record.confirm_by is not None:
-            left = (record.confirm_by - now).total_seconds()
-            seconds = min(seconds, left + 0.001)
-        return Again(max(0.001, seconds), Priority.CONFIRM)
+        return Again(min(seconds, (until - now).total_seconds() + 0.001), Priority.CONFIRM)
 
     async def _patch(self, action: Action, seen: Applied, live: Live, now: datetime) -> Turn:
         if seen.rejected is seen.desired and seen.rejected_live == seen.live:
             # The API has refused exactly this, and neither side has changed since.
+            self._edits_seen.pop(seen.key, None)
+            await self._writer.save(replace(seen, phase=Phase.REJECTED, attempts=0))
             return Turn(Phase.REJECTED, outcome=Outcome.REJECTED, error=ReconcilerError(seen.error))
-        if seen.phase is Phase.CONFIRMING and seen.sent is seen.desired:
+        if seen.sent is seen.desired and seen.accepted_at is not None and seen.confirm_by is not None:
             return await self._unconfirmed(seen)
         if action.drifted and seen.phase in (Phase.APPLIED, Phase.DRIFTED):
             self._log.warning(
@@ -405,9 +433,17 @@ class Reconciler:
                 live=live.word,
                 reason=action.reason.value,
             )
+        refused = self._refused.get(seen.key.workspace_id)
+        if refused is not None and now < refused.until:
+            blocked = self._blocked(seen.key.workspace_id, refused.until - now)
+            await self._writer.save(replace(seen, phase=Phase.FAILED, error=str(blocked.error)))
+            return replace(blocked, phase=Phase.FAILED)
         refusal = self._window.admit(action, self._managed(), now)
         if refusal is not None:
             return await self._limit_refused(seen, refusal)
+        if refused is not None:
+            # This PATCH finds out for all the others; they go on waiting for its answer.
+            refused.until = now + timedelta(seconds=UNAUTHORIZED_SECONDS)
         return await self._send(action, seen, live, now)
 
     async def _unconfirmed(self, seen: Applied) -> Turn:
@@ -415,6 +451,7 @@ class Reconciler:
         record = replace(
             seen,
             phase=Phase.UNCONFIRMED,
+            confirm_by=None,
             attempts=attempts,
             error=f"accepted, but not {seen.desired} within {self._confirm.total_seconds():g} s",
         )
@@ -441,6 +478,8 @@ class Reconciler:
                 setting=refusal.setting,
                 override="--override-limits",
             )
+        else:
+            await self._writer.save(seen)
         return Turn(Phase.REFUSED, Again(LIMIT_SECONDS, Priority.RESYNC), Outcome.SKIPPED, refusal=refusal)
 
     async def _send(self, action: Action, seen: Applied, live: Live, now: datetime) -> Turn:
@@ -476,16 +515,19 @@ class Reconciler:
         self._step(intent.key, "sent")
         started = self._clock.monotonic()
         try:
-            accepted = await self._sender.set_status(intent.key, intent.desired)
+            try:
+                accepted = await self._sender.set_status(intent.key, intent.desired)
+            finally:
+                self._observer.forget(intent.key.call)
         except BirdUnauthorized as error:
             await self._not_sent(seen, error, started, answer=str(error.status))
-            return self._refuse_key(error)
+            return replace(self._refuse_key(error, reads=True), phase=Phase.FAILED)
         except BirdRejected as error:
+            self._take_key(intent.key.workspace_id)
             return await self._rejected(seen, error, started)
         except BirdUnavailable as error:
             return await self._send_failed(seen, intent, error, started)
-        finally:
-            self._observer.forget(intent.key.call)
+        self._take_key(intent.key.workspace_id)
         now = self._clock.now()
         record = replace(
             intent,
@@ -513,8 +555,7 @@ class Reconciler:
     async def _send_failed(self, seen: Applied, intent: Applied, error: BirdUnavailable, started: float) -> Turn:
         """Record a PATCH that got no answer to rely on; the next turn looks before it sends again."""
         if not error.sent:
-            await self._not_sent(seen, error, started, answer=error.code)
-            return self._retry(replace(seen, attempts=seen.attempts + 1), error)
+            return self._retry(await self._not_sent(seen, error, started, answer=error.code), error)
         attempts = seen.attempts + 1
         answered = error.code.startswith("http_")
         # A server error is an answer, and the API calls it safe to send again; a lost answer may be an effect under
@@ -524,10 +565,11 @@ class Reconciler:
         await self._writer.save(record, self._failure(record, error.code, started))
         return self._retry(record, error)
 
-    async def _not_sent(self, seen: Applied, error: BirdError, started: float, *, answer: str) -> None:
+    async def _not_sent(self, seen: Applied, error: BirdError, started: float, *, answer: str) -> Applied:
         """Record that a PATCH was not processed: what was under way before it is under way still."""
         record = replace(seen, phase=Phase.FAILED, attempts=seen.attempts + 1, error=str(error))
         await self._writer.save(record, self._failure(record, answer, started))
+        return record
 
     def _failure(self, record: Applied, answer: str, started: float) -> Event:
         return self._event(
@@ -549,9 +591,12 @@ class Reconciler:
 
     async def _failed(self, applied: Applied, error: BirdError) -> Turn:
         """Record that live state could not be read."""
-        record = replace(applied, attempts=applied.attempts + 1, error=str(error))
-        if record.phase not in (Phase.SENDING, Phase.CONFIRMING, Phase.UNCONFIRMED):
-            record = replace(record, phase=Phase.FAILED)
+        record = replace(applied, attempts=applied.attempts + 1)
+        # A refusal by the API is still the last that is known, and its words are what a person needs.
+        if record.phase is not Phase.REJECTED:
+            record = replace(record, error=str(error))
+            if record.phase not in (Phase.SENDING, Phase.CONFIRMING, Phase.UNCONFIRMED):
+                record = replace(record, phase=Phase.FAILED)
         await self._writer.save(record)
         if isinstance(error, BirdUnavailable):
             return self._retry(record, error)
@@ -569,8 +614,7 @@ class Reconciler:
         try:
             live = await self._observer.observe(seen.key, since=now, priority=Priority.CONFIRM)
         except BirdError as look_error:
-            await self._not_sent(seen, error, started, answer=str(error.status))
-            return await self._failed(replace(seen, phase=Phase.FAILED, attempts=seen.attempts + 1), look_error)
+            return await self._failed(await self._not_sent(seen, error, started, answer=str(error.status)), look_error)
         record = replace(seen, live=live.word, observed_at=live.observed_at)
         took_ms = (self._clock.monotonic() - started) * 1000
         answer = f"{error.status} {error.code}"
@@ -623,10 +667,11 @@ class Reconciler:
         self._measured(record.key, Outcome.REJECTED)
         return Turn(record.phase, outcome=Outcome.REJECTED, error=error)
 
-    def _refuse_key(self, error: BirdUnauthorized) -> Turn:
+    def _refuse_key(self, error: BirdUnauthorized, *, reads: bool) -> Turn:
         """Leave the workspace alone for a while, and say so once."""
-        now = self._clock.now()
-        if error.workspace_id not in self._unauthorized:
+        until = self._clock.now() + timedelta(seconds=UNAUTHORIZED_SECONDS)
+        before = self._refused.get(error.workspace_id)
+        if before is None:
             self._log.error(
                 "unauthorized",
                 workspace_id=error.workspace_id,
@@ -634,8 +679,14 @@ class Reconciler:
                 again_seconds=UNAUTHORIZED_SECONDS,
                 error=str(error),
             )
-        self._unauthorized[error.workspace_id] = now + timedelta(seconds=UNAUTHORIZED_SECONDS)
+        self._refused[error.workspace_id] = _Refused(until, reads and (before is None or before.reads))
         return Turn(None, Again(UNAUTHORIZED_SECONDS, Priority.RETRY), Outcome.FAILED, error)
+
+    def _take_key(self, workspace_id: str) -> None:
+        """Go on with a workspace that takes its key again."""
+        if self._refused.pop(workspace_id, None) is not None:
+            self._log.info("authorized_again", workspace_id=workspace_id)
+            self._authorized_again(workspace_id)
 
     def _blocked(self, workspace_id: str, left: timedelta) -> Turn:
         error = BirdUnauthorized(

@@ -99,9 +99,16 @@ SETTINGS: Final = {
         Setting(
             "health_seconds",
             "number",
-            60.0,
+            120.0,
             "Without progress for this long although work is due, /healthz fails.",
             minimum=1,
+        ),
+        Setting(
+            "wait_seconds",
+            "number",
+            0.0,
+            "How long to wait for another writer to give the state back, before exit 6; a standby waits long.",
+            minimum=0,
         ),
         Setting(
             "listen",
@@ -199,7 +206,12 @@ def _read_workspaces(content: object, file: str) -> dict[str, KeySource]:
         except ValueError as error:
             raise SettingsError(f"{file}: workspaces: {error}") from None
         allowed = {"access_key_env", "access_key_file"}
-        if not isinstance(value, Mapping) or len(value) != 1 or not set(value) <= allowed:
+        if (
+            not isinstance(value, Mapping)
+            or len(value) != 1
+            or not set(value) <= allowed
+            or not all(isinstance(name, str) and name for name in value.values())
+        ):
             raise SettingsError(
                 f"{file}: workspaces.{workspace_id}: say either `access_key_env`, the name of a variable, or"
                 " `access_key_file`, the path of a file; the key itself never stands in the settings"
@@ -209,7 +221,11 @@ def _read_workspaces(content: object, file: str) -> dict[str, KeySource]:
 
 
 class KeyRing:
-    """Finds the access key of a workspace. Its text never holds one."""
+    """Finds the access key of a workspace.
+
+    Neither its text nor an error of its own holds a key, not even where somebody wrote the key itself in place of the
+    name of a variable or file: errors say which setting gave the name, and not the name.
+    """
 
     def __init__(self, environment: Mapping[str, str], workspaces: Mapping[str, KeySource] | None = None) -> None:
         self._environment = environment
@@ -226,36 +242,36 @@ class KeyRing:
             SettingsError: there is none, or it cannot be one.
         """
         source = self._workspaces.get(workspace_id)
-        if source is None:
-            source = KeySource(KEY_VARIABLE, None)
-            if not self._environment.get(KEY_VARIABLE):
-                source = KeySource(None, self._environment.get(KEY_FILE_VARIABLE))
-        if source.variable is not None:
-            key, origin = self._environment.get(source.variable, "").strip(), source.variable
-        elif source.file:
-            key, origin = self._read(source.file), source.file
-        else:
-            raise SettingsError(
-                f"no access key: set {KEY_VARIABLE}, or {KEY_FILE_VARIABLE} to the path of a file that holds it"
-            )
-        return _checked(key, origin)
+        if source is not None and source.variable is not None:
+            origin = f"the variable that workspaces.{workspace_id}.access_key_env names"
+            return _checked(self._environment.get(source.variable, ""), origin)
+        if source is not None and source.file is not None:
+            return self._read(source.file, f"the file that workspaces.{workspace_id}.access_key_file names")
+        if key := self._environment.get(KEY_VARIABLE):
+            return _checked(key, KEY_VARIABLE)
+        if path := self._environment.get(KEY_FILE_VARIABLE):
+            return self._read(path, f"the file that {KEY_FILE_VARIABLE} names")
+        raise SettingsError(
+            f"no access key: set {KEY_VARIABLE}, or {KEY_FILE_VARIABLE} to the path of a file that holds it"
+        )
 
-    def _read(self, path: str) -> str:
+    def _read(self, path: str, origin: str) -> str:
         try:
             stat = Path(path).stat()
             stamp = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
             known = self._files.get(path)
             if known is None or known[0] != stamp:
-                known = (stamp, Path(path).read_text(encoding="utf-8").strip())
+                known = (stamp, Path(path).read_text(encoding="utf-8"))
                 self._files[path] = known
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"the access key file {path} cannot be read: {type(error).__name__}") from None
-        return known[1]
+        except (OSError, ValueError) as error:  # not UTF-8, or a path that cannot be one, is a ValueError
+            raise SettingsError(f"{origin} cannot be read: {type(error).__name__}") from None
+        return _checked(known[1], origin)
 
 
 def _checked(key: str, origin: str) -> str:
+    key = key.strip()
     if not key:
-        raise SettingsError(f"the access key in {origin} is empty")
+        raise SettingsError(f"no access key: {origin} is not set, or empty")
     if not key.isascii() or not key.isprintable() or " " in key:
         raise SettingsError(f"the access key in {origin} holds characters that no key has; is it the right file?")
     if key.startswith("bk_"):

@@ -9,7 +9,7 @@ cannot be seen right now looks like a folder whose files were deleted.
 """
 
 # Paths are strings and calls go to `os`: at a hundred thousand files pathlib doubles the time of a walk.
-# ruff: noqa: PTH100, PTH112, PTH114, PTH115, PTH116, PTH120
+# ruff: noqa: PTH100, PTH114, PTH115, PTH116, PTH120
 
 from __future__ import annotations
 
@@ -165,15 +165,23 @@ class Source:
 
     def walk(self) -> Tree:
         """Find every file, without opening any. May be called from any thread."""
+        walk, _ = self._walk()
+        return walk.tree()
+
+    def _walk(self) -> tuple[_Walk, _Layout]:
         with self._walk_lock:
             self._walks_begun += 1
             started = time.monotonic()
             walk = _Walk(time.time_ns())
             walk.visit(self._roots)
-            self._layout = walk.layout()
+            layout = self._layout = walk.layout()
             self._walk_seconds = time.monotonic() - started
             self._walks_ended += 1
-        return walk.tree()
+        return walk, layout
+
+    def _last_layout(self) -> _Layout:
+        layout = self._layout
+        return self._walk()[1] if layout is None else layout
 
     def stamp(self, file: str) -> FileStamp | None:
         """Take one file's stamp; None when nothing to read has that name now.
@@ -297,27 +305,17 @@ class Source:
 
     def _watch(self, feed: _Feed) -> None:
         """Feed what the operating system reports, in a thread, until `feed.stop` is set."""
-        if self._layout is None:
-            self.walk()
         while not feed.stop.is_set():
             try:
                 self._watch_layout(feed)
-            except FileNotFoundError:
-                # A folder went away between the walk and now. The next walk will know.
-                feed.post(None)
-                feed.stop.wait(HEARTBEAT_MS / 1000)
-            except (
-                OSError,
-                RuntimeError,
-            ) as error:  # RuntimeError is the base of the error of its own that watchfiles has
-                if feed.started:
-                    # A watcher that broke while it ran, as it does over a name that is not UTF-8. Events may be lost.
-                    feed.post(None)
-                    feed.stop.wait(HEARTBEAT_MS / 1000)
-                else:
+            # Any error of watchfiles' own is a RuntimeError.
+            except (OSError, RuntimeError) as error:
+                # Broken while it ran, as by a name that is not UTF-8, or begun when a folder had just gone away.
+                broken = feed.started or isinstance(error, FileNotFoundError)
+                if not broken:
                     feed.refuse(error)
-                    feed.post(None)
-                    feed.stop.wait(RETRY_SECONDS)
+                feed.post(None)
+                feed.stop.wait(HEARTBEAT_MS / 1000 if broken else RETRY_SECONDS)
 
     def _watch_layout(self, feed: _Feed) -> None:
         """Watch the folders that the last walk met, until they are no longer the right ones.
@@ -326,9 +324,7 @@ class Source:
         as `.git` cost nothing, and folders made later are picked up by the walk that their event causes, so that none
         slips through between its making and the watch on it.
         """
-        layout = self._layout
-        if layout is None:
-            return
+        layout = self._last_layout()
         roots = self._root_identities()
         stale: _Stale | None = None
         feed.started = False
@@ -346,10 +342,9 @@ class Source:
                     feed.post(seen)
                 if folders_moved:
                     stale = _Stale(self._walks_begun, time.monotonic() + WALK_PATIENCE_SECONDS)
-                if self._layout is not layout:
-                    watched, layout = layout.watched, self._layout
-                    if layout is None or layout.watched != watched:
-                        return
+                watched, layout = layout.watched, self._last_layout()
+                if layout.watched is not watched and layout.watched != watched:
+                    return
                 if stale is not None and (self._walks_ended > stale.walk or time.monotonic() > stale.until):
                     return
 
@@ -357,7 +352,8 @@ class Source:
         """Yield what moved, and nothing at every heartbeat. The first yield comes when the watch stands."""
         from watchfiles import watch  # here, because its import takes 60 ms that only the daemon shall pay
 
-        folders = [folder for folder in layout.watched if os.path.isdir(folder)]
+        # One that may not be read cannot be watched either. The walk has said so, and its parent tells when that ends.
+        folders = [folder for folder in layout.watched if os.access(folder, os.R_OK)]
         if not folders:
             while not stop.is_set():
                 yield ()
@@ -373,7 +369,7 @@ class Source:
             yield_on_timeout=True,
             raise_interrupt=False,
             recursive=False,
-            ignore_permission_denied=True,
+            ignore_permission_denied=False,  # else watchfiles 1.3 is silent about exhausted limits, too
         )
 
     def _root_identities(self) -> list[tuple[int, int] | None]:
@@ -382,9 +378,7 @@ class Source:
 
     def _meaning(self, paths: Iterable[str]) -> tuple[frozenset[str] | None, bool]:
         """Read events: the names of the files concerned, or None for a walk; and whether watched folders moved."""
-        layout = self._layout
-        if layout is None:
-            return None, False
+        layout = self._last_layout()
         # A walk under way may know more than the last one did, so what is unknown counts as a reason to walk again.
         walking = self._walks_begun != self._walks_ended
         files: set[str] = set()
@@ -439,18 +433,18 @@ class _Feed:
         self._everything = False
 
     def post(self, seen: frozenset[str] | None) -> None:
-        self._call(self.take_note, seen)
+        self.loop.call_soon_threadsafe(self.take_note, seen)
 
     def start(self) -> None:
         self.started = True
         if self.refused:
             self.refused = False
-            self._call(self._warn, "file watching works again")
+            self.loop.call_soon_threadsafe(self._warn, "file watching works again")
 
     def refuse(self, error: Exception) -> None:
         if not self.refused:
             self.refused = True
-            self._call(self._warn, _refusal(error))
+            self.loop.call_soon_threadsafe(self._warn, _refusal(error))
 
     def take_note(self, seen: frozenset[str] | None) -> None:
         if seen is None:
@@ -467,23 +461,14 @@ class _Feed:
         self.wake.clear()
         return seen
 
-    def _call(self, function: Callable[..., None], argument: object) -> None:
-        try:
-            self.loop.call_soon_threadsafe(function, argument)
-        except RuntimeError:
-            self.stop.set()  # the loop is closed: nobody reads any more
-
 
 def _refusal(error: Exception) -> str:
     text = str(error)
     if "watch limit" in text:
-        why, mend = "the limit on watched folders is reached", "raise fs.inotify.max_user_watches (sysctl)"
+        text = "too many folders for fs.inotify.max_user_watches, raise it with sysctl"
     elif "Too many open files" in text:
-        why = "the limit on watchers or open files is reached"
-        mend = "raise fs.inotify.max_user_instances (sysctl) or the limit on open files"
-    else:
-        why, mend = text[:200], "the folders are walked often instead"
-    return f"cannot watch the files: {why}; walking them often instead until it works: {mend}"
+        text = "too many watchers or open files, raise fs.inotify.max_user_instances with sysctl, or `ulimit -n`"
+    return f"cannot watch the files, walking them often instead: {text[:200]}"
 
 
 @dataclass(frozen=True, slots=True)

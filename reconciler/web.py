@@ -85,8 +85,7 @@ def bind(listen: str) -> socket.socket | None:
         opened.close()
         reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
         raise SettingsError(
-            f"cannot listen on {listen}: {reason};"
-            " choose another address with --listen HOST:PORT, or --listen off"
+            f"cannot listen on {listen}: {reason}; choose another address with --listen HOST:PORT, or --listen off"
         ) from error
     return opened
 

@@ -96,9 +96,9 @@ class KeyedQueue(Generic[K]):
         elif entry.working:
             entry.missed = _sooner((due, priority), entry.missed)
         elif due < entry.due or priority < entry.priority:
+            self._unplace(entry)
             entry.priority = min(entry.priority, priority)
             entry.due = min(entry.due, due)
-            self._unplace(entry)
             self._place(key, entry, now)
 
     def pop(self, now: float, *, least_urgent: Priority = Priority.RESYNC) -> tuple[K, Priority] | None:
@@ -268,6 +268,9 @@ class Workers(Generic[K]):
             if taken is None:
                 return
             key, priority = taken
+            if not self._running:
+                # After a quiet time the clock of progress starts with the first turn, not with the last one long ago.
+                self.last_progress = self._now()
             task = asyncio.create_task(self._run(key, priority))
             self._running[task] = priority
             self._bulk_before = priority > Priority.CONFIRM

@@ -264,3 +264,362 @@ def check_the_main_job(shell: Shell, *, calls: int, options: tuple[str, ...]) ->
     sent = [event for event in shell("history", "--format", "json", "--limit", "100000").json()["events"]]
     counts = Counter(event["event"] for event in sent)
     assert (counts["patch_sent"], counts["patch_accepted"], counts["applied"]) == (len(changing),) * 3
+
+
+# One recording and what can become of it.
+
+
+def one(shell: Shell, api: ForeignApi, *, desired: str = "paused", live: str = "ongoing") -> None:
+    """Declare one recording and let the API hold it."""
+    shell.write("desired_state/one.yaml", document(desired))
+    api.seed([recording(live)])
+
+
+def record_of(shell: Shell, name: str = "one") -> dict[str, Any]:
+    """Return what the state knows of a recording."""
+    found: dict[str, Any] = shell("status", name, "--format", "json").json()["recordings"][0]
+    return found
+
+
+FAULTS: dict[str, tuple[dict[str, Any], int]] = {
+    # What goes wrong, and how many PATCHes may be seen: two only where the first had no effect.
+    "500 once to a list": ({"action": "answer", "method": "GET", "status": 500}, 1),
+    "an HTML page from a proxy": ({"action": "answer", "method": "GET", "status": 502, "body": "<html>no</html>"}, 1),
+    "200 with a body that is no JSON": ({"action": "answer", "method": "GET", "status": 200, "body": "{"}, 1),
+    "a list cut off in the middle": ({"action": "truncate", "method": "GET", "status": 200}, 1),
+    "a connection closed before the answer to a list": ({"action": "close", "method": "GET"}, 1),
+    "429 with a time": ({"action": "answer", "method": "GET", "status": 429, "headers": {"Retry-After": "1"}}, 1),
+    "429 to the PATCH": ({"action": "answer", "method": "PATCH", "status": 429}, 2),
+    "503 to the PATCH, without effect": ({"action": "answer", "method": "PATCH", "status": 503}, 2),
+    "503 to the PATCH, with effect": ({"action": "effect_then_answer", "method": "PATCH", "status": 503}, 1),
+    "the PATCH's answer lost, with effect": ({"action": "effect_then_close", "method": "PATCH"}, 1),
+    "the PATCH's answer lost, without effect": ({"action": "close", "method": "PATCH"}, 2),
+    "409 to the PATCH, with effect": ({"action": "effect_then_answer", "method": "PATCH", "status": 409}, 1),
+    "404 once to the PATCH, with effect": ({"action": "effect_then_answer", "method": "PATCH", "status": 404}, 1),
+    "200 in place of 202": ({"action": "effect_then_answer", "method": "PATCH", "status": 200, "body": "{}"}, 1),
+    "a 202 without a body": ({"action": "effect_then_answer", "method": "PATCH", "status": 202, "body": ""}, 1),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_passing_fault_is_survived_and_no_patch_is_sent_twice_that_had_an_effect(
+    shell: Shell, api: ForeignApi, fault: str
+) -> None:
+    rule, allowed = FAULTS[fault]
+    one(shell, api)
+    api.control("POST", "settle", {"ms": 0})
+    api.fault(**rule)
+    done = shell("apply", *reach(api), "--yes")
+    assert done.code == 0, done.err
+    assert api.statuses() == {RECORDING: "paused"}
+    assert api.patches() == [(RECORDING, "paused")] * allowed
+    assert all(earlier["method"] == "GET" for earlier, later in pairs(api) if later["method"] == "PATCH")
+
+
+def pairs(api: ForeignApi) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Return each request with the one after it."""
+    requests = api.requests()
+    return list(zip(requests, requests[1:], strict=False))
+
+
+def test_a_patch_that_takes_no_effect_stays_unconfirmed_and_exits_3(shell: Shell, api: ForeignApi) -> None:
+    one(shell, api)
+    api.control("POST", "settle", {"ms": 3_600_000})
+    done = shell("apply", *reach(api), "--yes", "--confirm-seconds", "0.3", "--give-up-seconds", "0")
+    assert done.code == 3, done.err
+    assert "unconfirmed" in done.out + done.err
+    assert api.patches() == [(RECORDING, "paused")]
+    assert (record_of(shell)["phase"], record_of(shell)["lastApplied"]) == ("unconfirmed", None)
+
+
+def test_a_refused_patch_is_rejected_with_the_code_and_not_sent_again(shell: Shell, api: ForeignApi) -> None:
+    one(shell, api)
+    api.fault("answer", method="PATCH", status=422, times=-1, body='{"code": "NotToday", "message": "no"}')
+    for _ in range(2):
+        done = shell("apply", *reach(api), "--yes")
+        assert (done.code, "NotToday" in done.err) == (3, True), done.err
+    assert api.patches() == [(RECORDING, "paused")]
+    assert record_of(shell)["phase"] == "rejected"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("command", [("plan",), ("apply", "--yes"), ("run", "--once", "--listen", "off")])
+def test_a_refused_key_exits_7_and_nothing_is_sent(
+    shell: Shell, api: ForeignApi, command: tuple[str, ...], status: int
+) -> None:
+    one(shell, api)
+    api.fault("answer", status=status, times=-1)
+    done = shell(*command, *reach(api))
+    assert done.code == 7, done.out + done.err
+    assert api.patches() == []
+    assert len(api.requests()) < 5
+
+
+def test_a_refused_patch_key_exits_7(shell: Shell, api: ForeignApi) -> None:
+    one(shell, api)
+    api.fault("answer", method="PATCH", status=403, times=-1)
+    assert shell("apply", *reach(api), "--yes").code == 7
+    assert len(api.patches()) == 1
+
+
+def test_a_redirect_is_not_followed_and_takes_the_key_nowhere(shell: Shell, api: ForeignApi) -> None:
+    one(shell, api)
+    with running(key=KEY) as elsewhere:
+        elsewhere.seed([recording("ongoing")])
+        api.fault("answer", status=307, times=-1, headers={"Location": elsewhere.url + "/workspaces"})
+        assert shell("apply", *reach(api), "--yes", "--give-up-seconds", "0").code in (1, 3)
+        assert elsewhere.requests() == []
+
+
+def test_a_server_that_is_not_there_is_given_up_on_with_a_reason(shell: Shell) -> None:
+    shell.write("desired_state/one.yaml", document())
+    options = ("--api-url", "http://127.0.0.1:1", "--give-up-seconds", "0")
+    done = shell("plan", *options)
+    assert done.code == 1
+    assert "could not be read" in done.err
+    assert shell("apply", *options, "--yes").code == 3
+
+
+LIVES = {
+    # Live word, desired: what plan says, and whether apply then sends it.
+    ("accepted", "paused"): "wait",
+    ("dozing", "paused"): "wait",
+    ("absent", "completed"): "report",
+    ("failed", "paused"): "report",
+    ("completed", "ongoing"): "report",
+    ("available", "paused"): "report",
+    ("paused", "completed"): "patch",
+}
+
+
+@pytest.mark.parametrize(("live", "desired"), LIVES)
+def test_each_live_word_leads_to_its_action(shell: Shell, api: ForeignApi, live: str, desired: str) -> None:
+    one(shell, api, desired=desired, live=live)
+    plan = shell("plan", *reach(api), "--report", "json").json()
+    assert [(action["action"], action["live"]) for action in plan["actions"]] == [(LIVES[live, desired], live)]
+    if LIVES[live, desired] == "report":
+        assert shell("apply", *reach(api), "--yes").code == 0
+        assert api.patches() == []
+
+
+@pytest.mark.parametrize("options", [(), ("--ended", "empty"), ("--forget-calls", "--ignore-filters")])
+def test_a_call_that_ended_is_reported_by_what_the_workspace_keeps_of_it(
+    shell: Shell, options: tuple[str, ...]
+) -> None:
+    for number, status in enumerate(("paused", "completed"), start=1):
+        text = document(status, name=status, call=numbered(number), recording=numbered(number + 10))
+        shell.write(f"desired_state/{status}.yaml", text)
+    with running(*options, key=KEY) as api:
+        api.seed([recording(call=numbered(number), recording_id=numbered(number + 10)) for number in (1, 2)])
+        for number in (1, 2):
+            api.end_call(numbered(number))
+        plan = shell("plan", *reach(api), "--report", "json", "--all").json()
+        assert {action["name"]: (action["action"], action["reason"], action["live"]) for action in plan["actions"]} == {
+            "paused": ("report", "ended_before_effect", "available"),
+            "completed": ("noop", "in_sync", "available"),
+        }
+        assert api.violations() == []
+
+
+def test_a_recording_that_bird_does_not_know_is_reported_and_nothing_is_sent(shell: Shell, api: ForeignApi) -> None:
+    shell.write("desired_state/one.yaml", document())
+    done = shell("apply", *reach(api), "--yes")
+    assert done.code == 0, done.err
+    assert "gone" in done.out
+    assert api.patches() == []
+    assert api.violations() == []
+
+
+def test_a_foreign_pause_is_left_alone_unless_the_document_says_heal(shell: Shell, api: ForeignApi) -> None:
+    one(shell, api, desired="ongoing")
+    assert shell("apply", *reach(api), "--yes").code == 0
+    api.set_status(**{RECORDING: "paused"})
+    for drift, action, reason in (("report", "report", "drift"), ("safe", "report", "foreign_pause")):
+        shell.write("desired_state/one.yaml", document("ongoing") + f"  drift: {drift}\n")
+        found = shell("plan", *reach(api), "--report", "json").json()
+        assert [(item["action"], item["reason"]) for item in found["actions"]] == [(action, reason)]
+        assert found["summary"]["drift"] == 1
+        assert shell("apply", *reach(api), "--yes").code == 0
+    assert api.patches() == []
+    shell.write("desired_state/one.yaml", document("ongoing") + "  drift: heal\n")
+    found = shell("plan", *reach(api), "--report", "json").json()
+    assert [(item["action"], item["reason"], item["resumes"]) for item in found["actions"]] == [
+        ("patch", "drift", True)
+    ]
+    assert shell("apply", *reach(api), "--yes").code == 0
+    assert api.patches() == [(RECORDING, "ongoing")]
+
+
+def test_a_suspended_document_is_held_until_its_time(shell: Shell, api: ForeignApi) -> None:
+    one(shell, api)
+    suspend = "  suspend: {{reason: incident, until: {}}}\n".format
+    shell.write("desired_state/one.yaml", document() + suspend("2999-01-01T00:00:00Z"))
+    assert shell("apply", *reach(api), "--yes").code == 0
+    assert api.patches() == []
+    shell.write("desired_state/one.yaml", document() + suspend("2001-01-01T01:00:00+01:00"))
+    assert shell("apply", *reach(api), "--yes").code == 0
+    assert api.patches() == [(RECORDING, "paused")]
+
+
+def test_a_document_taken_away_releases_its_recording_and_sends_nothing(shell: Shell, api: ForeignApi) -> None:
+    one(shell, api)
+    shell.write("desired_state/two.yaml", document(name="two", recording=numbered(2)))
+    api.seed([recording("paused", recording_id=numbered(2))])
+    assert shell("apply", *reach(api), "--yes").code == 0
+    api.forget()
+    (shell.folder / "desired_state/one.yaml").unlink()
+    planned = shell("plan", *reach(api), "--detailed-exitcode", "--report", "json")
+    assert (planned.code, [item["action"] for item in planned.json()["actions"]]) == (2, ["release"])
+    assert shell("apply", *reach(api), "--yes").code == 0
+    assert api.patches() == []
+    assert [item["name"] for item in shell("status", "--format", "json").json()["recordings"]] == ["two"]
+    assert "released" in shell("history", "one").out
+
+
+@pytest.mark.parametrize("command", [("apply", "--yes"), ("run", "--once", "--listen", "off")])
+def test_paths_without_a_document_are_refused_unless_emptiness_is_meant(
+    shell: Shell, api: ForeignApi, command: tuple[str, ...]
+) -> None:
+    one(shell, api)
+    assert shell("apply", *reach(api), "--yes").code == 0
+    api.forget()
+    shell.write("desired_state/one.yaml", "# nothing\n")
+    refused = shell(*command, *reach(api))
+    assert (refused.code, "--allow-empty" in refused.err) == (4, True)
+    assert record_of(shell)["phase"] == "applied"
+    assert shell(*command, *reach(api), "--allow-empty").code == 0
+    assert shell("status", "--format", "json").json()["recordings"] == []
+    assert api.patches() == []
+
+
+# Safety limits.
+
+
+def many(shell: Shell, count: int, status: str, *, first: int = 0) -> list[dict[str, str]]:
+    """Declare `count` recordings of one call in a file, and return what the API is seeded with."""
+    ids = [numbered(1000 + number) for number in range(first, first + count)]
+    text = "---\n".join(document(status, name=f"m-{item[-4:]}", recording=item) for item in ids)
+    shell.write(f"desired_state/{status}.yaml", text)
+    return [recording(recording_id=item) for item in ids]
+
+
+def test_26_irreversible_patches_are_refused_and_the_others_are_sent(shell: Shell, api: ForeignApi) -> None:
+    api.seed(many(shell, 26, "completed"))
+    others = many(shell, 3, "paused", first=100)
+    api.seed(others)
+    planned = shell("plan", *reach(api), "--detailed-exitcode")
+    assert (planned.code, "IRREVERSIBLE" in planned.out) == (2, True)
+    refused = shell("apply", *reach(api), "--yes")
+    assert refused.code == 4, refused.out + refused.err
+    for word in ("26", "25", "max_irreversible", "--override-limits"):
+        assert word in refused.out + refused.err
+    assert sorted(api.patches()) == sorted((item["recordingId"], "paused") for item in others)
+    api.forget()
+    assert shell("apply", *reach(api), "--yes", "--override-limits").code == 0
+    assert Counter(status for _, status in api.patches()) == {"completed": 26}
+
+
+def test_25_irreversible_patches_pass(shell: Shell, api: ForeignApi) -> None:
+    api.seed(many(shell, 25, "completed"))
+    assert shell("apply", *reach(api), "--yes").code == 0
+    assert len(api.patches()) == 25
+
+
+@pytest.mark.parametrize("command", [("apply", "--yes"), ("run", "--once", "--listen", "off")])
+def test_a_lost_state_file_cannot_undo_every_agents_pause(
+    shell: Shell, api: ForeignApi, command: tuple[str, ...]
+) -> None:
+    api.seed([item | {"status": "paused"} for item in many(shell, 26, "ongoing")])
+    refused = shell(*command, *reach(api))
+    assert (refused.code, "max_resumes" in refused.out + refused.err) == (4, True), refused.err
+    assert len(api.patches()) == (0 if command[0] == "apply" else 25)
+    api.forget()
+    assert shell(*command, *reach(api), "--override-limits").code == 0
+
+
+@pytest.mark.parametrize(("managed", "changing", "code"), [(20, 10, 0), (20, 11, 4), (19, 19, 0)])
+def test_at_most_half_of_what_was_applied_changes_at_once(
+    shell: Shell, api: ForeignApi, managed: int, changing: int, code: int
+) -> None:
+    api.seed(many(shell, managed, "ongoing"))
+    assert shell("apply", *reach(api), "--yes").code == 0
+    file = shell.folder / "desired_state/ongoing.yaml"
+    file.write_text(file.read_text().replace("status: ongoing", "status: paused", changing))
+    done = shell("apply", *reach(api), "--yes")
+    assert done.code == code, done.out + done.err
+    assert len(api.patches()) == (changing if code == 0 else 0)
+    if code:
+        assert "max_change_percent" in done.out + done.err
+        assert shell("run", "--once", "--listen", "off", *reach(api)).code == 4
+        assert api.patches() == []
+        assert shell("apply", *reach(api), "--yes", "--override-limits").code == 0
+        assert len(api.patches()) == changing
+
+
+# A saved plan.
+
+
+def test_a_saved_plan_sends_exactly_what_it_showed(shell: Shell, api: ForeignApi) -> None:
+    api.seed(many(shell, 3, "paused"))
+    assert shell("plan", *reach(api), "--out", "plan.json").code == 0
+    later = many(shell, 2, "completed", first=50)  # declared after the plan was saved: no part of it
+    api.seed(later)
+    done = shell("apply", "--plan", "plan.json", *reach(api), "--yes")
+    assert done.code == 0, done.err
+    assert Counter(status for _, status in api.patches()) == {"paused": 3}
+    assert len(shell("status", "--format", "json").json()["recordings"]) == 3
+
+
+def test_a_saved_plan_is_stale_once_anything_it_covers_has_moved(shell: Shell, api: ForeignApi) -> None:
+    api.seed(many(shell, 2, "paused"))
+    assert shell("plan", *reach(api), "--out", "plan.json").code == 0
+    api.set_status(**{numbered(1000): "completed"})
+    stale = shell("apply", "--plan", "plan.json", *reach(api), "--yes")
+    assert (stale.code, "m-03e8" in stale.err) == (5, True), stale.err
+    api.set_status(**{numbered(1000): "ongoing"})
+    many(shell, 2, "ongoing")
+    (shell.folder / "desired_state/paused.yaml").unlink()
+    assert shell("apply", "--plan", "plan.json", *reach(api), "--yes").code == 5
+    assert api.patches() == []
+
+
+def test_a_saved_plan_that_was_applied_is_stale(shell: Shell, api: ForeignApi) -> None:
+    api.seed(many(shell, 2, "paused"))
+    assert shell("plan", *reach(api), "--out", "plan.json").code == 0
+    assert shell("apply", "--plan", "plan.json", *reach(api), "--yes").code == 0
+    assert shell("apply", "--plan", "plan.json", *reach(api), "--yes").code == 5
+    assert len(api.patches()) == 2
+
+
+TAMPERED = {
+    "another status": lambda text: text.replace('"desired": "paused"', '"desired": "completed"', 1),
+    "another recording": lambda text: text.replace(numbered(1000), numbered(1007), 1),
+    "an action taken out": lambda text: json.dumps({**json.loads(text), "actions": json.loads(text)["actions"][1:]}),
+    "an action twice": lambda text: json.dumps({**json.loads(text), "actions": json.loads(text)["actions"] * 2}),
+    "another version": lambda text: text.replace("reconciler.plan/v1", "reconciler.plan/v2"),
+    "cut off": lambda text: text[:-40],
+    "a list": lambda text: "[]",
+    "no plan": lambda text: "nonsense",
+}
+
+
+@pytest.mark.parametrize("change", TAMPERED)
+def test_a_tampered_plan_is_refused_and_nothing_is_sent(shell: Shell, api: ForeignApi, change: str) -> None:
+    api.seed(many(shell, 2, "paused"))
+    assert shell("plan", *reach(api), "--out", "plan.json").code == 0
+    file = shell.folder / "plan.json"
+    file.write_text(TAMPERED[change](file.read_text()))
+    refused = shell("apply", "--plan", "plan.json", *reach(api), "--yes")
+    assert (refused.code, refused.err.startswith("Error: ")) == (1, True), refused.err
+    assert api.patches() == []
+
+
+def test_without_a_refresh_a_plan_needs_neither_key_nor_network(shell: Shell, api: ForeignApi) -> None:
+    offline = ("plan", "--no-refresh", "--detailed-exitcode", "--api-url", "http://127.0.0.1:1", "--report", "json")
+    one(shell, api)
+    first = shell(*offline, BIRD_ACCESS_KEY="")
+    assert (first.code, first.json()["refreshed"], first.json()["actions"][0]["live"]) == (2, False, None)
+    assert shell("apply", *reach(api), "--yes").code == 0
+    assert shell(*offline, BIRD_ACCESS_KEY="").code == 0
+    shell.write("desired_state/one.yaml", document("ongoing"))
+    assert shell(*offline, BIRD_ACCESS_KEY="").json()["actions"][0]["reason"] == "edit"

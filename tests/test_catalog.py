@@ -230,6 +230,31 @@ def test_file_that_keeps_its_version_keeps_it_against_the_others_of_its_update()
     assert in_force(catalog) == {"a": [2], "b": [3], "c": [4], "d": [1]}
 
 
+def test_content_that_only_a_displaced_one_stood_in_the_way_of_gets_its_turn() -> None:
+    catalog = Catalog()
+    give(catalog, *(content(file, number) for file, number in {"a": 9, "k": 6, "m": 1, "n": 2, "z": 5}.items()))
+    # `m` and `n` trade, if 7 is free; `a` takes it, until `z`, which may not have 6, takes its 5 back from `a`.
+    change = give(catalog, content("a", 7, 5), content("m", 2, 7), content("n", 1), content("z", 6))
+    assert change.became_invalid == ("a", "z")
+    assert in_force(catalog) == {"a": [9], "k": [6], "m": [2, 7], "n": [1], "z": [5]}
+
+
+def test_displaced_content_comes_in_after_all_when_what_displaced_it_moves_on() -> None:
+    catalog = Catalog()
+    give(catalog, *(content(file, number) for file, number in {"a": 8, "b": 9, "c": 1, "d": 5, "k": 6}.items()))
+    # `c` meets 2 in `b` and takes its 1 back from `a`; `d` takes its 5 back from `b`; so `c` has its 2, and `a` its 1.
+    change = give(catalog, content("a", 1), content("b", 2, 5), content("c", 2), content("d", 6))
+    assert change.became_invalid == ("b", "d")
+    assert in_force(catalog) == {"a": [1], "b": [9], "c": [2], "d": [5], "k": [6]}
+
+
+def test_name_of_a_set_is_free_again_when_the_set_is_gone() -> None:
+    catalog = Catalog()
+    give(catalog, content("a", 1, sets=[("s", 1)]))
+    assert give(catalog, content("b", desired("b", 2, name="s"))).became_invalid == ("b",)
+    assert give(catalog, content("a", 1)) == CatalogChange(changed=keys(2), became_valid=("b",))
+
+
 def test_earliest_of_two_that_wait_comes_first() -> None:
     catalog = Catalog()
     give(catalog, content("a", 1))

@@ -26,6 +26,7 @@ from reconciler.documents import (
     FileDocuments,
     cross_check,
     explain,
+    load_plain,
     nearest,
     nodes,
     parse_documents,
@@ -35,7 +36,7 @@ from reconciler.documents import (
 )
 from reconciler.documents.convert import is_date_time, parse_date_time
 from reconciler.documents.nodes import Enough, ProblemList
-from reconciler.errors import SettingsError
+from reconciler.errors import DesiredStateError, SettingsError
 from reconciler.model import Drift, Problem, RecordingKey, Status, Suspend
 
 GOOD = """apiVersion: reconciler/v1
@@ -214,6 +215,13 @@ MALFORMED: list[tuple[str, str | bytes]] = [
     ("key-is-a-boolean", plus("  true: x\n")),
     ("long-value-is-cut", one("status: paused", "status: " + "p" * 500)),
     ("control-characters-are-escaped", one("status: paused", 'status: "a\\nb\\e[31m"')),
+    ("tag-on-a-key", one("status: paused", "!!str status: paused")),
+    ("tag-not-closed", one("status: paused", "status: !<x paused")),
+    ("alias-without-a-name", plus("  drift: * safe\n")),
+    ("escape-without-digits", plus('  drift: "\\x4"\n')),
+    ("directive-unknown", "%FOO x\n---\n" + GOOD),
+    ("quote-runs-into-the-next-document", plus("  drift: 'safe\n---\n" + GOOD)),
+    ("comma-without-a-value", one("team: billing", ", team: billing")),
 ]
 EXPECTED = dict(
     line.split("  ", 1) for line in (Path(__file__).parent / "data" / "malformed.txt").read_text("utf-8").splitlines()
@@ -234,8 +242,8 @@ def test_one_mistake_is_one_line_with_its_place_its_value_and_what_is_allowed(na
 
 @pytest.mark.parametrize("content", [as_bytes(content) for _, content in MALFORMED], ids=list(EXPECTED))
 def test_the_pure_parser_refuses_the_same_files_in_one_line(content: bytes, pure_parser: None) -> None:
-    if content.startswith(b"%YAML 3.0"):
-        content = content.replace(b"%YAML 3.0", b"%YAML 2.0")  # it looks at the major version only
+    # It looks at the major version only, and passes over directives that it does not know.
+    content = content.replace(b"%YAML 3.0", b"%YAML 2.0").replace(b"%FOO x", b"%YAML 2.0")
     result = parse(content)
     assert len(result.problems) == 1
     assert "\n" not in str(result.problems[0])
@@ -469,7 +477,7 @@ def test_more_values_than_a_file_of_that_size_can_need_are_refused(content: byte
     found = lines(content, limits)
     assert found
     if content.startswith(b"[") or b"{a: [" in content:
-        assert f"the file holds more than {values} values, one for 8 bytes of max_file_bytes" in found[0]
+        assert f"the file holds more than {values} values, one for 16 bytes of max_file_bytes" in found[0]
 
 
 def test_the_deepest_allowed_nesting_is_explained_without_a_crash() -> None:
@@ -648,6 +656,26 @@ def test_odd_keys_are_named_in_one_line() -> None:
     (line,) = lines(one("{team: billing}", '{"a/b~c\\n": 8}'))
     assert line.startswith("5:23: `metadata.labels['a/b~c\\n']` must be a string, found the number 8, ")
     assert line.endswith(" [/metadata/labels/a~1b~0c\\n]")
+
+
+def test_settings_are_read_by_the_same_rules() -> None:
+    assert load_plain(b"a: [no, 010, 5]\n", "s.yaml") == {"a": ["no", "010", 5]}
+    assert load_plain(b"# nothing\n", "s.yaml") is None
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"a: 1\na: 2\n", "s.yaml:2:1: duplicate key `a`, first given on line 1 [/a]"),
+        (b"a: 1\n---\nb: 2\n", "s.yaml:3:1: a second document where only one is read"),
+        (b"a: \xff\n", "s.yaml:1:4: byte 0xff is not UTF-8, save the file as UTF-8"),
+        (b"a: [\n", "s.yaml:2:1: a value is missing here"),
+    ],
+)
+def test_settings_are_refused_in_the_same_words(content: bytes, line: str) -> None:
+    with pytest.raises(DesiredStateError) as caught:
+        load_plain(content, "s.yaml")
+    assert str(caught.value) == line
 
 
 def test_the_sample_is_valid() -> None:

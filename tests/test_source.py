@@ -391,6 +391,50 @@ def test_reading_a_file_that_is_gone_is_a_problem(tmp_path: Path) -> None:
     assert source_of(tmp_path).stamp(file) is None
 
 
+def test_fifo_that_takes_the_place_of_a_file_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path / "a.yaml")
+    real = os.open
+
+    def swapping(path: str, flags: int) -> int:
+        file.unlink()
+        os.mkfifo(file)
+        return real(path, flags)
+
+    monkeypatch.setattr(os, "open", swapping)
+    assert source_of(tmp_path).read(str(file)) == Problem(str(file), 1, 1, "not a regular file")
+
+
+def test_read_error_of_the_disk_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path / "a.yaml")
+
+    def failing(_descriptor: int, _size: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "read", failing)
+    assert str(source_of(tmp_path).read(str(file))) == f"{file}:1:1: cannot be read: Input/output error"
+
+
+def test_links_out_of_the_root_are_refused_where_there_is_no_proc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "outside.yaml")
+    file = write(tmp_path / "root/a.yaml", "a")
+    (tmp_path / "root/b.yaml").symlink_to("../outside.yaml")
+    real = os.readlink
+
+    def without_proc(path: str) -> str:
+        if path.startswith("/proc"):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return real(path)
+
+    monkeypatch.setattr(os, "readlink", without_proc)
+    source = source_of(tmp_path / "root")
+    assert source.read(str(file)) == b"a"
+    refusal = source.read(f"{tmp_path}/root/b.yaml")
+    assert isinstance(refusal, Problem)
+    assert refusal.rule == "link-outside"
+
+
 def test_reading_leaves_no_file_open(tmp_path: Path) -> None:
     file = write(tmp_path / "a.yaml")
     source = source_of(tmp_path, max_file_bytes=2)
@@ -728,10 +772,13 @@ async def test_watcher_that_breaks_is_replaced(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "advice"),
     [
-        (OSError("OS file watch limit reached. about [...]"), "raise fs.inotify.max_user_watches (sysctl)"),
+        (
+            OSError("OS file watch limit reached. about [...]"),
+            "too many folders for fs.inotify.max_user_watches, raise it with sysctl",
+        ),
         (
             RuntimeError("Error creating recommended watcher: Too many open files (os error 24)"),
-            "raise fs.inotify.max_user_instances (sysctl)",
+            "raise fs.inotify.max_user_instances with sysctl",
         ),
         (OSError("no such luck"), "no such luck"),
     ],
@@ -745,7 +792,8 @@ async def test_refused_watch_is_made_up_for_by_walks_and_explained_once(
     monkeypatch.setattr(source_module, "FALLBACK_SECONDS", 0.01)
     real = watchfiles.watch
 
-    def refused(*_: object, **__: object) -> object:
+    def refused(*_: object, ignore_permission_denied: bool, **__: object) -> object:
+        assert not ignore_permission_denied, "watchfiles would keep the error to itself"
         raise error
 
     monkeypatch.setattr(watchfiles, "watch", refused)
@@ -760,6 +808,25 @@ async def test_refused_watch_is_made_up_for_by_walks_and_explained_once(
                 await follower.batches.get()
         assert follower.warnings[1] == "file watching works again"
         await follower.until_watched(a)
+
+
+async def test_folder_that_goes_away_as_its_watch_begins_is_no_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = write(tmp_path / "a.yaml", "1")
+    real = watchfiles.watch
+    attempts: list[int] = []
+
+    def gone_at_first(*folders: str, **options: Any) -> object:
+        attempts.append(len(folders))
+        if len(attempts) == 1:
+            raise FileNotFoundError("No path was found.")  # the text of watchfiles 1.3
+        return real(*folders, **options)
+
+    monkeypatch.setattr(watchfiles, "watch", gone_at_first)
+    async with following(tmp_path) as follower:
+        await follower.until_watched(a)
+        assert follower.warnings == []
 
 
 async def test_fault_of_the_watching_thread_reaches_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from reconciler.cli.options import (
     DOCUMENTS,
     LIMITS,
     REACH,
+    WRITING,
     Values,
     painter,
     paths_argument,
@@ -56,7 +57,7 @@ class _Request:
 @click.option("--plan", "plan_file", type=click.Path(dir_okay=False), help="Send exactly this saved plan.")
 @click.option("--yes", "-y", is_flag=True, envvar="RECONCILER_YES", help="Do not ask.")
 @click.option("--sandbox", is_flag=True, help="Use an embedded sandbox in place of the API.")
-@setting_options(*COMMON, *DOCUMENTS, *REACH, *LIMITS, "allow_empty")
+@setting_options(*COMMON, *DOCUMENTS, *REACH, *LIMITS, *WRITING)
 @click.pass_context
 def command(context: click.Context, paths: tuple[str, ...], plan_file: str | None, yes: bool, sandbox: bool) -> None:
     """Bring the recordings to what the documents in PATH... (default: desired_state) declare."""
@@ -70,7 +71,11 @@ def command(context: click.Context, paths: tuple[str, ...], plan_file: str | Non
     desired = load_or_exit(context, paths, settings)
     refuse_empty(len(desired), paths, settings["allow_empty"])
     request = _Request(paths, saved, yes, sandbox, state_url(settings, sandbox=sandbox), settings)
-    with open_writer(request.state, holder="reconciler apply") as writer, open_store(request.state) as store:
+    wait = settings["wait_seconds"]
+    with (
+        open_writer(request.state, holder="reconciler apply", wait_seconds=wait) as writer,
+        open_store(request.state) as store,
+    ):
         context.exit(run_async(_apply(request, desired, store, writer)))
 
 

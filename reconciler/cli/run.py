@@ -22,6 +22,7 @@ from reconciler.cli.options import (
     DOCUMENTS,
     LIMITS,
     REACH,
+    WRITING,
     Values,
     paths_argument,
     paths_or_default,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 @click.option("--once", is_flag=True, help="Converge, then end.")
 @click.option("--sandbox", is_flag=True, help="Use an embedded sandbox in place of the API.")
 @setting_options(
-    *COMMON, *DOCUMENTS, *REACH, *LIMITS, "allow_empty", "resync_seconds", "poll_seconds", "health_seconds", "listen"
+    *COMMON, *DOCUMENTS, *REACH, *LIMITS, *WRITING, "resync_seconds", "poll_seconds", "health_seconds", "listen"
 )
 @click.pass_context
 def command(context: click.Context, paths: tuple[str, ...], once: bool, sandbox: bool) -> None:
@@ -65,7 +66,11 @@ def command(context: click.Context, paths: tuple[str, ...], once: bool, sandbox:
             raise SettingsError(f"{path}: no such file or folder")
     state = state_url(settings, sandbox=sandbox)
     opened = None if once else bind(settings["listen"])
-    with opened or nullcontext(), open_writer(state, holder="reconciler run") as writer, open_store(state) as store:
+    with (
+        opened or nullcontext(),
+        open_writer(state, holder="reconciler run", wait_seconds=settings["wait_seconds"]) as writer,
+        open_store(state) as store,
+    ):
         run = _Run(paths, settings, store, writer, state, sandbox=sandbox)
         context.exit(run_async(run.once() if once else run.daemon(opened)))
 

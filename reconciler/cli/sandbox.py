@@ -17,7 +17,11 @@ from reconciler.sandbox import DEFAULT_KEY, Behaviour, SeedRecording, World, run
 @click.option("--seed", "seeds", multiple=True, metavar="PATH", help="Documents whose recordings it holds; repeatable.")
 @click.argument("more_seeds", nargs=-1, metavar="[PATH]...")
 @click.option(
-    "--latency-ms", type=click.FloatRange(0, 86_400_000), default=0.0, show_default=True, help="How long each answer takes."
+    "--latency-ms",
+    type=click.FloatRange(0, 86_400_000),
+    default=0.0,
+    show_default=True,
+    help="How long each answer takes.",
 )
 @click.option(
     "--settle-ms",

@@ -12,8 +12,8 @@ from reconciler.errors import SettingsError
 
 #: Each level costs a few frames of Python's stack here and in the validators; 200 stays far from its end.
 _DEEPEST: Final = 200
-#: The shortest valid recording takes thirteen bytes for each of its values, so that no valid file comes near this.
-_BYTES_PER_VALUE: Final = 8
+#: The shortest valid item of a set takes twenty bytes for each value: no file of recordings comes near this.
+BYTES_PER_VALUE: Final = 16
 #: What all aliases of one file may stand for together, in values. 64 aliases of a `suspend` are a few hundred.
 ALIASED_VALUES: Final = 100_000
 
@@ -44,7 +44,7 @@ class DocumentLimits:
     @property
     def max_values(self) -> int:
         """How many values a file may hold: bounds the memory that a small file of tiny values could take."""
-        return max(1024, self.max_file_bytes // _BYTES_PER_VALUE)
+        return max(1024, self.max_file_bytes // BYTES_PER_VALUE)
 
 
 DEFAULT_LIMITS: Final = DocumentLimits()

@@ -8,8 +8,9 @@ nothing more about it. One mistake stays one problem.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from typing import Final, NoReturn
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final, NoReturn
 
 import yaml
 from yaml.error import Mark
@@ -20,13 +21,12 @@ from yaml.events import (
     MappingStartEvent,
     ScalarEvent,
     SequenceEndEvent,
-    SequenceStartEvent,
     StreamEndEvent,
 )
 from yaml.reader import ReaderError
 
 from reconciler.documents import yaml_events
-from reconciler.documents.limits import ALIASED_VALUES, DocumentLimits
+from reconciler.documents.limits import ALIASED_VALUES, BYTES_PER_VALUE, DocumentLimits
 from reconciler.documents.wording import cut, nearest, pointer, quoted
 from reconciler.documents.yaml_events import AnyEvent
 from reconciler.model import Problem
@@ -83,6 +83,10 @@ class ProblemList:
         return tuple(sorted(self._found.values(), key=lambda problem: (problem.line, problem.column, problem.rule)))
 
 
+#: Shared by all scalars: two empty dictionaries each would be a third of their memory.
+_NONE: Final[Mapping[Any, Any]] = MappingProxyType({})
+
+
 class Node:
     """A value, where it begins (both 1-based), and its parts by key or position."""
 
@@ -98,9 +102,9 @@ class Node:
         self.tainted = False
         #: A mapping of which a part could not be read, so that nothing can be called missing.
         self.partial = False
-        self.children: dict[str | int, Node] = {}
+        self.children: Mapping[str | int, Node] = _NONE
         #: Line and column of each key of a mapping.
-        self.keys: dict[str, tuple[int, int]] = {}
+        self.keys: Mapping[str, tuple[int, int]] = _NONE
 
 
 def decode(data: bytes, limits: DocumentLimits, problems: ProblemList) -> str | None:
@@ -203,7 +207,9 @@ class _Composer:
         if self._values < 0:
             most = self._limits.max_values
             self._stop(
-                mark, "too-many-values", f"the file holds more than {most} values, one for 8 bytes of max_file_bytes"
+                mark,
+                "too-many-values",
+                f"the file holds more than {most} values, one for {BYTES_PER_VALUE} bytes of max_file_bytes",
             )
         if isinstance(event, AliasEvent):
             return self._alias(event)
@@ -223,7 +229,7 @@ class _Composer:
                 self._stop(mark, "too-deep", f"nested deeper than max_depth allows ({self._limits.max_depth})")
             if isinstance(event, MappingStartEvent):
                 self._fill_mapping(node, depth)
-            elif isinstance(event, SequenceStartEvent):
+            else:
                 self._fill_list(node, depth)
         if anchor is not None:
             self._anchors[anchor] = node
@@ -237,21 +243,23 @@ class _Composer:
 
     def _fill_mapping(self, node: Node, depth: int) -> None:
         value: dict[str, object] = {}
-        node.value = value
+        keys: dict[str, tuple[int, int]] = {}
+        children: dict[str | int, Node] = {}
+        node.value, node.keys, node.children = value, keys, children
         while not isinstance(event := self._get(), MappingEndEvent):
             mark: Mark = event.start_mark
             key = self._key(event, depth, node)
             self._path.append(key if key is not None else getattr(event, "value", "?"))
             if key is None:
                 self._node(self._get(), depth + 1)  # its own problems count all the same
-            elif key in node.keys:
-                first = node.keys[key][0]
+            elif key in keys:
+                first = keys[key][0]
                 self._add(mark, "duplicate-key", f"duplicate key `{cut(key)}`, first given on line {first}")
                 self._node(self._get(), depth + 1)
             else:
-                node.keys[key] = (mark.line + 1, mark.column + 1)
+                keys[key] = (mark.line + 1, mark.column + 1)
                 child = self._node(self._get(), depth + 1)
-                node.children[key] = child
+                children[key] = child
                 value[key] = child.value
             self._path.pop()
 
@@ -282,11 +290,12 @@ class _Composer:
 
     def _fill_list(self, node: Node, depth: int) -> None:
         value: list[object] = []
-        node.value = value
+        children: dict[str | int, Node] = {}
+        node.value, node.children = value, children
         while not isinstance(event := self._get(), SequenceEndEvent):
             self._path.append(len(value))
             child = self._node(event, depth + 1)
-            node.children[len(value)] = child
+            children[len(value)] = child
             value.append(child.value)
             self._path.pop()
 
@@ -333,9 +342,9 @@ def _shown_tag(tag: str) -> str:
     return cut(f"!!{tag.removeprefix(_YAML_TAGS)}" if tag.startswith(_YAML_TAGS) else tag)
 
 
+_QUOTE: Final = "this quote is never closed"
 #: What the parsers say (libyaml first, then the pure one), what is said instead, and whether the place that counts is
 #: where the broken thing began rather than where the parser gave up. `{line}` is the line where it began.
-_QUOTE: Final = "this quote is never closed"
 _SYNTAX: Final[tuple[tuple[str, str, bool], ...]] = (
     ("mapping values are not allowed", "a `:` is out of place: check the indentation, or quote the text", False),
     ("found unexpected ':'", "a `:` is out of place: put a space after it, or quote the text", False),

@@ -1,0 +1,54 @@
+"""Small valid nouns for the tests of the pure rooms: one of each, to be changed where a test cares."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from reconciler.model import (
+    Action,
+    ActionKind,
+    Applied,
+    Desired,
+    Live,
+    Reason,
+    RecordingKey,
+    Status,
+)
+
+NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
+
+
+def key(number: int = 1, *, call: int = 3, workspace: int = 1) -> RecordingKey:
+    return RecordingKey.of(*(str(UUID(int=part)) for part in (workspace, 2, call, number)))
+
+
+def document(number: int = 1, status: str = "paused", **changes: Any) -> Desired:
+    made = Desired(key(number), f"card-{number:03}", Status(status), "desired_state/cards.yaml", number)
+    return replace(made, **changes)
+
+
+def record(number: int = 1, status: str = "paused", **changes: Any) -> Applied:
+    made = Applied(key(number), f"card-{number:03}", "desired_state/cards.yaml", number, Status(status))
+    return replace(made, **changes)
+
+
+def look(word: str, **changes: Any) -> Live:
+    return Live.gone(NOW, **changes) if word == "gone" else Live.from_word(word, NOW, **changes)
+
+
+def patch(number: int = 1, status: str = "paused", **changes: Any) -> Action:
+    made = Action(
+        ActionKind.PATCH,
+        Reason.EDIT,
+        key(number),
+        f"card-{number:03}",
+        "desired_state/cards.yaml",
+        number,
+        Status(status),
+        None,
+        look("ongoing"),
+    )
+    return replace(made, **changes)

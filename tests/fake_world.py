@@ -1,0 +1,382 @@
+"""A world of recordings, a clock and a log in memory, and a bench on which the real store, observer and turns stand.
+
+The world answers as the API client would, one level above HTTP: values and errors of ours. A PATCH it accepts takes
+effect later on the bench's clock, in the order in which it was accepted, and every fault can come with or without
+effect. Nothing here waits: time passes when a test says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from examples import NOW
+
+from reconciler.bird import Accepted
+from reconciler.errors import BirdRejected, BirdUnauthorized, BirdUnavailable, StoreError
+from reconciler.limits import Limits, Rule, Window
+from reconciler.metrics import Metrics
+from reconciler.model import FINAL, Applied, CallKey, Desired, Event, Live, LiveStatus, Priority, RecordingKey, Status
+from reconciler.observer import Observer
+from reconciler.reconcile import Clock, Reconciler, Turn
+from reconciler.store import Store, Writer, open_store, open_writer
+
+
+class Killed(BaseException):
+    """The process dies here: nothing that runs after it may catch this."""
+
+
+class Time:
+    """A clock that a test turns."""
+
+    def __init__(self) -> None:
+        self.elapsed = 0.0
+        #: Seconds that pass with each look at the clock, for what must hold although time never stands still.
+        self.tick = 0.0
+
+    def now(self) -> datetime:
+        self.elapsed += self.tick
+        return NOW + timedelta(seconds=self.elapsed)
+
+    def monotonic(self) -> float:
+        self.elapsed += self.tick
+        return self.elapsed
+
+    def pass_by(self, seconds: float) -> None:
+        self.elapsed += seconds
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(self.now, self.monotonic, lambda: 0.5)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the log."""
+
+    level: str
+    event: str
+    values: dict[str, Any]
+
+
+class Lines(list[Line]):
+    """A log that keeps its lines."""
+
+    def debug(self, event: str, /, **values: object) -> None:
+        self.append(Line("debug", event, values))
+
+    def info(self, event: str, /, **values: object) -> None:
+        self.append(Line("info", event, values))
+
+    def warning(self, event: str, /, **values: object) -> None:
+        self.append(Line("warning", event, values))
+
+    def error(self, event: str, /, **values: object) -> None:
+        self.append(Line("error", event, values))
+
+    @property
+    def words(self) -> list[str]:
+        return [line.event for line in self]
+
+    def of(self, event: str) -> list[Line]:
+        return [line for line in self if line.event == event]
+
+
+class Fault(StrEnum):
+    """What a request may meet. Those with an effect are for a PATCH alone."""
+
+    NOT_FOUND = "404"
+    CONFLICT = "409"
+    INVALID = "422"
+    INVALID_WITH_EFFECT = "422 with effect"
+    THROTTLED = "429"
+    SERVER_ERROR = "503"
+    SERVER_ERROR_WITH_EFFECT = "503 with effect"
+    TIMEOUT = "timeout"
+    TIMEOUT_WITH_EFFECT = "timeout with effect"
+    REFUSED = "connection refused"
+    UNAUTHORIZED = "401"
+    FORBIDDEN = "403"
+    KILLED = "killed"
+    KILLED_WITH_EFFECT = "killed with effect"
+
+    @property
+    def takes_effect(self) -> bool:
+        return self.value.endswith("with effect")
+
+    def error(self, workspace_id: str, retry_after: float | None) -> BaseException:
+        word = self.value.removesuffix(" with effect")
+        match word:
+            case "404" | "409" | "422":
+                return BirdRejected(f"answered {word} Fault{word}", status=int(word), code=f"Fault{word}")
+            case "401" | "403":
+                return BirdUnauthorized(f"answered {word}", status=int(word), workspace_id=workspace_id)
+            case "429":
+                return BirdUnavailable(
+                    "answered 429", code="http_429", retry_after=retry_after, sent=False, throttled=True
+                )
+            case "503":
+                return BirdUnavailable("answered 503", code="http_503", retry_after=retry_after)
+            case "timeout":
+                return BirdUnavailable("no answer in time", code="timeout")
+            case "killed":
+                return Killed()
+            case _:
+                return BirdUnavailable("cannot connect", code="connect", sent=False)
+
+
+@dataclass
+class Recording:
+    """One recording as it is, and what was accepted for it and is yet to come."""
+
+    word: str
+    #: Who brought about the present word: `bird`, `agent` or `us`.
+    by: str = "bird"
+    active: bool = True
+    coming: list[tuple[datetime, str]] = field(default_factory=list)
+
+    @property
+    def final(self) -> bool:
+        return not self.active or self.word in FINAL
+
+    def settle(self, now: datetime) -> None:
+        while self.coming and self.coming[0][0] <= now:
+            _, word = self.coming.pop(0)
+            if not self.final:
+                self.word, self.by = word, "us"
+
+
+class World:
+    """Recordings, and the API before them: `observe_call` and `set_status` as the client has them."""
+
+    def __init__(self, time: Time) -> None:
+        self._time = time
+        self.recordings: dict[RecordingKey, Recording] = {}
+        #: Seconds from a 202 to its effect.
+        self.settle_seconds = 0.05
+        #: Whether a look shows `accepted` while a change is under way.
+        self.shows_accepted = False
+        #: What the next PATCHes and the next looks meet; past their end all is well.
+        self.patch_faults: deque[Fault | None] = deque()
+        self.look_faults: deque[Fault | None] = deque()
+        #: The status of the key in both kinds of request: whether it is refused, for reads and for writes.
+        self.key_refused: Fault | None = None
+        self.writes_refused: Fault | None = None
+        self.retry_after: float | None = None
+        #: Every PATCH and every look that arrived, in order.
+        self.patches: list[tuple[RecordingKey, str]] = []
+        self.looks: list[CallKey] = []
+        #: How urgent the last look was.
+        self.urgency: Priority | None = None
+        #: Asked before a PATCH is answered, and before a look is.
+        self.on_patch: Callable[[RecordingKey, Status], None] = lambda _key, _status: None
+        self.on_look: Callable[[CallKey], None] = lambda _call: None
+        #: While these are not set, a PATCH waits for its answer, or a look.
+        self.patch_gate: asyncio.Event | None = None
+        self.look_gate: asyncio.Event | None = None
+        self._in_flight: set[RecordingKey] = set()
+
+    def add(self, key: RecordingKey, word: str = "ongoing", *, active: bool = True) -> None:
+        self.recordings[key] = Recording(word, active=active)
+
+    def set(self, key: RecordingKey, word: str, *, by: str = "agent") -> None:
+        """Let an agent, or Bird itself, change a recording now."""
+        recording = self.recordings[key]
+        recording.word, recording.by = word, by
+
+    def word(self, key: RecordingKey) -> str:
+        recording = self.recordings[key]
+        recording.settle(self._time.now())
+        return recording.word
+
+    def end_call(self, call: CallKey) -> None:
+        """End a call: its recordings are among the workspace's now, and what was under way has no effect."""
+        for key, recording in self.recordings.items():
+            if key.call == call:
+                recording.settle(self._time.now())
+                recording.coming.clear()
+                recording.active = False
+                recording.word = recording.word if recording.word in FINAL else "available"
+
+    async def observe_call(self, call: CallKey, wanted: Collection[str], *, priority: Priority) -> dict[str, Live]:
+        self.looks.append(call)
+        self.urgency = priority
+        asked_at = self._time.now()
+        await asyncio.sleep(0)
+        if self.look_gate is not None:
+            await self.look_gate.wait()
+        self.on_look(call)
+        fault = self.key_refused or (self.look_faults.popleft() if self.look_faults else None)
+        if fault is not None:
+            raise fault.error(call.workspace_id, self.retry_after)
+        return {recording_id: self._live(RecordingKey(*call, recording_id), asked_at) for recording_id in wanted}
+
+    def _live(self, key: RecordingKey, asked_at: datetime) -> Live:
+        recording = self.recordings.get(key)
+        if recording is None:
+            return Live.gone(asked_at, "no such recording")
+        recording.settle(self._time.now())
+        word = "accepted" if recording.coming and self.shows_accepted else recording.word
+        return Live.from_word(word, asked_at, active=recording.active)
+
+    async def set_status(self, key: RecordingKey, status: Status) -> Accepted:
+        assert key not in self._in_flight, "two requests of one recording at the same time"
+        self._in_flight.add(key)
+        self.patches.append((key, status.value))
+        try:
+            self.on_patch(key, status)
+            await asyncio.sleep(0)
+            if self.patch_gate is not None:
+                await self.patch_gate.wait()
+            return self._answer(key, status)
+        finally:
+            self._in_flight.discard(key)
+
+    def _answer(self, key: RecordingKey, status: Status) -> Accepted:
+        now = self._time.now()
+        refused = self.key_refused or self.writes_refused
+        fault = refused or (self.patch_faults.popleft() if self.patch_faults else None)
+        if fault is not None and not fault.takes_effect:
+            raise fault.error(key.workspace_id, self.retry_after)
+        recording = self.recordings.get(key)
+        if recording is not None:
+            recording.settle(now)
+        if recording is None or not recording.active:
+            raise Fault.NOT_FOUND.error(key.workspace_id, None)
+        if recording.final or recording.word == LiveStatus.ACCEPTED:
+            raise Fault.INVALID.error(key.workspace_id, None)
+        due = now + timedelta(seconds=self.settle_seconds)
+        if recording.coming:
+            due = max(due, recording.coming[-1][0])
+        recording.coming.append((due, status.value))
+        if fault is not None:
+            raise fault.error(key.workspace_id, self.retry_after)
+        return Accepted(202, 1.0, now)
+
+
+class Pen:
+    """A writer that can be told to refuse, or to die, before or after a write reaches the disk."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
+        self.before: Callable[[tuple[Event, ...]], None] = lambda _events: None
+        self.after: Callable[[tuple[Event, ...]], None] = lambda _events: None
+        self.leased = True
+
+    async def save(self, record: Applied, *events: Event) -> None:
+        self.before(events)
+        await self.writer.save(record, *events)
+        self.after(events)
+
+    async def release(self, key: RecordingKey, *events: Event) -> None:
+        self.before(events)
+        await self.writer.release(key, *events)
+        self.after(events)
+
+    def lease_valid(self) -> bool:
+        return self.leased and self.writer.lease_valid()
+
+    def refuse(self, times: int = 1, *, event: str | None = None) -> None:
+        """Refuse the next writes, of any kind or of one event, as a full disk does."""
+        left = times
+
+        def before(events: tuple[Event, ...]) -> None:
+            nonlocal left
+            if left and (event is None or event in {each.event for each in events}):
+                left -= 1
+                raise StoreError("the disk is full")
+
+        self.before = before
+
+
+class Bench:
+    """Turns on the real store and the real observer, in a world that is all in memory."""
+
+    def __init__(self, folder: Path, *, limits: Limits | None = None, confirm_seconds: float = 30.0) -> None:
+        self.url = f"sqlite:///{folder / 'state.db'}"
+        self.time = Time()
+        self.world = World(self.time)
+        self.documents: dict[RecordingKey, Desired] = {}
+        self.log = Lines()
+        self.metrics = Metrics("test")
+        self.limits = limits or Limits()
+        self.confirm_seconds = confirm_seconds
+        self.authorized: list[str] = []
+        self.first_looks: dict[RecordingKey, Live] = {}
+        self.store: Store = open_store(self.url)
+        self.start()
+
+    def start(self) -> None:
+        """Start as a process does: with the state file and nothing else."""
+        self.pen = Pen(open_writer(self.url, holder="test"))
+        self.window = Window(self.limits)
+        for patch in self.store.patches_since(self.time.now() - Window.SPAN):
+            if patch.irreversible:
+                self.window.remember(Rule.IRREVERSIBLE, patch.key, patch.at)
+            if patch.resumes_foreign:
+                self.window.remember(Rule.RESUMES, patch.key, patch.at)
+        self.reconciler = Reconciler(
+            desired=self.documents.get,
+            reader=self.store,
+            writer=self.pen,
+            observer=Observer(self.world, self.time.now),
+            sender=self.world,
+            window=self.window,
+            managed=self.store.count_last_applied,
+            clock=self.time.clock,
+            log=self.log,
+            run_id="run",
+            confirm_seconds=self.confirm_seconds,
+            meters=self.metrics,
+            first_looks=self.first_looks,
+            authorized_again=self.authorized.append,
+        )
+
+    def restart(self) -> None:
+        """End this process and start another on the same state file."""
+        self.pen.writer.close()
+        self.start()
+
+    def close(self) -> None:
+        self.pen.writer.close()
+        self.store.close()
+
+    def declare(self, *documents: Desired) -> None:
+        self.documents.update({document.key: document for document in documents})
+
+    async def turn(self, key: RecordingKey, priority: Priority = Priority.EDIT) -> Turn:
+        return await self.reconciler.reconcile(key, priority)
+
+    async def until_idle(self, key: RecordingKey, *, turns: int = 40) -> Turn:
+        """Give a recording turns, letting the time pass that each of them asks for, until one asks for none."""
+        for _ in range(turns):
+            turn = await self.turn(key)
+            if turn.again is None:
+                return turn
+            self.time.pass_by(turn.again.after_seconds)
+        raise AssertionError(f"still busy after {turns} turns: {self.row(key)}")
+
+    def row(self, key: RecordingKey) -> Applied:
+        """Read our record of a recording, which must be there."""
+        record = self.store.get(key)
+        assert record is not None
+        return record
+
+    def history(self, *, oldest_first: bool = True) -> list[Event]:
+        events = self.store.history(limit=100_000)
+        return events[::-1] if oldest_first else events
+
+    def words(self) -> list[str]:
+        """Return the event words of the history, oldest first."""
+        return [event.event for event in self.history()]
+
+
+def statuses(patches: Iterable[tuple[RecordingKey, str]]) -> list[str]:
+    """Return the statuses that were sent, in order."""
+    return [status for _, status in patches]

@@ -1,0 +1,174 @@
+"""Saved plans: what `plan --out` writes is read back whole, and whatever else it may be is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from examples import NOW, document, key, look, record
+
+from reconciler.errors import ReconcilerError, StalePlan
+from reconciler.limits import Limits
+from reconciler.model import Applied, Desired, Live, RecordingKey, Status
+from reconciler.plan import Plan, digest, digest_line, make_plan
+from reconciler.report import as_data
+from reconciler.saved import check_fits, load_saved
+
+Data = dict[str, Any]
+
+
+def plan_of(live: dict[int, str], *, refresh: bool = True, desired: list[Desired] | None = None) -> Plan:
+    documents = [document(number) for number in live] if desired is None else desired
+    applied: dict[RecordingKey, Applied] = {key(9): record(9, last_applied=Status.PAUSED)}
+    seen: dict[RecordingKey, Live] = {key(number): look(word) for number, word in live.items()}
+    return make_plan(documents, applied, seen if refresh else None, now=NOW, limits=Limits())
+
+
+def saved_form(plan: Plan, paths: object = ("desired_state",)) -> Data:
+    """The body that the command line writes for `--out`."""
+    return json.loads(json.dumps({**as_data(plan), "paths": paths}))  # type: ignore[no-any-return]  # an object
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "plan.json"
+
+
+@pytest.fixture
+def plan() -> Plan:
+    return plan_of({1: "ongoing", 2: "paused", 3: "transcoding", 4: "failed"})
+
+
+def test_a_saved_plan_is_read_back_whole(file: Path, plan: Plan) -> None:
+    file.write_text(json.dumps(saved_form(plan, ["desired_state", "more.yaml"])))
+    saved = load_saved(str(file))
+    assert saved.paths == ("desired_state", "more.yaml")
+    assert saved.digest == digest(plan.actions)
+    assert saved.keys == {key(1), key(3), key(4), key(9)}, "all but what is in sync"
+    assert saved.lines == {action.key: digest_line(action) for action in plan.actions if action.kind != "noop"}
+    check_fits(saved, plan)
+
+
+def test_a_plan_of_nothing_can_be_saved(file: Path) -> None:
+    empty = make_plan([], {}, {}, now=NOW, limits=Limits())
+    file.write_text(json.dumps(saved_form(empty)))
+    assert load_saved(str(file)).keys == frozenset()
+
+
+def change(path: list[Any], value: object) -> Callable[[Data], object]:
+    def changed(data: Data) -> object:
+        inner: Any = data
+        for step in path[:-1]:
+            inner = inner[step]
+        inner[path[-1]] = value
+        return data
+
+    return changed
+
+
+def without(name: str) -> Callable[[Data], object]:
+    return lambda data: {kept: value for kept, value in data.items() if kept != name}
+
+
+def doubled(data: Data) -> object:
+    data["actions"].append(data["actions"][0])
+    return data
+
+
+@pytest.mark.parametrize(
+    ("tamper", "message"),
+    [
+        (change(["actions", 0, "desired"], "completed"), "was changed after it was saved"),
+        (change(["actions", 0, "live"], "paused"), "was changed after it was saved"),
+        (change(["actions", 0, "lastApplied"], "paused"), "was changed after it was saved"),
+        (change(["actions", 0, "recordingId"], key(77).recording_id), "was changed after it was saved"),
+        (change(["actions", 0, "action"], "noop"), "was changed after it was saved"),
+        (change(["digest"], "sha256:0"), "was changed after it was saved"),
+        (change(["actions"], []), "was changed after it was saved"),
+        (doubled, "was changed after it was saved"),
+        (change(["format"], "reconciler.plan/v2"), "has the format 'reconciler.plan/v2'"),
+        (change(["refreshed"], False), "was made with --no-refresh"),
+        (change(["paths"], []), "which paths"),
+        (change(["paths"], "desired_state"), "which paths"),
+        (change(["paths"], [1]), "which paths"),
+        (without("paths"), "damaged"),
+        (without("digest"), "damaged"),
+        (without("format"), "damaged"),
+        (without("actions"), "damaged"),
+        (change(["actions", 0, "recordingId"], "../calls"), "damaged"),
+        (change(["actions", 0, "recordingId"], 5), "damaged"),
+        (change(["actions", 0], None), "damaged"),
+        (change(["actions"], 5), "damaged"),
+        (lambda data: [data], "damaged"),
+        (lambda _data: "plan", "damaged"),
+        (lambda _data: None, "damaged"),
+    ],
+)
+def test_what_is_no_whole_plan_is_refused(
+    file: Path, plan: Plan, tamper: Callable[[Data], object], message: str
+) -> None:
+    file.write_text(json.dumps(tamper(saved_form(plan))))
+    with pytest.raises(ReconcilerError, match=message) as caught:
+        load_saved(str(file))
+    assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"Plan: 1 to patch", b"\xff\xfe", b"[" * 100_000, b'{"format"'], ids=lambda content: content[:8]
+)
+def test_what_is_no_json_is_refused(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    with pytest.raises(ReconcilerError, match="is not a saved plan"):
+        load_saved(str(file))
+
+
+def test_a_file_that_is_not_there_or_a_folder_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(ReconcilerError, match="cannot be read") as caught:
+            load_saved(str(path))
+        assert str(path) in str(caught.value)
+
+
+def test_a_plan_without_a_look_cannot_be_applied(file: Path) -> None:
+    file.write_text(json.dumps(saved_form(plan_of({1: "ongoing"}, refresh=False))))
+    with pytest.raises(ReconcilerError, match="--no-refresh"):
+        load_saved(str(file))
+
+
+def test_a_file_or_line_that_moved_does_not_make_a_plan_stale(file: Path, plan: Plan) -> None:
+    file.write_text(json.dumps(saved_form(plan)))
+    moved = replace(plan, actions=tuple(replace(action, file="moved.yaml", line=99) for action in plan.actions))
+    check_fits(load_saved(str(file)), moved)
+
+
+def test_a_stale_plan_names_what_differs(file: Path, plan: Plan) -> None:
+    file.write_text(json.dumps(saved_form(plan)))
+    now = plan_of({1: "paused", 2: "paused", 3: "transcoding"})
+    with pytest.raises(StalePlan) as caught:
+        check_fits(load_saved(str(file)), now)
+    first, *lines = str(caught.value).splitlines()
+    assert "nothing was sent" in first
+    assert lines == [
+        "  card-001: patch (edit), desired paused, last-applied None, live ongoing,"
+        " now card-001: noop (in_sync), desired paused, last-applied None, live paused",
+        "  card-004: report (ended_before_effect), desired paused, last-applied None, live failed,"
+        " now nothing to decide",
+    ]
+
+
+def test_a_stale_plan_names_ten_differences_at_most(file: Path) -> None:
+    file.write_text(json.dumps(saved_form(plan_of({number: "ongoing" for number in range(1, 40)}))))
+    with pytest.raises(StalePlan) as caught:
+        check_fits(load_saved(str(file)), plan_of({}))
+    assert len(str(caught.value).splitlines()) == 1 + 10 + 1
+    assert str(caught.value).endswith(f"and {39 - 1 - 10} more")
+
+
+def test_recordings_that_the_plan_does_not_list_do_not_make_it_stale(file: Path, plan: Plan) -> None:
+    file.write_text(json.dumps(saved_form(plan)))
+    more = plan_of({1: "ongoing", 2: "ongoing", 3: "transcoding", 4: "failed", 5: "ongoing"})
+    check_fits(load_saved(str(file)), more)
