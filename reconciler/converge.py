@@ -32,6 +32,11 @@ class Observed:
     #: Calls that could not be read, and why.
     failures: dict[CallKey, BirdError] = field(default_factory=dict)
 
+    @property
+    def unauthorized(self) -> bool:
+        """Whether a workspace refused the key."""
+        return any(isinstance(error, BirdUnauthorized) for error in self.failures.values())
+
     def unread(self, keys: Iterable[RecordingKey]) -> frozenset[RecordingKey]:
         """Return those of the keys whose call could not be read."""
         return frozenset(key for key in keys if key.call in self.failures)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reconciler.catalog import Catalog, CatalogChange
 from reconciler.documents import DocumentLimits, FileDocuments, parse_documents
@@ -186,7 +186,7 @@ class Follower:
         present = {item.key for item in documents.desired}
         names = {item.name for item in documents.desired}
         missing = (item for key, item in held.items() if key not in present and item.name not in names)
-        return FileDocuments(documents.file, documents.desired + tuple(missing), ())
+        return replace(documents, desired=documents.desired + tuple(missing))
 
     def _empties(self, contents: Mapping[str, FileDocuments | None]) -> bool:
         """Return whether this would leave no document at all, which nobody means; say so once."""

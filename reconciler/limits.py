@@ -55,6 +55,16 @@ class Refusal:
     allowed: int
     setting: str
 
+    def as_log(self) -> dict[str, str | int]:
+        """Return what a log line says of it."""
+        return {
+            "rule": self.rule.value,
+            "count": self.count,
+            "allowed": self.allowed,
+            "setting": self.setting,
+            "override": "--override-limits",
+        }
+
     def __str__(self) -> str:
         what = {
             Rule.IRREVERSIBLE: f"{self.count} recordings would be ended for good, at most {self.allowed} may be",

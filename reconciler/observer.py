@@ -67,7 +67,13 @@ class Observer:
             return seen[1][recording_id]
         while True:
             look = self._looking.get(call)
-            joined = look is not None and look.started_at >= since and look.priority <= priority
+            # One that has ended waits only for its callback; to wait for it would not let that callback run.
+            joined = (
+                look is not None
+                and not look.task.done()
+                and look.started_at >= since
+                and look.priority <= priority
+            )
             if look is None or not joined:
                 look = self._start(call, priority)
             look.wanted.add(recording_id)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from reconciler.decide import decide
@@ -93,17 +93,20 @@ def make_plan(
         if key not in seen:
             actions.append(decide(key, None, record, None, now))
     actions.sort(key=lambda action: (action.name, action.key))
-    managed = sum(record.last_applied is not None for record in applied.values())
-    refusals, withheld = withhold(actions, managed, limits)
-    return Plan(
-        created_at=now,
-        revision=revision,
-        refreshed=live is not None,
-        actions=tuple(actions),
-        summary=summarise(actions),
-        refusals=refusals,
-        withheld=withheld,
-    )
+    plan = Plan(now, revision, live is not None, tuple(actions), summarise(actions))
+    return hold_against(plan, limits, sum(record.last_applied is not None for record in applied.values()))
+
+
+def hold_against(plan: Plan, limits: Limits, managed: int) -> Plan:
+    """Return the plan with what the limits withhold, where so many recordings have a last-applied status."""
+    refusals, withheld = withhold(plan.actions, managed, limits)
+    return replace(plan, refusals=refusals, withheld=withheld)
+
+
+def narrow(plan: Plan, keys: Collection[RecordingKey]) -> Plan:
+    """Return the plan with the actions of some recordings only; no-ops, which send nothing, stay."""
+    actions = tuple(action for action in plan.actions if action.key in keys or action.kind is ActionKind.NOOP)
+    return replace(plan, actions=actions, summary=summarise(actions))
 
 
 def summarise(actions: Iterable[Action]) -> Summary:

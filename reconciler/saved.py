@@ -97,4 +97,5 @@ def check_fits(saved: SavedPlan, plan: Plan) -> None:
 
 def _described(line: str) -> str:
     name, action, reason, desired, last_applied, live = json.loads(line)[4:]
-    return f"{name}: {action} ({reason}), desired {desired}, last-applied {last_applied}, live {live}"
+    words = [state or "none" for state in (desired, last_applied, live)]
+    return f"{name}: {action} ({reason}), desired {words[0]}, last-applied {words[1]}, live {words[2]}"

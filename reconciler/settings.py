@@ -64,6 +64,7 @@ SETTINGS: Final = {
             "What is logged: this level and above.",
             ("debug", "info", "warning", "error"),
         ),
+        Setting("allow_http", "flag", False, "Send the key unencrypted, over http:// to another machine."),
         Setting("no_color", "flag", False, "No colours on a terminal."),
         Setting(
             "transport",
@@ -148,6 +149,28 @@ SETTINGS: Final = {
 }
 
 
+#: Options of single commands that a settings file may hold as well, with the name that the command's code gives them.
+COMMAND_OPTIONS: Final = {
+    "all": "show_all",
+    "detailed_exitcode": "detailed_exitcode",
+    "fault_rate": "fault_rate",
+    "format": "output",
+    "latency_ms": "latency_ms",
+    "limit": "limit",
+    "no_refresh": "no_refresh",
+    "once": "once",
+    "out": "out",
+    "plan": "plan_file",
+    "port": "port",
+    "report": "reports",
+    "sandbox": "sandbox",
+    "sandbox_rate_limit": "sandbox_rate_limit",
+    "seed": "seeds",
+    "settle_ms": "settle_ms",
+    "yes": "yes",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class KeySource:
     """Where a workspace's key is found: the name of a variable or of a file, never the key."""
@@ -185,8 +208,10 @@ def read_settings(content: object, file: str) -> SettingsFile:
         name = str(written).replace("-", "_")
         if name == "workspaces":
             workspaces = _read_workspaces(value, file)
+        elif name in COMMAND_OPTIONS:
+            values[COMMAND_OPTIONS[name]] = value
         elif name not in SETTINGS:
-            close = difflib.get_close_matches(name, [*SETTINGS, "workspaces"], n=1)
+            close = difflib.get_close_matches(name, [*SETTINGS, *COMMAND_OPTIONS, "workspaces"], n=1)
             hint = f", did you mean `{close[0]}`?" if close else ""
             raise SettingsError(f"{file}: unknown setting `{written}`{hint}")
         elif isinstance(value, Mapping | list):

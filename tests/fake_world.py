@@ -25,7 +25,7 @@ from reconciler.metrics import Metrics
 from reconciler.model import FINAL, Applied, CallKey, Desired, Event, Live, LiveStatus, Priority, RecordingKey, Status
 from reconciler.observer import Observer
 from reconciler.reconcile import Clock, Reconciler, Turn
-from reconciler.store import Store, Writer, open_store, open_writer
+from reconciler.store import Receipt, Store, Writer, open_store, open_writer
 
 
 class Killed(BaseException):
@@ -263,21 +263,30 @@ class World:
 class Pen:
     """A writer that can be told to refuse, or to die, before or after a write reaches the disk."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, *, blocking: bool) -> None:
         self.writer = writer
+        self._blocking = blocking
         self.before: Callable[[tuple[Event, ...]], None] = lambda _events: None
         self.after: Callable[[tuple[Event, ...]], None] = lambda _events: None
         self.leased = True
 
     async def save(self, record: Applied, *events: Event) -> None:
         self.before(events)
-        await self.writer.save(record, *events)
+        await self._kept(self.writer.save(record, *events))
         self.after(events)
 
     async def release(self, key: RecordingKey, *events: Event) -> None:
         self.before(events)
-        await self.writer.release(key, *events)
+        await self._kept(self.writer.release(key, *events))
         self.after(events)
+
+    async def _kept(self, receipt: Receipt) -> None:
+        if self._blocking:
+            # The loop stands still meanwhile, so that what runs next does not depend on how fast the disk is.
+            receipt.result()
+            await asyncio.sleep(0)
+        else:
+            await receipt
 
     def lease_valid(self) -> bool:
         return self.leased and self.writer.lease_valid()
@@ -298,10 +307,13 @@ class Pen:
 class Bench:
     """Turns on the real store and the real observer, in a world that is all in memory."""
 
-    def __init__(self, folder: Path, *, limits: Limits | None = None, confirm_seconds: float = 30.0) -> None:
+    def __init__(
+        self, folder: Path, *, limits: Limits | None = None, confirm_seconds: float = 30.0, blocking: bool = False
+    ) -> None:
         self.url = f"sqlite:///{folder / 'state.db'}"
         self.time = Time()
         self.world = World(self.time)
+        self._blocking = blocking
         self.documents: dict[RecordingKey, Desired] = {}
         self.log = Lines()
         self.metrics = Metrics("test")
@@ -314,7 +326,7 @@ class Bench:
 
     def start(self) -> None:
         """Start as a process does: with the state file and nothing else."""
-        self.pen = Pen(open_writer(self.url, holder="test"))
+        self.pen = Pen(open_writer(self.url, holder="test"), blocking=self._blocking)
         self.window = Window(self.limits)
         for patch in self.store.patches_since(self.time.now() - Window.SPAN):
             if patch.irreversible:

@@ -6,20 +6,19 @@ exactly that, a daemon that notices, and nothing secret written anywhere (each t
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import random
-import re
-import shutil
 import signal
-import sqlite3
-import subprocess
 import sys
 import textwrap
+import urllib.error
 import urllib.request
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,13 +26,9 @@ from typing import Any
 import pytest
 from foreign_api import ForeignApi, running
 from test_cli import (
-    CALL,
-    CHANNEL,
-    COMMAND,
     KEY,
     RECORDING,
     WORKSPACE,
-    Done,
     Shell,
     Started,
     document,
@@ -623,3 +618,200 @@ def test_without_a_refresh_a_plan_needs_neither_key_nor_network(shell: Shell, ap
     assert shell(*offline, BIRD_ACCESS_KEY="").code == 0
     shell.write("desired_state/one.yaml", document("ongoing"))
     assert shell(*offline, BIRD_ACCESS_KEY="").json()["actions"][0]["reason"] == "edit"
+
+
+# The daemon.
+
+
+def daemon_options(api: ForeignApi, *more: str) -> tuple[str, ...]:
+    """Return a daemon's options under which only an event can make it act within a test."""
+    return reach(api, "--log-format", "json", "--resync-seconds", "3600", "--poll-seconds", "3600", *more)
+
+
+def get(daemon: Started, path: str) -> tuple[int, str]:
+    """Read a page of the daemon."""
+    address = daemon.wait_for("listening")["address"]
+    try:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_the_daemon_notices_edits_mistakes_and_removals_and_ends_when_asked(shell: Shell, api: ForeignApi) -> None:
+    one(shell, api)
+    shell.write("desired_state/two.yaml", document(name="two", recording=numbered(2)))
+    api.seed([recording("paused", recording_id=numbered(2))])
+    with shell.start("run", *daemon_options(api), "--listen", "127.0.0.1:0") as daemon:
+        daemon.wait_for("applied", name="one")
+        daemon.wait_for("resync_done")
+        assert (get(daemon, "/healthz")[0], get(daemon, "/readyz")[0]) == (200, 200)
+        shell.write("desired_state/one.yaml", document("ongoing"))
+        daemon.wait_for("applied", name="one", count=2)
+        assert api.patches() == [(RECORDING, "paused"), (RECORDING, "ongoing")]
+
+        shell.write("desired_state/one.yaml", document("paused").replace("kind:", "knd:"))
+        assert daemon.wait_for("document_invalid")["file"] == "desired_state/one.yaml"
+        shell.write("desired_state/deep/er/new.yml", document("completed", name="new", recording=numbered(3)))
+        daemon.wait_for("ended", name="new")  # Bird does not know it
+        assert "one.yaml:2:1" in get(daemon, "/status")[1]
+        assert "\nreconciler_invalid_files 1.0\n" in get(daemon, "/metrics")[1]
+        shell.write("desired_state/one.yaml", document("paused"))
+        daemon.wait_for("document_valid_again")
+        daemon.wait_for("applied", name="one", count=3)
+
+        (shell.folder / "desired_state/two.yaml").unlink()
+        daemon.wait_for("released", name="two")
+        assert len(api.patches()) == 3
+        daemon.signal(signal.SIGTERM)
+        assert daemon.ended() == 0
+        assert len({event["run_id"] for event in daemon.events()}) == 1
+    assert api.violations() == []
+
+
+def test_sighup_looks_at_everything_now(shell: Shell, api: ForeignApi) -> None:
+    one(shell, api)
+    with shell.start("run", *daemon_options(api), "--listen", "off") as daemon:
+        daemon.wait_for("applied")
+        daemon.wait_for("resync_done")
+        api.set_status(**{RECORDING: "ongoing"})
+        daemon.signal(signal.SIGHUP)
+        assert daemon.wait_for("drift_detected", name="one")["recording_id"] == RECORDING
+        daemon.wait_for("applied", count=2)
+        daemon.signal(signal.SIGINT)
+        assert daemon.ended() == 0
+    assert api.patches() == [(RECORDING, "paused")] * 2
+
+
+def test_one_workspace_that_refuses_the_key_does_not_hold_up_another(shell: Shell, api: ForeignApi) -> None:
+    one(shell, api)
+    other = numbered(77)
+    shell.write("desired_state/two.yaml", document(name="two", recording=numbered(2)).replace(WORKSPACE, other))
+    api.seed([recording(recording_id=numbered(2)) | {"workspaceId": other}])
+    api.control("POST", "keys", {other: "another-key"})
+    key_file = shell.folder.parent / "key"
+    key_file.write_text("wrong-for-now\n")
+    shell.write("reconciler.yaml", f"workspaces:\n  {other}:\n    access_key_file: {key_file}\n")
+    refused = shell("run", "--once", "--listen", "off", *reach(api))
+    assert refused.code == 7, refused.err
+    assert refused.err.count('"unauthorized"') == 1
+    assert api.statuses() == {RECORDING: "paused", numbered(2): "ongoing"}
+    key_file.write_text("another-key\n")
+    assert shell("apply", *reach(api), "--yes").code == 0
+    assert api.statuses() == {RECORDING: "paused", numbered(2): "paused"}
+
+
+def test_one_edit_opens_no_other_file(shell: Shell, api: ForeignApi) -> None:
+    folders = [shell.folder / f"desired_state/{number}" for number in range(4)]
+    ids = [numbered(2000 + number) for number in range(200)]
+    for number, item in enumerate(ids):
+        text = document("ongoing", name=f"e-{number}", recording=item)
+        shell.write(f"desired_state/{number % 4}/{number}.yaml", text)
+    api.seed([recording(recording_id=item) for item in ids])
+    with shell.start("run", *daemon_options(api), "--listen", "off") as daemon:
+        daemon.wait_for("resync_done")
+        with opened_below(folders) as opened:
+            file = folders[1] / "5.yaml"
+            file.write_text(file.read_text().replace("ongoing", "paused"))
+            daemon.wait_for("applied", name="e-5")
+            assert opened() == {"5.yaml"}
+
+
+@contextmanager
+def opened_below(folders: list[Path]) -> Iterator[Callable[[], set[str]]]:
+    """Watch which files of some folders are opened, by inotify."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = libc.inotify_init1(os.O_NONBLOCK)
+    assert descriptor >= 0
+    for folder in folders:
+        assert libc.inotify_add_watch(descriptor, os.fsencode(folder), 0x20) >= 0  # IN_OPEN
+
+    def names() -> set[str]:
+        data, found = os.read(descriptor, 1 << 20), set()
+        while data:
+            size = int.from_bytes(data[12:16], sys.byteorder)
+            found.add(data[16 : 16 + size].rstrip(b"\0").decode())
+            data = data[16 + size :]
+        return found - {""}  # the folder itself
+
+    try:
+        yield names
+    finally:
+        os.close(descriptor)
+
+
+# Kills, signals and second writers.
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.2])
+def test_a_kill_amid_an_apply_loses_nothing_and_repeats_nothing_that_was_done(
+    shell: Shell, api: ForeignApi, seconds: float
+) -> None:
+    api.seed(many(shell, 60, "paused"))
+    api.control("POST", "settle", {"ms": 0})
+    api.fault("stall", method="PATCH", path=numbered(1059), seconds=60)
+    with shell.start("apply", *reach(api, "--concurrency", "4"), "--yes") as killed:
+        eventually(lambda: len(api.patches()) > 60 * seconds * 4)
+        killed.process.kill()
+        killed.ended()
+    api.mend()
+    done = shell("apply", *reach(api), "--yes")
+    assert done.code == 0, done.err
+    counts = Counter(api.patches())
+    assert set(counts) == {(numbered(1000 + number), "paused") for number in range(60)}
+    assert set(api.statuses().values()) == {"paused"}
+    # The stalled one had no effect, so it alone may have been sent again.
+    assert {item for item, count in counts.items() if count > 1} <= {(numbered(1059), "paused")}
+
+
+def test_a_second_writer_exits_6_and_names_the_holder_while_readers_go_on(shell: Shell, api: ForeignApi) -> None:
+    one(shell, api)
+    with shell.start("run", *daemon_options(api), "--listen", "off") as daemon:
+        daemon.wait_for("applied")
+        for command in (("apply", "--yes"), ("run", "--listen", "off"), ("run", "--once", "--listen", "off")):
+            refused = shell(*command, *reach(api))
+            assert refused.code == 6
+            assert "reconciler run" in refused.err
+            assert str(daemon.process.pid) in refused.err
+        assert shell("plan", *reach(api)).code == 0
+        assert record_of(shell)["phase"] == "applied"
+        assert shell("history").code == 0
+        daemon.signal(signal.SIGTERM)
+        assert daemon.ended() == 0
+    assert shell("apply", *reach(api), "--yes").code == 0  # a writer that ended well leaves no lease to wait for
+
+
+@pytest.mark.parametrize("command", [("plan",), ("apply", "--yes"), ("run", "--once", "--listen", "off")])
+def test_ctrl_c_exits_130(shell: Shell, api: ForeignApi, command: tuple[str, ...]) -> None:
+    one(shell, api)
+    api.fault("stall", times=-1, seconds=600)
+    with shell.start(*command, *reach(api)) as started:
+        eventually(lambda: bool(api.requests()))
+        started.signal(signal.SIGINT)
+        assert started.ended() == 130
+
+
+def test_a_terminal_is_asked_and_no_means_nothing(shell: Shell, api: ForeignApi) -> None:
+    one(shell, api)
+    asked = shell.terminal("apply", *reach(api), typed="n\n")
+    assert (asked.code, "Nothing was sent." in asked.out) == (0, True)
+    assert api.patches() == []
+    agreed = shell.terminal("apply", *reach(api), typed="y\n")
+    assert agreed.code == 0, agreed.out
+    assert api.patches() == [(RECORDING, "paused")]
+
+
+# Without an API at all.
+
+
+def test_the_embedded_sandbox_stands_in_for_the_api_and_keeps_its_recordings(shell: Shell) -> None:
+    shell.write("desired_state/one.yaml", document())
+    no_key = {"BIRD_ACCESS_KEY": ""}
+    planned = shell("plan", "--sandbox", "--detailed-exitcode", **no_key)
+    assert planned.code == 2, planned.err
+    assert shell("apply", "--sandbox", "--yes", **no_key).code == 0
+    assert shell("plan", "--sandbox", "--detailed-exitcode", **no_key).code == 0
+    shell.write("desired_state/one.yaml", document("ongoing"))
+    assert shell("run", "--sandbox", "--once", "--listen", "off", **no_key).code == 0
+    # The real API's state is another one, and was not touched.
+    assert shell("status", "--format", "json", **no_key).json()["recordings"] == []

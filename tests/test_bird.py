@@ -522,15 +522,6 @@ async def test_a_read_that_cannot_be_read_is_unavailable(fake: FakeBird, respons
     assert [metric.status for metric in metrics] == [204 if code == "unexpected_status" else code]
 
 
-async def test_a_transport_that_is_not_asynchronous_is_a_fault_of_the_program(fake: FakeBird):
-    class Parts(httpx.SyncByteStream):
-        pass
-
-    async with a_bird(fake, transport=_always(httpx.Response(200, stream=Parts()))) as bird:
-        with pytest.raises((TypeError, RuntimeError)):
-            await bird.list_recordings(a_key().call, priority=Priority.EDIT)
-
-
 async def test_an_answer_in_an_encoding_that_was_not_asked_for_is_not_unpacked(fake: FakeBird):
     def answer(_: httpx.Request) -> httpx.Response:
         response = httpx.Response(200, json={"results": []})

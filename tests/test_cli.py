@@ -71,7 +71,7 @@ class Shell:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=40,
             check=False,
         )
         self.written += [ended.stdout, ended.stderr]

@@ -59,7 +59,6 @@ OWNERS = {
     "jsonschema": {"documents"},
     "jsonschema_rs": {"documents"},
     "prometheus_client": {"metrics"},
-    "rfc3339_validator": {"documents"},
     "sqlite3": {"store"},
     "starlette": {"sandbox", "web"},
     "structlog": {"logs"},

@@ -1025,8 +1025,7 @@ async def test_drift_is_not_measured_as_the_edit_of_long_ago_that_changed_nothin
 async def test_a_look_is_as_urgent_as_its_turn(bench: Bench):
     bench.world.add(KEY)
     bench.declare(document(1, "paused"))
-    await bench.turn(KEY, Priority.EDIT)
-    assert bench.world.urgency is Priority.EDIT
-    bench.time.pass_by(0.1)
-    await bench.turn(KEY, Priority.CONFIRM)
-    assert bench.world.urgency is Priority.CONFIRM
+    for priority in (Priority.EDIT, Priority.CONFIRM, Priority.RESYNC):
+        await bench.turn(KEY, priority)
+        assert bench.world.urgency is priority
+        bench.time.pass_by(60)

@@ -152,20 +152,24 @@ def test_a_stale_plan_names_what_differs(file: Path, plan: Plan) -> None:
         check_fits(load_saved(str(file)), now)
     first, *lines = str(caught.value).splitlines()
     assert "nothing was sent" in first
-    assert lines == [
-        "  card-001: patch (edit), desired paused, last-applied None, live ongoing,"
-        " now card-001: noop (in_sync), desired paused, last-applied None, live paused",
-        "  card-004: report (ended_before_effect), desired paused, last-applied None, live failed,"
-        " now nothing to decide",
+    assert [line.split(", now ") for line in lines] == [
+        [
+            "  card-001: patch (edit), desired paused, last-applied none, live ongoing",
+            "card-001: noop (in_sync), desired paused, last-applied none, live paused",
+        ],
+        [
+            "  card-004: report (ended_before_effect), desired paused, last-applied none, live failed",
+            "nothing to decide",
+        ],
     ]
 
 
 def test_a_stale_plan_names_ten_differences_at_most(file: Path) -> None:
-    file.write_text(json.dumps(saved_form(plan_of({number: "ongoing" for number in range(1, 40)}))))
+    file.write_text(json.dumps(saved_form(plan_of(dict.fromkeys(range(1, 40), "ongoing")))))
     with pytest.raises(StalePlan) as caught:
         check_fits(load_saved(str(file)), plan_of({}))
     assert len(str(caught.value).splitlines()) == 1 + 10 + 1
-    assert str(caught.value).endswith(f"and {39 - 1 - 10} more")
+    assert str(caught.value).endswith("and 29 more")
 
 
 def test_recordings_that_the_plan_does_not_list_do_not_make_it_stale(file: Path, plan: Plan) -> None:

@@ -31,11 +31,9 @@ KEY = "canaryCANARY0123456789canary"
 # The table.
 
 
-@pytest.fixture(params=SETTINGS.values(), ids=SETTINGS.keys())
+@pytest.fixture(params=list(SETTINGS))
 def setting(request: pytest.FixtureRequest) -> Setting:
-    made = request.param
-    assert isinstance(made, Setting)
-    return made
+    return SETTINGS[request.param]
 
 
 def test_the_three_ways_to_say_a_setting_follow_from_its_name(setting: Setting) -> None:
@@ -54,7 +52,8 @@ def test_a_default_is_a_valid_value_of_its_kind(setting: Setting) -> None:
         "flag": bool,
         "paths": tuple,
     }
-    assert isinstance(setting.default, kinds[setting.kind])
+    of_its_kind = isinstance(setting.default, kinds[setting.kind])
+    assert of_its_kind
     assert bool(setting.choices) == (setting.kind == "choice")
     assert not setting.choices or setting.default in setting.choices
     assert setting.minimum is None or setting.default >= setting.minimum
@@ -140,8 +139,8 @@ def test_what_is_wrong_is_named_with_the_file_and_never_with_a_key(content: obje
 # The keys.
 
 
-def ring(environment: Mapping[str, str], **sources: KeySource) -> KeyRing:
-    return KeyRing(environment, {WORKSPACE: source for source in sources.values()})
+def ring(environment: Mapping[str, str], source: KeySource) -> KeyRing:
+    return KeyRing(environment, {WORKSPACE: source})
 
 
 @pytest.fixture
@@ -164,14 +163,14 @@ def test_without_it_the_file_is_read(key_file: Path, unset: dict[str, str]) -> N
 def test_a_workspace_may_have_a_key_of_its_own(key_file: Path) -> None:
     environment = {KEY_VARIABLE: "the-common-key", "KEY_A": KEY}
     for source in (KeySource(variable="KEY_A"), KeySource(file=str(key_file))):
-        keys = ring(environment, source=source)
+        keys = ring(environment, source)
         assert (keys.key_for(WORKSPACE), keys.key_for(OTHER)) == (KEY, "the-common-key")
 
 
 def test_a_workspace_with_a_source_of_its_own_never_gets_the_common_key(tmp_path: Path) -> None:
     for source in (KeySource(variable="UNSET"), KeySource(file=str(tmp_path / "missing"))):
         with pytest.raises(SettingsError, match=WORKSPACE):
-            ring({KEY_VARIABLE: KEY}, source=source).key_for(WORKSPACE)
+            ring({KEY_VARIABLE: KEY}, source).key_for(WORKSPACE)
 
 
 def test_a_changed_file_is_read_again_and_an_unchanged_one_is_not(key_file: Path) -> None:
@@ -252,8 +251,8 @@ def every_text_about(keys: KeyRing) -> Iterator[str]:
         KeyRing({KEY_VARIABLE: f"bk_{KEY}"}),
         KeyRing({KEY_VARIABLE: f"{KEY} {KEY}"}),
         KeyRing({KEY_FILE_VARIABLE: KEY}),
-        ring({}, source=KeySource(variable=KEY)),
-        ring({}, source=KeySource(file=KEY)),
+        ring({}, KeySource(variable=KEY)),
+        ring({}, KeySource(file=KEY)),
     ],
     ids=["good", "newest platform", "odd", "key as path", "key as variable", "key as file"],
 )

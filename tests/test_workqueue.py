@@ -192,6 +192,7 @@ def test_a_turn_that_wishes_nothing_is_over() -> None:
 def test_a_key_that_is_due_in_a_year_and_asked_for_again_and_again_leaves_nothing_behind() -> None:
     queue: KeyedQueue[str] = KeyedQueue()
     year = 365 * 86400.0
+    queue.add("due before it", RESYNC, 0.0, year / 2)
     for period in range(10_000):
         now = period * 300.0
         queue.add("suspended", RESYNC, now)

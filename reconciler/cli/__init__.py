@@ -18,6 +18,7 @@ from click.core import ParameterSource
 from reconciler import __version__
 from reconciler.cli.exits import ERROR, INTERRUPTED, USAGE, exit_code
 from reconciler.errors import ReconcilerError
+from reconciler.settings import ENVIRONMENT_PREFIX
 
 #: Command -> what it does, in the order of the help. The module is `reconciler.cli.<command>`.
 COMMANDS: Final = {
@@ -43,7 +44,7 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"reconciler.cli.{cmd_name}")
-        return cast("click.Command", module.command)
+        return with_variables(cast("click.Command", module.command))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
         with formatter.section("Commands"):
@@ -60,6 +61,14 @@ class _Commands(click.Group):
             hint = f" Did you mean `{close[0]}`?" if close else ""
             ctx.fail(f"No such command {name!r}.{hint}")
         return super().resolve_command(ctx, args)
+
+
+def with_variables(command: click.Command) -> click.Command:
+    """Give each option of a command that has none yet its environment variable, `RECONCILER_<NAME>`."""
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and parameter.envvar is None:
+            parameter.envvar = ENVIRONMENT_PREFIX + parameter.opts[0].lstrip("-").replace("-", "_").upper()
+    return command
 
 
 @click.group(

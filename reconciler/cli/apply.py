@@ -32,7 +32,7 @@ from reconciler.limits import Window
 from reconciler.logs import make_log
 from reconciler.model import ActionKind, Desired, Outcome, Phase, RecordingKey
 from reconciler.observer import Observer
-from reconciler.plan import Plan, make_plan
+from reconciler.plan import Plan, hold_against, make_plan, narrow
 from reconciler.reconcile import Reconciler, Turn
 from reconciler.report import as_text
 from reconciler.revision import revision_of
@@ -95,10 +95,7 @@ def refuse_empty(count: int, paths: Sequence[str], allow_empty: bool) -> None:
 async def _apply(request: _Request, desired: tuple[Desired, ...], store: Store, writer: Writer) -> int:
     settings, clock = request.settings, system_clock()
     applied = {record.key: record for record in store.all()}
-    if request.saved is not None:
-        # Only what the saved plan lists is looked at and sent.
-        desired = tuple(document for document in desired if document.key in request.saved.keys)
-        applied = {key: record for key, record in applied.items() if key in request.saved.keys}
+    managed = store.count_last_applied()
     with stop_on_signals() as stop:
         async with bird(settings, desired, sandbox=request.sandbox, state=request.state) as (api, _):
             observer = Observer(api, clock.now)
@@ -116,6 +113,8 @@ async def _apply(request: _Request, desired: tuple[Desired, ...], store: Store, 
                 say_unread(list(observed.failures.values()))
             if request.saved is not None:
                 check_fits(request.saved, plan)
+                # What is in sync is recorded as well: nothing is sent for it, and drift is known from then on.
+                plan = hold_against(narrow(plan, request.saved.keys), settings.limits, managed)
             click.echo(as_text(plan, paint=painter(settings.color)), nl=False)
             if not _agreed(plan, request):
                 click.echo("Nothing was sent.", err=True)
@@ -129,7 +128,7 @@ async def _apply(request: _Request, desired: tuple[Desired, ...], store: Store, 
                 observer=observer,
                 sender=api,
                 window=Window(settings.limits),
-                managed=lambda: sum(record.last_applied is not None for record in applied.values()),
+                managed=lambda: managed,
                 clock=clock,
                 log=make_log(settings["log_format"], settings["log_level"], run_id=run_id, color=settings.color),
                 run_id=run_id,
@@ -175,7 +174,7 @@ def _conclude(plan: Plan, observed: Observed, turns: dict[RecordingKey, Turn], *
     failed = outcomes[Outcome.UNCONFIRMED] + outcomes[Outcome.REJECTED] + outcomes[Outcome.FAILED]
     return conclude_code(
         turns.values(),
-        unauthorized=any(isinstance(error, BirdUnauthorized) for error in observed.failures.values()),
+        unauthorized=observed.unauthorized,
         refused=bool(plan.refusals),
         failed=failed > 0 or bool(observed.failures),
         interrupted=interrupted,

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
+from reconciler.cli.options import COMMON, setting_options
 from reconciler.documents import sample_text
 from reconciler.errors import ReconcilerError
 
 
 @click.command("init")
 @click.argument("folder", metavar="[DIR]", default="desired_state", type=click.Path(file_okay=False))
+@setting_options(*COMMON)
 def command(folder: str) -> None:
     """Write a commented sample document into DIR (default: desired_state). Nothing is overwritten."""
     file = Path(folder) / "sample.yaml"

@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 COMMON: Final = ("api_url", "state", "log_format", "log_level", "no_color")
 DOCUMENTS: Final = ("max_file_bytes", "max_depth", "max_aliases")
-REACH: Final = ("transport", "rate_limit", "concurrency", "confirm_seconds", "give_up_seconds")
+REACH: Final = ("allow_http", "transport", "rate_limit", "concurrency", "confirm_seconds", "give_up_seconds")
 #: What takes the lease on the state.
 WRITING: Final = ("wait_seconds", "allow_empty")
 LIMITS: Final = ("max_irreversible", "max_resumes", "max_change_percent", "min_managed", "override_limits")

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
@@ -69,6 +70,7 @@ async def bird(
         )
 
     if not sandbox:
+        check_reach(values, {document.key.workspace_id for document in desired})
         async with client(values["api_url"], values.key_ring.key_for) as api:
             yield api, lambda _later: None
         return
@@ -77,6 +79,24 @@ async def bird(
         client(url, lambda _workspace_id: key) as api,
     ):
         yield api, seed
+
+
+def check_reach(values: Values, workspaces: Iterable[str]) -> None:
+    """Say before anything is sent what would keep every request from succeeding.
+
+    Raises:
+        SettingsError: a workspace has no usable key, or the key would leave unencrypted.
+    """
+    address = urlsplit(values["api_url"])
+    loopback = address.hostname in ("localhost", "::1") or (address.hostname or "").startswith("127.")
+    if address.scheme == "http" and not loopback and not values["allow_http"]:
+        raise SettingsError(
+            f"api_url: {values['api_url']} would carry the access key unencrypted to another machine; use https://,"
+            " or allow it with --allow-http"
+        )
+    keys = values.key_ring
+    for workspace_id in sorted(workspaces):
+        keys.key_for(workspace_id)
 
 
 @asynccontextmanager
@@ -95,6 +115,7 @@ async def _embedded_sandbox(
     def save() -> None:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         written = file.with_suffix(".new")
+        written.touch(mode=0o600)
         written.write_text(json.dumps(world.dump()), encoding="utf-8")
         written.replace(file)
 

@@ -57,12 +57,7 @@ class _ReportType(click.ParamType[_Report]):
 
 @click.command("plan")
 @paths_argument
-@click.option(
-    "--refresh/--no-refresh",
-    default=True,
-    show_default=True,
-    help="Read live state, or compare with last-applied alone.",
-)
+@click.option("--no-refresh", is_flag=True, help="Compare with last-applied alone; needs neither key nor network.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there are changes.")
 @click.option(
     "--report",
@@ -81,7 +76,7 @@ class _ReportType(click.ParamType[_Report]):
 def command(
     context: click.Context,
     paths: tuple[str, ...],
-    refresh: bool,
+    no_refresh: bool,
     detailed_exitcode: bool,
     reports: tuple[_Report, ...],
     show_all: bool,
@@ -92,7 +87,9 @@ def command(
     settings = values()
     paths = paths_or_default(paths)
     desired = load_or_exit(context, paths, settings)
-    plan, failures = _make(desired, paths, settings, refresh=refresh, sandbox=sandbox)
+    plan, failures = _make(desired, paths, settings, refresh=not no_refresh, sandbox=sandbox)
+    if failures:
+        say_unread(failures)
     for report in reports:
         text = (
             as_json(plan, show_all=show_all)
@@ -106,7 +103,6 @@ def command(
     if out is not None:
         write_file(out, json.dumps({**as_data(plan), "paths": list(paths)}, indent=2) + "\n")
     if failures:
-        say_unread(failures)
         refused = any(isinstance(error, BirdUnauthorized) for error in failures)
         context.exit(UNAUTHORIZED if refused else ERROR)
     context.exit(CHANGES_PRESENT if detailed_exitcode and plan.summary.changes else DONE)
@@ -150,7 +146,8 @@ def _make(
 def say_unread(failures: Sequence[BirdError]) -> None:
     """Say which calls could not be read, each reason once."""
     reasons = sorted({str(error) for error in failures})
-    click.echo(f"Error: {len(failures)} calls could not be read; the plan leaves their recordings out:", err=True)
+    calls = "1 call" if len(failures) == 1 else f"{len(failures)} calls"
+    click.echo(f"Error: {calls} could not be read; the plan leaves their recordings out:", err=True)
     for reason in reasons[:5]:
         click.echo(f"  {reason}", err=True)
 

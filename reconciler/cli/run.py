@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -30,16 +30,17 @@ from reconciler.cli.options import (
     state_url,
     values,
 )
-from reconciler.cli.parts import bird, new_run_id, progress, run_async, stop_on_signals, system_clock
+from reconciler.cli.parts import bird, look, new_run_id, progress, run_async, stop_on_signals, system_clock
 from reconciler.converge import converge
-from reconciler.daemon import Daemon, Timing, edited_keys, every_key
+from reconciler.daemon import Daemon, Timing
 from reconciler.errors import SettingsError
 from reconciler.follow import Follower
 from reconciler.limits import Rule, Window
 from reconciler.logs import Log, make_log
 from reconciler.metrics import CONTENT_TYPE, Metrics
-from reconciler.model import Desired, Outcome
+from reconciler.model import Desired, Live, Outcome, RecordingKey
 from reconciler.observer import Observer
+from reconciler.plan import make_plan
 from reconciler.reconcile import Clock, Reconciler
 from reconciler.source import Source
 from reconciler.store import Store, Writer, open_store, open_writer
@@ -119,7 +120,11 @@ class _Run:
         wake_all = asyncio.Event()
         with stop_on_signals((signal.SIGHUP, wake_all.set)) as stop:
             async with self._api() as (api, seed), asyncio.TaskGroup() as group:
-                reconciler = self._reconciler(api, lambda workspace_id: daemon.authorized_again(workspace_id))
+                reconciler = self._reconciler(
+                    api,
+                    Observer(api, self._clock.now),
+                    lambda workspace_id: daemon.authorized_again(workspace_id),
+                )
                 daemon = Daemon(
                     follower=self._follower,
                     catalog=self._catalog,
@@ -149,12 +154,24 @@ class _Run:
 
     async def once(self) -> int:
         """Give every recording turns until nothing is left to wait for."""
-        keys = every_key(self._catalog, self._store)
+        applied = {record.key: record for record in self._store.all()}
+        desired = tuple(self._catalog.desired.values())
         with stop_on_signals() as stop:
             async with self._api() as (api, _):
-                reconciler = self._reconciler(api, lambda _workspace_id: None)
-                edited = edited_keys(self._catalog, self._store)
-                refusal = self._window.announce((), edited, self._store.count_last_applied(), self._clock.now())
+                observer = Observer(api, self._clock.now)
+                observed = await look(desired, self._settings, api, observer, self._clock, stop)
+                plan = make_plan(
+                    desired,
+                    applied,
+                    observed.live,
+                    now=self._clock.now(),
+                    limits=self._settings.limits,
+                    unread=observed.unread(self._catalog.desired),
+                )
+                for refusal in plan.refusals:
+                    self._log.error("limit_refused", **refusal.as_log())
+                keys = [action.key for action in plan.actions if action.key not in plan.withheld]
+                reconciler = self._reconciler(api, observer, lambda _workspace_id: None, observed.live)
                 with progress("Converging", len(keys)) as tick:
                     turns = await converge(
                         keys,
@@ -168,9 +185,9 @@ class _Run:
         failed = {Outcome.UNCONFIRMED, Outcome.REJECTED, Outcome.FAILED}
         code = conclude_code(
             turns.values(),
-            unauthorized=False,
-            refused=refusal is not None,
-            failed=any(turn.outcome in failed for turn in turns.values()),
+            unauthorized=observed.unauthorized,
+            refused=bool(plan.refusals),
+            failed=bool(observed.failures) or any(turn.outcome in failed for turn in turns.values()),
             interrupted=stop.is_set(),
         )
         return ERROR if code == DONE and self._catalog.invalid else code
@@ -187,12 +204,18 @@ class _Run:
     def _requested(self, request: RequestMetric) -> None:
         self._metrics.requested(request.method, request.route, str(request.status), request.seconds)
 
-    def _reconciler(self, api: Bird, authorized_again: Callable[[str], None]) -> Reconciler:
+    def _reconciler(
+        self,
+        api: Bird,
+        observer: Observer,
+        authorized_again: Callable[[str], None],
+        first_looks: Mapping[RecordingKey, Live] | None = None,
+    ) -> Reconciler:
         return Reconciler(
             desired=self._catalog.desired.get,
             reader=self._store,
             writer=self._writer,
-            observer=Observer(api, self._clock.now),
+            observer=observer,
             sender=api,
             window=self._window,
             managed=self._store.count_last_applied,
@@ -201,5 +224,6 @@ class _Run:
             run_id=self._run_id,
             confirm_seconds=self._settings["confirm_seconds"],
             meters=self._metrics,
+            first_looks=first_looks,
             authorized_again=authorized_again,
         )

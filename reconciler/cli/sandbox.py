@@ -35,6 +35,8 @@ from reconciler.sandbox import DEFAULT_KEY, Behaviour, SeedRecording, World, run
 )
 @click.option(
     "--rate-limit",
+    "sandbox_rate_limit",
+    envvar="RECONCILER_SANDBOX_RATE_LIMIT",
     type=click.IntRange(0),
     default=0,
     show_default=True,
@@ -50,7 +52,7 @@ def command(
     latency_ms: float,
     settle_ms: float,
     fault_rate: float,
-    rate_limit: int,
+    sandbox_rate_limit: int,
 ) -> None:
     """Simulate the Bird voice API on loopback, with the recordings of the documents in --seed PATH...
 
@@ -58,7 +60,9 @@ def command(
     """
     paths = (*seeds, *more_seeds)
     documents = load_or_exit(context, paths, values()) if paths else ()
-    behaviour = Behaviour(settle_ms=settle_ms, latency_ms=latency_ms, fault_rate=fault_rate, rate_limit=rate_limit)
+    behaviour = Behaviour(
+        settle_ms=settle_ms, latency_ms=latency_ms, fault_rate=fault_rate, rate_limit=sandbox_rate_limit
+    )
     world = World(behaviour)
     world.seed(SeedRecording(document.key) for document in documents)
     key = os.environ.get("BIRD_ACCESS_KEY") or DEFAULT_KEY

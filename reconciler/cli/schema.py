@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import click
 
+from reconciler.cli.options import COMMON, setting_options
 from reconciler.documents import schema_text
 
 
 @click.command("schema")
 @click.argument("kind", required=False)
+@setting_options(*COMMON)
 def command(kind: str | None) -> None:
     """Print the JSON Schema of KIND: CallRecording, CallRecordingSet or Plan; of any document when none is named."""
     click.echo(schema_text(kind), nl=False)

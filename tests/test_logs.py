@@ -1,0 +1,146 @@
+"""Log lines: what stands on them, in which order, and what never does."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+from datetime import datetime
+
+import pytest
+from examples import NOW
+
+from reconciler.logs import Log, make_log
+from reconciler.model import Status
+
+CANARY = "canaryCANARY0123456789"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def json_log(level: str = "debug") -> tuple[Log, io.StringIO]:
+    out = io.StringIO()
+    return make_log("json", level, run_id="run-1", stream=out), out
+
+
+def test_a_line_is_one_object_with_what_readers_look_for_in_front() -> None:
+    log, out = json_log()
+    log.info("patch_sent", name="card-1", recording_id="3fa8", desired=Status.PAUSED, took_ms=1.5)
+    log.error("state_unwritable", error="the disk is full\nquite full")
+    first, second = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert list(first) == ["timestamp", "level", "event", "run_id", "name", "recording_id", "desired", "took_ms"]
+    assert (first["level"], first["event"], first["run_id"]) == ("info", "patch_sent", "run-1")
+    assert (first["desired"], first["took_ms"]) == ("paused", 1.5)
+    assert (second["level"], second["event"]) == ("error", "state_unwritable")
+
+
+def test_a_timestamp_is_utc_with_its_zone() -> None:
+    log, out = json_log()
+    log.info("started")
+    moment = datetime.fromisoformat(json.loads(out.getvalue())["timestamp"])
+    assert moment.utcoffset() == NOW.utcoffset()
+
+
+def test_a_value_that_json_does_not_know_becomes_its_text() -> None:
+    log, out = json_log()
+    log.info("started", until=NOW, error=ValueError("no"))
+    line = json.loads(out.getvalue())
+    assert (line["until"], line["error"]) == (str(NOW), "no")
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"),
+    [
+        ("debug", ["debug", "info", "warning", "error"]),
+        ("info", ["info", "warning", "error"]),
+        ("warning", ["warning", "error"]),
+        ("error", ["error"]),
+    ],
+)
+def test_what_is_below_the_level_is_dropped(level: str, shown: list[str]) -> None:
+    log, out = json_log(level)
+    for word in ("debug", "info", "warning", "error"):
+        getattr(log, word)("started")
+    assert [json.loads(line)["level"] for line in out.getvalue().splitlines()] == shown
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+@pytest.mark.parametrize("name", ["access_key", "authorization", "key", "password", "phone", "secret", "token", "url"])
+def test_what_names_a_credential_is_masked_whatever_its_value(log_format: str, name: str) -> None:
+    out = io.StringIO()
+    log = make_log(log_format, "info", run_id="run-1", stream=out)
+    log.warning("unauthorized", **{name: CANARY, "workspace_id": "w-1"})
+    assert CANARY not in out.getvalue()
+    assert "****" in out.getvalue()
+    assert "w-1" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("log_format", "stream", "is_json"),
+    [
+        ("auto", io.StringIO, True),
+        ("auto", Terminal, False),
+        ("json", Terminal, True),
+        ("text", io.StringIO, False),
+    ],
+)
+def test_auto_is_text_on_a_terminal_and_json_elsewhere(
+    log_format: str, stream: type[io.StringIO], is_json: bool
+) -> None:
+    out = stream()
+    make_log(log_format, "info", run_id="run-1", stream=out).info("applied", name="card-1")
+    assert out.getvalue().startswith("{") == is_json
+    for part in ("applied", "card-1", "run-1"):
+        assert part in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("stream", "color", "painted"), [(Terminal, True, True), (Terminal, False, False), (io.StringIO, True, False)]
+)
+def test_text_is_coloured_only_on_a_terminal_that_may_be(stream: type[io.StringIO], color: bool, painted: bool) -> None:
+    out = stream()
+    make_log("text", "info", run_id="run-1", stream=out, color=color).info("applied", name="card-1")
+    assert ("\x1b[" in out.getvalue()) == painted
+
+
+def test_a_value_cannot_begin_a_line_of_its_own() -> None:
+    for log_format in ("json", "text"):
+        out = io.StringIO()
+        log = make_log(log_format, "info", run_id="run-1", stream=out)
+        log.info("applied", detail='x"}\n{"event": "forged"')
+        assert len(out.getvalue().splitlines()) == 1
+
+
+def test_without_a_stream_lines_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    make_log("json", "info", run_id="run-1").info("started")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert json.loads(captured.err)["event"] == "started"
+
+
+class FullDisk(io.StringIO):
+    """A file on a disk that is full until it is well again."""
+
+    full = True
+
+    def flush(self) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_log_that_cannot_be_written_does_not_stop_the_work() -> None:
+    disk = FullDisk()
+    log = make_log("json", "info", run_id="run-1", stream=disk)
+    log.error("state_unwritable")
+    disk.full = False
+    log.info("applied")
+    assert json.loads(disk.getvalue().splitlines()[-1])["event"] == "applied"
+
+
+def test_a_closed_stream_does_not_stop_the_work() -> None:
+    log, out = json_log()
+    out.close()
+    log.info("stopping")

@@ -1,0 +1,453 @@
+"""README.md is true: what it shows is run, what it lists is compared with the source that it lists.
+
+Aspects: commands and their outputs, examples of documents and settings, tables, links. A section's commands are one
+session of a shell, in a folder of its own with the samples; a block that is not run says why in a comment above it.
+That each command and option exists is held in `test_house.py`.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import click
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from reconciler.bird.guard import Route
+from reconciler.cli import cli, exits
+from reconciler.documents import load_plain, parse_documents
+from reconciler.metrics import Metrics
+from reconciler.model import Phase
+from reconciler.settings import SETTINGS, Setting, read_settings
+
+CHECKOUT = Path(__file__).parent.parent
+README = (CHECKOUT / "README.md").read_text()
+#: The folder and the ports that the page shows; a test has others.
+SHOWN_HOME = "/home/you/recordings"
+DAEMON_PORT, SANDBOX_PORT = "8420", "8421"
+#: What differs from run to run.
+VARYING = {
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00| UTC)": "<time>",
+    r"127\.0\.0\.1:\d+": "<address>",
+    r'"run_id": "[0-9a-f]{12}"': '"run_id": "<run>"',
+    r'"took_ms": [\d.]+': '"took_ms": <ms>',
+    r"\bin \d+ ms\b": "in <ms>",
+    r"process \d+ on \S+,": "process <process>,",
+}
+SHELLS = {"console", "sh", "bash", "zsh", "fish"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block, the section it stands in, and the comment right above it."""
+
+    line: int
+    section: str
+    language: str
+    text: str
+    comment: str
+
+    @property
+    def is_run(self) -> bool:
+        return self.language in SHELLS and not self.comment
+
+    def commands(self) -> Iterator[tuple[int, str, str]]:
+        """Each command with its line in the page and the output that is shown below it."""
+        lines = self.text.splitlines()
+        starts = [number for number, line in enumerate(lines) if self.language != "console" or line.startswith("$ ")]
+        for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+            command = lines[start].removeprefix("$ ")
+            yield self.line + 1 + start, command, "".join(f"{line}\n" for line in lines[start + 1 : end])
+
+
+def read_blocks(page: str) -> list[Block]:
+    section, comment, blocks = "", "", []
+    lines = iter(enumerate(page.splitlines(), 1))
+    for number, line in lines:
+        if line.startswith("#"):
+            section = line.lstrip("# ")
+        if line.startswith("```"):
+            inside = []
+            for _, each in lines:
+                if each == "```":
+                    break
+                inside.append(each)
+            blocks.append(Block(number, section, line.strip("`"), "\n".join(inside), comment))
+        found = re.fullmatch(r"<!-- (.+) -->", line)
+        comment = found[1] if found else ""
+    return blocks
+
+
+BLOCKS = read_blocks(README)
+SESSIONS = {
+    section: list(blocks) for section, blocks in groupby(filter(lambda b: b.is_run, BLOCKS), lambda b: b.section)
+}
+
+
+def section(title: str) -> str:
+    """The text of one section, up to the next heading of any level."""
+    found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", re.sub(r"^```.*?^```", "", README, flags=16 | 8), 16 | 8)
+    assert found, f"README.md has no section {title}"
+    return found[1]
+
+
+def rows(title: str) -> list[list[str]]:
+    """The cells of every table row of a section, headings and rulers left out."""
+    lines = [line for line in section(title).splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    rulers = {number for number, row in enumerate(cells) if set("".join(row)) <= {"-"}}
+    return [row for number, row in enumerate(cells) if not {number, number + 1} & rulers]
+
+
+def quoted(text: str) -> list[str]:
+    """What stands between backquotes."""
+    return re.findall(r"`([^`]+)`", text)
+
+
+def free_port() -> str:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return str(opened.getsockname()[1])
+
+
+def environment(home: Path) -> dict[str, str]:
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "HOME": str(home), "PATH": programs}
+
+
+def plain(text: str) -> str:
+    for pattern, word in VARYING.items():
+        text = re.sub(pattern, word, text)
+    return text
+
+
+def agree(shown: str, written: str) -> bool:
+    """Whether an output is as shown; a line `...` stands for any number of lines."""
+    parts = [re.escape(plain(part)) for part in re.split(r"^\.\.\.\n", shown, flags=re.MULTILINE)]
+    return re.fullmatch("(?:.*\n)*".join(parts), plain(written)) is not None
+
+
+def run_session(blocks: list[Block], folder: Path) -> list[tuple[int, str, str, int, str]]:
+    """Run the commands of a section in one bash: line, command, shown output, exit code, written output."""
+    ports = {DAEMON_PORT: free_port(), SANDBOX_PORT: free_port()}
+    commands = [command for block in blocks for command in block.commands()]
+    script = []
+    for _, command, _ in commands:
+        for shown, port in ports.items():
+            command = re.sub(rf"\b{shown}\b", port, command)
+        # The code is put back, for `echo $?`; the mark goes on a line of its own even where an output does not end one.
+        script.append(f'{command}\n__code=$?; printf "\\n<ended %d>\\n" $__code; (exit $__code)\n')
+    process = subprocess.Popen(
+        ["bash", "-c", "".join(script)],
+        cwd=folder,
+        env={**environment(folder.parent), "RECONCILER_LISTEN": f"127.0.0.1:{ports[DAEMON_PORT]}"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        written = process.communicate(timeout=60)[0]
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)  # whatever it left in the background
+        except ProcessLookupError:
+            pass
+        process.wait()
+    outputs = re.findall(r"(.*?)\n<ended (\d+)>\n", written.replace(str(folder), SHOWN_HOME), re.DOTALL)
+    return [
+        (line, command, shown, int(code), f"{output}\n" if output and not output.endswith("\n") else output)
+        for (line, command, shown), (output, code) in zip(commands, outputs, strict=True)
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder as a reader of the page has it."""
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    shutil.copytree(CHECKOUT / "desired_state", folder / "desired_state")
+    return folder
+
+
+@pytest.mark.parametrize("title", SESSIONS)
+def test_shown_commands_do_what_is_shown(title: str, folder: Path) -> None:
+    session = run_session(SESSIONS[title], folder)
+    wrong = []
+    for (line, command, shown, code, written), following in zip(session, [*session[1:], None], strict=True):
+        # A code other than 0 has to be shown, by `echo $?`.
+        if code and (following is None or following[1] != "echo $?"):
+            wrong.append(f"README.md:{line}: $ {command}\nexit code {code}\n{written}")
+        elif not agree(shown, written):
+            lines = difflib.ndiff(plain(shown).splitlines(keepends=True), plain(written).splitlines(keepends=True))
+            wrong.append(f"README.md:{line}: $ {command}\n{''.join(lines)}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_block_that_is_not_checked_says_why() -> None:
+    assert SESSIONS
+    checked = SHELLS | {"yaml", "text"}
+    silent = [f"README.md:{block.line}" for block in BLOCKS if block.language not in checked and not block.comment]
+    assert not silent, f"no comment above that says why they are not run: {silent}"
+    reasons = [block.comment for block in BLOCKS if block.comment]
+    assert [reason for reason in reasons if not re.match(r"not run by the tests: \w.{10,}", reason)] == []
+
+
+def test_make_run_starts_the_daemon_on_the_samples(folder: Path) -> None:
+    assert any(block.text == "make run" for block in BLOCKS)
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(CHECKOUT / name, folder)
+    # An environment that is set up already: its packages are those of this one, and nothing is installed.
+    (folder / ".venv").mkdir()
+    (folder / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    for mark in (".created", ".run"):
+        (folder / ".venv" / mark).touch()
+    port = free_port()
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            ["make", "run"],
+            cwd=folder,
+            env={**environment(folder.parent), "RECONCILER_LISTEN": f"127.0.0.1:{port}"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        assert answered(f"http://127.0.0.1:{port}/readyz", process) == "ok\n", (folder / "log").read_text()
+        status = json.loads(answered(f"http://127.0.0.1:{port}/status", process))
+        assert status["managed"] == 8
+        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
+        process.wait(30)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    assert '"stopping"' in (folder / "log").read_text()
+
+
+def answered(url: str, process: subprocess.Popen[bytes]) -> str:
+    """Ask until there is an answer, or the process has ended, or a minute has passed; then the answer is empty."""
+    until = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < until:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            time.sleep(0.05)
+    return ""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shown_completion_is_there(shell: str) -> None:
+    shown = [block.text for block in BLOCKS if block.section == "Shell completion" and block.language == shell]
+    assert len(shown) == 1
+    assert f"_RECONCILER_COMPLETE={shell}_source reconciler" in shown[0]
+    if shell == "bash" and shutil.which("bash") is None:
+        pytest.fail("bash is missing")
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("reconciler"))],
+        env={**os.environ, "_RECONCILER_COMPLETE": f"{shell}_source"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "reconciler" in done.stdout
+
+
+def test_shown_documents_are_valid_and_shown_settings_are_known() -> None:
+    seen = {"documents": 0, "settings": 0}
+    for block in (block for block in BLOCKS if block.language == "yaml"):
+        where = f"README.md:{block.line}"
+        if block.section == "Documents":
+            parsed = parse_documents(block.text.encode(), where)
+            assert [str(problem) for problem in parsed.problems] == []
+            assert parsed.desired
+            seen["documents"] += 1
+        else:
+            read_settings(load_plain(block.text.encode(), where), where)
+            seen["settings"] += 1
+    assert seen["documents"] == 2
+    assert seen["settings"]
+
+
+def test_every_field_is_in_the_reference() -> None:
+    def fields(schema: dict, pointer: str, definitions: dict) -> Iterator[str]:
+        schema = {**definitions.get(str(schema.get("$ref", "")).rpartition("/")[2], {}), **schema}
+        for name, value in schema.get("properties", {}).items():
+            yield f"{pointer}{name}"
+            yield from fields(value, f"{pointer}{name}.", definitions)
+        if "items" in schema:
+            yield from fields(schema["items"], f"{pointer.removesuffix('.')}[].", definitions)
+
+    explained: set[str] = set()
+    for cell, *_ in rows("Documents"):
+        first, *others = quoted(cell)
+        explained |= {first, *(first.rpartition(".")[0] + other for other in others)}
+    declared = set()
+    for name in ("call-recording", "call-recording-set"):
+        schema = json.loads((CHECKOUT / "schemas" / f"{name}.schema.json").read_text())
+        declared |= set(fields(schema, "", schema["$defs"]))
+    # The fields of an item's suspension are those of a document's.
+    assert explained == {field for field in declared if not field.startswith("spec.recordings[].suspend.")}
+
+
+def shown_setting(setting: Setting) -> list[str]:
+    """The row of one setting."""
+    default = {False: "`false`", True: "`true`"}.get(setting.default) if setting.kind == "flag" else None
+    if default is None:
+        default = f"`{setting.default:g}`" if isinstance(setting.default, float) else f"`{setting.default}`"
+    return [f"`{setting.name}`", f"`{setting.option}`", f"`{setting.variable}`", default, setting.help]
+
+
+def test_the_table_of_settings_is_that_of_the_source() -> None:
+    expected = [shown_setting(setting) for setting in SETTINGS.values()]
+    table = "".join(f"| {' | '.join(row)} |\n" for row in expected)
+    assert rows("Settings") == expected, f"the table should be\n{table}"
+
+
+def test_each_command_has_its_options() -> None:
+    group = click.Context(cli)
+    settings = {setting.option for setting in SETTINGS.values()} | {"--config"}
+    common = {option for option in quoted(section("Commands")) if option in settings}
+    wrong = []
+    inherited: set[str] = set()
+    for name in cli.list_commands(group):
+        command = cli.get_command(group, name)
+        assert command is not None
+        declared = {
+            option
+            for parameter in command.params
+            if isinstance(parameter, click.Option)
+            for option in (*parameter.opts, *parameter.secondary_opts)
+        }
+        text = section(f"reconciler {name}")
+        own = {option.split()[0] for cell, *_ in rows(f"reconciler {name}") for option in quoted(cell)}
+        named = re.search(r"^Settings: (.*?)\n\n", text + "\n\n", re.DOTALL | re.MULTILINE)
+        listed = set(quoted(named[1])) if named else set()
+        if named and "those of" in named[1]:
+            listed = {option for option in listed if option.startswith("--")} | inherited
+        inherited = listed or inherited
+        expected_settings = (declared & settings) - common - own
+        if own != declared - settings and own != (declared - settings) | (own & declared):
+            wrong.append(f"{name}: shows {sorted(own)}, has {sorted(declared - settings)}")
+        if listed != expected_settings:
+            wrong.append(f"{name}: settings {sorted(listed ^ expected_settings)} are listed or declared alone")
+        if name not in ("schema", "init") and not common <= declared:
+            wrong.append(f"{name}: lacks {sorted(common - declared)}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_exit_codes_are_those_of_the_source() -> None:
+    codes = sorted(value for name, value in vars(exits).items() if name.isupper() and isinstance(value, int))
+    assert [int(code) for code, _ in rows("Exit codes")] == codes
+
+
+def test_every_phase_is_explained() -> None:
+    shown = [word for cell, *_ in rows("Words") for word in quoted(cell)]
+    assert shown == [phase.value for phase in Phase]
+
+
+def test_every_metric_is_explained() -> None:
+    page = Metrics("0").render().decode()
+    families = text_string_to_metric_families(page)
+    named = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+    assert {quoted(cell)[0] for cell, *_ in rows("Metrics")} == {name for name in named if not name.endswith("_created")}
+
+
+def test_every_log_event_is_explained() -> None:
+    """Events are constant words: the first argument of a call on a log, or one of the words chosen between."""
+    words: set[str] = set()
+    for path in (CHECKOUT / "reconciler").rglob("*.py"):
+        if "sandbox" in path.parts:
+            continue
+        for function in ast.walk(ast.parse(path.read_bytes())):
+            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            chosen = {
+                target.id: [each.value for each in ast.walk(node.value) if isinstance(each, ast.Constant)]
+                for node in ast.walk(function)
+                if isinstance(node, ast.Assign) and isinstance(node.value, ast.IfExp)
+                for target in node.targets
+                if isinstance(target, ast.Name)
+            }
+            for call in (node for node in ast.walk(function) if isinstance(node, ast.Call) and node.args):
+                if not re.fullmatch(r"(self\.)?_?log(\.(debug|info|warning|error))?", ast.unparse(call.func)):
+                    continue
+                event = call.args[0]
+                if isinstance(event, ast.Constant):
+                    words.add(str(event.value))
+                else:
+                    assert isinstance(event, ast.Name), f"{path}:{call.lineno}: an event that is no constant word"
+                    words.update(str(word) for word in chosen[event.id])
+    assert {quoted(cell)[0] for cell, *_ in rows("Logs")} == words
+
+
+def test_the_policy_grants_what_is_asked_and_no_more() -> None:
+    granted: dict[str, set[str]] = {"View": set(), "Update": set()}
+    action = ""
+    for _, named, resource in rows("A real key, safely"):
+        action = named or action
+        granted[action] |= set(quoted(resource))
+    routes = {re.sub(r"\{[^w]\}", "*", route).replace("{w}", "{ws}") for route in Route}
+    assert granted == {"View": routes, "Update": {"/workspaces/{ws}/channels/*/calls/*/recordings/*"}}
+
+
+def test_the_layout_names_every_room() -> None:
+    shown = [room for cell, *_ in rows("Layout") for room in quoted(cell)]
+    rooms = {path.stem for path in (CHECKOUT / "reconciler").iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert sorted(shown) == sorted(room for room in rooms if not room.startswith("_"))
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    text = section("Decisions")
+    names = [re.split(r"[^\w-]", dependency)[0] for dependency in project["dependencies"]]
+    assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_every_make_target_is_explained() -> None:
+    targets = re.findall(r"^([a-z]+):.*## ", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
+    shown = [quoted(cell)[0].removeprefix("make ") for cell, *_ in rows("Development")]
+    assert sorted(shown) == sorted(set(targets) - {"help", "venv"})
+
+
+def test_links_lead_somewhere() -> None:
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", README, flags=16 | 8), re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    targets = re.findall(r"\]\(([^)]+)\)", README)
+    dead = [target for target in targets if target.startswith("#") and target[1:] not in anchors]
+    dead += [target for target in targets if "://" not in target and not target.startswith("#") and not (CHECKOUT / target).exists()]
+    assert not dead
+    assert targets
+
+
+def test_the_comparison_sees_what_differs() -> None:
+    shown = "at 2026-11-22T18:00:00Z\n...\nend\n"
+    assert agree(shown, "at 2027-01-01T00:00:00.123Z\none\ntwo\nend\n")
+    assert agree(shown, "at 2027-01-01T00:00:00.123Z\nend\n")
+    for written in ("at noon\nend\n", "at 2027-01-01T00:00:00Z\none\nEND\n", "at 2027-01-01T00:00:00Z\n", ""):
+        assert not agree(shown, written)
+    page = "# A\n<!-- not run by the tests: for a reason -->\n```sh\nb\n```\n```console\n$ c\nd\n\n$ e\n```\n"
+    unrun, run = read_blocks(page)
+    assert (unrun.section, unrun.is_run, unrun.comment) == ("A", False, "not run by the tests: for a reason")
+    assert run.is_run
+    assert list(run.commands()) == [(7, "c", "d\n\n"), (10, "e", "")]
