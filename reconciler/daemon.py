@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -16,12 +16,12 @@ from typing import Any
 
 from reconciler.backoff import retry_seconds
 from reconciler.catalog import Catalog, CatalogChange
-from reconciler.errors import LeaseLost, ReconcilerError
+from reconciler.errors import LeaseLost, ReconcilerError, StoreError
 from reconciler.follow import Follower
-from reconciler.limits import Window
+from reconciler.limits import ChangeSet, Window
 from reconciler.logs import Log
 from reconciler.metrics import Metrics
-from reconciler.model import Desired, Phase, Priority, RecordingKey
+from reconciler.model import Applied, Desired, Phase, Priority, RecordingKey
 from reconciler.reconcile import Clock, Reconciler
 from reconciler.report import instant
 from reconciler.store.base import Store, Writer
@@ -131,9 +131,10 @@ class Daemon:
 
     def _take_over(self) -> None:
         """Take over what earlier runs left: phases, and what changed while nobody watched, as one change set."""
-        for record in self._store.all():
+        records = list(self._store.all())
+        for record in records:
             self._phases[record.key] = record.phase
-        self._announce((), edited_keys(self._catalog, self._store))
+        self._announce(self._catalog.desired, records)
 
     def authorized_again(self, workspace_id: str) -> None:
         """Bring back what waits for a workspace whose key had been refused."""
@@ -177,34 +178,41 @@ class Daemon:
 
     async def _follow(self) -> None:
         async for change in self._follower.changes(self._stop, poll_seconds=self._timing.poll_seconds):
-            self._take_in(change)
+            while not self._stop.is_set():
+                try:
+                    self._take_in(change)
+                    break
+                except StoreError as error:
+                    # Nothing could be sent without the state, so the change waits until it can be read again.
+                    self._log.error("state_unreadable", error=str(error))
+                    await asyncio.sleep(TICK_SECONDS)
 
     def _take_in(self, change: CatalogChange) -> None:
         self._declared(self._catalog.desired[key] for key in change.changed)
-        edited = []
-        for key in change.changed:
-            record = self._store.get(key)
-            if record is not None and record.last_applied not in (None, self._catalog.desired[key].status):
-                edited.append(key)
-        self._announce(change.changed, edited)
+        self._announce(change.changed, (self._store.get(key) for key in change.changed))
         # Those of one call side by side, so that they share its looks.
         for key in sorted((*change.changed, *change.removed)):
             self._reconciler.saw_edit(key)
             self._workers.add(key, Priority.EDIT)
         self._metrics.invalid_files.set(len(self._catalog.invalid))
 
-    def _announce(self, changed: Iterable[RecordingKey], edited: Sequence[RecordingKey]) -> None:
-        """Hold one change set against the limit on changes at once, and say so when it passes it."""
-        refusal = self._window.announce(changed, edited, self._store.count_last_applied(), self._clock.now())
-        if refusal is not None:
-            self._log.error(
-                "limit_refused",
-                rule=refusal.rule.value,
-                count=refusal.count,
-                allowed=refusal.allowed,
-                setting=refusal.setting,
-                override="--override-limits",
-            )
+    def _announce(self, changed: Iterable[RecordingKey], records: Iterable[Applied | None]) -> None:
+        """Hold one change set against the limits on changes at once, and say so when it passes one.
+
+        Args:
+            changed: every recording whose document changed.
+            records: what is recorded of those that are to be counted.
+        """
+        last_applied = {record.key: record.last_applied for record in records if record is not None}
+        counted = {*changed, *last_applied}
+        states = (
+            (key, self._catalog.desired[key].status, last_applied.get(key))
+            for key in counted
+            if key in self._catalog.desired
+        )
+        change = ChangeSet.of(changed, states)
+        for refusal in self._window.announce(change, self._store.count_last_applied(), self._clock.now()):
+            self._log.error("limit_refused", **refusal.as_log())
 
     async def _resync(self) -> None:
         """Look at everything at once in the beginning, then again in every period, spread evenly over it."""
@@ -326,13 +334,3 @@ class Daemon:
 def every_key(catalog: Catalog, store: Store) -> list[RecordingKey]:
     """Return every recording that has a document or a record, those of one call side by side."""
     return sorted({*catalog.desired, *(record.key for record in store.all())})
-
-
-def edited_keys(catalog: Catalog, store: Store) -> list[RecordingKey]:
-    """Return every recording whose document asks for something other than what was last applied to it."""
-    edited = []
-    for record in store.all():
-        desired = catalog.desired.get(record.key)
-        if desired is not None and record.last_applied not in (None, desired.status):
-            edited.append(record.key)
-    return edited

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import takewhile
 
-from reconciler.model import Action, ActionKind, Reason, RecordingKey
+from reconciler.model import Action, ActionKind, Reason, RecordingKey, Status
 
 
 class Rule(StrEnum):
@@ -129,6 +129,38 @@ def _allowances(limits: Limits, managed: int) -> Iterable[tuple[Rule, int, str]]
         yield Rule.CHANGES, changes, f"max_change_percent: {limits.max_change_percent:g} of {managed}"
 
 
+@dataclass(frozen=True, slots=True)
+class ChangeSet:
+    """What one change of the documents asks for, as far as it is known before anybody looks at live state."""
+
+    #: Every recording whose document changed.
+    changed: frozenset[RecordingKey] = frozenset()
+    #: Those with a last-applied status that their document now differs from.
+    edited: frozenset[RecordingKey] = frozenset()
+    #: Those that their document wants `completed` and that are not known to be.
+    ending: frozenset[RecordingKey] = frozenset()
+
+    @classmethod
+    def of(
+        cls, changed: Iterable[RecordingKey], states: Iterable[tuple[RecordingKey, Status, Status | None]]
+    ) -> ChangeSet:
+        """Sort recordings into a change set.
+
+        Args:
+            changed: every recording whose document changed.
+            states: of the recordings that have a document: desired and last-applied status.
+        """
+        edited, ending = set(), set()
+        for key, desired, last_applied in states:
+            if last_applied is desired:
+                continue
+            if last_applied is not None:
+                edited.add(key)
+            if desired is Status.COMPLETED:
+                ending.add(key)
+        return cls(frozenset(changed), frozenset(edited), frozenset(ending))
+
+
 class Window:
     """What may still be sent, given what was sent lately: a run's memory, or the daemon's of the last ten minutes.
 
@@ -155,17 +187,16 @@ class Window:
         """Count a PATCH that an earlier process sent, as the history tells it."""
         self._sent[rule][key] = at
 
-    def announce(
-        self, changed: Iterable[RecordingKey], edited: Sequence[RecordingKey], managed: int, now: datetime
-    ) -> Refusal | None:
-        """Take in one change set, and refuse its edits when they change too much at once.
+    def announce(self, change: ChangeSet, managed: int, now: datetime) -> tuple[Refusal, ...]:
+        """Take in one change set, and refuse as a whole what it changes too much of at once.
 
         Args:
-            changed: every key whose document changed: what was refused of them before is forgotten.
-            edited: those of them whose desired status differs from the last-applied one they have.
+            change: what changed; what was refused of it before is forgotten.
             managed: how many recordings have a last-applied status.
             now: the time of the change set.
         """
+        changed, edited = change.changed, change.edited
+        refusals = []
         for key in changed:
             self._refused_edits.pop(key, None)
         for key in list(takewhile(lambda key: now - self._announced[key] > self.BURST, self._announced)):
@@ -173,13 +204,18 @@ class Window:
         allowed = self.limits.changes_allowed(managed)
         at_once = len(self._announced) + sum(key not in self._announced for key in edited)
         if edited and allowed is not None and at_once > allowed:
-            refusal = self._changes_refusal(at_once, allowed, managed)
-            self._refused_edits.update(dict.fromkeys(edited, refusal))
-            return refusal
-        for key in edited:
-            self._announced.pop(key, None)
-            self._announced[key] = now
-        return None
+            refusals.append(self._changes_refusal(at_once, allowed, managed))
+            self._refused_edits.update(dict.fromkeys(edited, refusals[-1]))
+        else:
+            for key in edited:
+                self._announced.pop(key, None)
+                self._announced[key] = now
+        ended = self._recent(Rule.IRREVERSIBLE, now).keys() | change.ending
+        most = self.limits.max_irreversible
+        if change.ending and most is not None and len(ended) > most:
+            refusals.append(Refusal(Rule.IRREVERSIBLE, len(ended), most, f"max_irreversible: {most}"))
+            self._refused_edits.update(dict.fromkeys(change.ending, refusals[-1]))
+        return tuple(refusals)
 
     def begin_resync(self) -> None:
         """Start to count drift afresh."""

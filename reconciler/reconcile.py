@@ -472,11 +472,7 @@ class Reconciler:
             self._log.error(
                 "limit_refused",
                 **_of(record),
-                rule=refusal.rule.value,
-                count=refusal.count,
-                allowed=refusal.allowed,
-                setting=refusal.setting,
-                override="--override-limits",
+                **refusal.as_log(),
             )
         else:
             await self._writer.save(seen)

@@ -102,7 +102,9 @@ SESSIONS = {
 
 def section(title: str) -> str:
     """The text of one section, up to the next heading of any level."""
-    found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", re.sub(r"^```.*?^```", "", README, flags=16 | 8), 16 | 8)
+    found = re.search(
+        rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", re.sub(r"^```.*?^```", "", README, flags=16 | 8), 16 | 8
+    )
     assert found, f"README.md has no section {title}"
     return found[1]
 
@@ -325,34 +327,21 @@ def test_the_table_of_settings_is_that_of_the_source() -> None:
 
 
 def test_each_command_has_its_options() -> None:
-    group = click.Context(cli)
-    settings = {setting.option for setting in SETTINGS.values()} | {"--config"}
-    common = {option for option in quoted(section("Commands")) if option in settings}
-    wrong = []
-    inherited: set[str] = set()
-    for name in cli.list_commands(group):
-        command = cli.get_command(group, name)
+    context = click.Context(cli)
+    common = {option for option in quoted(section("Commands")) if option.startswith("--")} - {"--help", "--version"}
+    wrong, settings = [], set()
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
         assert command is not None
-        declared = {
-            option
-            for parameter in command.params
-            if isinstance(parameter, click.Option)
-            for option in (*parameter.opts, *parameter.secondary_opts)
-        }
-        text = section(f"reconciler {name}")
-        own = {option.split()[0] for cell, *_ in rows(f"reconciler {name}") for option in quoted(cell)}
-        named = re.search(r"^Settings: (.*?)\n\n", text + "\n\n", re.DOTALL | re.MULTILINE)
-        listed = set(quoted(named[1])) if named else set()
-        if named and "those of" in named[1]:
-            listed = {option for option in listed if option.startswith("--")} | inherited
-        inherited = listed or inherited
-        expected_settings = (declared & settings) - common - own
-        if own != declared - settings and own != (declared - settings) | (own & declared):
-            wrong.append(f"{name}: shows {sorted(own)}, has {sorted(declared - settings)}")
-        if listed != expected_settings:
-            wrong.append(f"{name}: settings {sorted(listed ^ expected_settings)} are listed or declared alone")
-        if name not in ("schema", "init") and not common <= declared:
-            wrong.append(f"{name}: lacks {sorted(common - declared)}")
+        options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+        declared = {word for option in options for word in (*option.opts, *option.secondary_opts)}
+        table = {option.split()[0] for cell, *_ in rows(f"reconciler {name}") for option in quoted(cell)}
+        listed = re.search(r"^Settings: (those of)?(.*?\.)$", section(f"reconciler {name}"), re.DOTALL | re.MULTILINE)
+        # "Those of" the command before.
+        inherited = settings if listed and listed[1] else set()
+        settings = inherited | {word for word in quoted(listed[2]) if word.startswith("--")} if listed else set()
+        if shown := (table | settings | common) ^ declared:
+            wrong.append(f"{name}: {sorted(shown)} are shown or declared alone")
     assert not wrong, "\n".join(wrong)
 
 
@@ -370,7 +359,9 @@ def test_every_metric_is_explained() -> None:
     page = Metrics("0").render().decode()
     families = text_string_to_metric_families(page)
     named = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
-    assert {quoted(cell)[0] for cell, *_ in rows("Metrics")} == {name for name in named if not name.endswith("_created")}
+    assert {quoted(cell)[0] for cell, *_ in rows("Metrics")} == {
+        name for name in named if not name.endswith("_created")
+    }
 
 
 def test_every_log_event_is_explained() -> None:
@@ -435,7 +426,11 @@ def test_links_lead_somewhere() -> None:
     anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
     targets = re.findall(r"\]\(([^)]+)\)", README)
     dead = [target for target in targets if target.startswith("#") and target[1:] not in anchors]
-    dead += [target for target in targets if "://" not in target and not target.startswith("#") and not (CHECKOUT / target).exists()]
+    dead += [
+        target
+        for target in targets
+        if "://" not in target and not target.startswith("#") and not (CHECKOUT / target).exists()
+    ]
     assert not dead
     assert targets
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from reconciler.errors import SettingsError
 from reconciler.settings import (
+    COMMAND_OPTIONS,
     KEY_FILE_VARIABLE,
     KEY_VARIABLE,
     SETTINGS,
@@ -97,6 +98,18 @@ def test_names_may_be_written_with_dashes_or_underscores() -> None:
     assert read_settings(content, "reconciler.yaml") == SettingsFile(
         {"rate_limit": 10, "confirm_seconds": 5}, {WORKSPACE: KeySource("KEY_A", None)}
     )
+
+
+def test_options_of_single_commands_may_stand_in_the_file_too() -> None:
+    content = {"once": True, "detailed-exitcode": True, "report": ["text", "json=plan.json"], "plan": "saved.json"}
+    assert read_settings(content, "reconciler.yaml").values == {
+        "once": True,
+        "detailed_exitcode": True,
+        "reports": ["text", "json=plan.json"],
+        "plan_file": "saved.json",
+    }
+    assert not COMMAND_OPTIONS.keys() & SETTINGS.keys()
+    assert len(set(COMMAND_OPTIONS.values())) == len(COMMAND_OPTIONS)
 
 
 @pytest.mark.parametrize("content", [None, {}])
