@@ -52,6 +52,8 @@ class Follower:
         self._log = log
         self._allow_empty = allow_empty
         self._stamps: dict[str, FileStamp] = {}
+        #: Entries that may not be read at all, such as links that leave the folder.
+        self._refused: dict[str, Problem] = {}
         #: File -> when it will have been quiet for long enough.
         self._unsettled: dict[str, float] = {}
         self._unsettle = asyncio.Event()
@@ -79,6 +81,7 @@ class Follower:
         readings = list(self._read_all(tree.files))
         self._stamps = {reading.file: reading.stamp for reading in readings if reading.stamp is not None}
         contents = {reading.file: reading.documents for reading in readings if reading.documents is not None}
+        self._refused = {problem.file: problem for problem in tree.problems}
         for problem in tree.problems:
             contents[problem.file] = FileDocuments(problem.file, (), (problem,))
         for warning in tree.warnings:
@@ -139,7 +142,11 @@ class Follower:
             before = self._stamps.get(file)
             if before is None or not stamp.proves_unchanged_since(before):
                 changed.add(file)
-        changed.update(problem.file for problem in tree.problems)
+        refused = {problem.file: problem for problem in tree.problems}
+        changed.update(
+            file for file in refused.keys() | self._refused.keys() if refused.get(file) != self._refused.get(file)
+        )
+        self._refused = refused
         # What cannot be seen right now is a mount or a checkout that went away, not a thousand releases.
         changed.update(file for file in self._stamps.keys() - tree.files.keys() if not tree.hides(file))
         return frozenset(changed)
@@ -234,7 +241,8 @@ class Follower:
         for file in files:
             stamp = self._source.stamp(file)
             if stamp is None:
-                yield _Reading(file, None, None)
+                problem = self._refused.get(file)
+                yield _Reading(file, None, None if problem is None else FileDocuments(file, (), (problem,)))
                 continue
             data = self._source.read(file)
             if isinstance(data, Problem):

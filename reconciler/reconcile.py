@@ -347,7 +347,14 @@ class Reconciler:
         if confirmed:
             await self._writer.save(
                 record,
-                self._event("applied", record, cause="confirm", outcome=Outcome.APPLIED, requested_at=before.sent_at),
+                self._event(
+                    "applied",
+                    record,
+                    cause="confirm",
+                    from_status=before.live,
+                    outcome=Outcome.APPLIED,
+                    requested_at=before.sent_at,
+                ),
             )
             self._log.info("applied", **_of(record), status=record.desired.value)
             self._measured(record.key, Outcome.APPLIED)

@@ -81,7 +81,7 @@ def bind(listen: str) -> socket.socket | None:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind((host, int(port)))
         opened.listen(128)
-    except (OSError, UnicodeError) as error:  # a name that cannot be a host's name is a UnicodeError
+    except (OSError, TypeError) as error:  # a name that cannot be a host's name is a TypeError
         opened.close()
         reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
         raise SettingsError(

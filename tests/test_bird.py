@@ -635,7 +635,7 @@ async def test_the_key_is_asked_for_with_each_request_by_workspace(fake: FakeBir
 async def test_a_key_that_cannot_be_meant_is_refused_and_not_shown(fake: FakeBird, secret: str):
     budget = Budgets(0.0)
     async with a_bird(fake, key_for=lambda _: secret, budget=budget) as bird:
-        with pytest.raises(SettingsError) as caught:
+        with pytest.raises(BirdUnauthorized) as caught:
             await bird.set_status(a_key(), Status.PAUSED)
     assert secret == "" or secret not in str(caught.value)
     assert fake.requests == []

@@ -133,6 +133,7 @@ def test_what_keeps_failing_is_given_up_and_said_to_be_unread() -> None:
         assert 30.0 <= asyncio.get_running_loop().time() <= 60.0
         assert isinstance(observed.failures[call], BirdUnavailable)
         assert observed.unread(keys) == {key(1), key(2)}
+        assert not observed.unauthorized
         assert set(observed.live) == {key(3, call=9)}
         assert len(ticks) == 2
 
@@ -159,6 +160,7 @@ def test_a_workspace_that_refuses_the_key_is_left_alone_and_the_others_are_read(
         assert sum(api.reads[each.call] for each in refused) <= 4
         assert set(observed.live) == set(keys) - set(refused)
         assert observed.unread(keys) == set(refused)
+        assert observed.unauthorized
         assert len(ticks) == len(keys)
 
     run_virtually(main())

@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from reconciler.bird import Accepted
 from reconciler.errors import StoreError
-from reconciler.limits import Limits, Window
+from reconciler.limits import ChangeSet, Limits, Window
 from reconciler.model import (
     SATISFIES,
     CallKey,
@@ -193,7 +193,8 @@ class Convergence(RuleBasedStateMachine):
     def _announce(self, changed: Collection[RecordingKey], edited: list[RecordingKey]) -> None:
         window, store, now = self.bench.window, self.bench.store, self.bench.time.now()
         self.world.refused -= set(changed)
-        if window.announce(changed, edited, store.count_last_applied(), now) is not None:
+        change = ChangeSet(frozenset(changed), edited=frozenset(edited))
+        if window.announce(change, store.count_last_applied(), now):
             self.world.refused |= set(edited)
 
     def _step(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 import pytest
@@ -10,7 +10,7 @@ from examples import NOW, key, look, patch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.limits import Limits, Refusal, Rule, Window, kinds_of, withhold
+from reconciler.limits import ChangeSet, Limits, Refusal, Rule, Window, kinds_of, withhold
 from reconciler.model import Action, ActionKind, Reason, RecordingKey, Status
 
 LIMITS = Limits()
@@ -35,8 +35,20 @@ def drifting(number: int) -> Action:
     return patch(number, last_applied=Status.PAUSED, reason=Reason.DRIFT)
 
 
-def keys(numbers: range) -> list[RecordingKey]:
+def keys(numbers: Iterable[int]) -> list[RecordingKey]:
     return [key(number) for number in numbers]
+
+
+def edits(numbers: Iterable[int]) -> ChangeSet:
+    """A change set in which each of the recordings has an applied status that its document now differs from."""
+    changed = keys(numbers)
+    return ChangeSet.of(changed, [(each, Status.PAUSED, Status.ONGOING) for each in changed])
+
+
+def ends(numbers: Iterable[int]) -> ChangeSet:
+    """A change set that wants each of the recordings, of which nothing is known yet, completed."""
+    changed = keys(numbers)
+    return ChangeSet.of(changed, [(each, Status.COMPLETED, None) for each in changed])
 
 
 # What counts.
@@ -116,6 +128,16 @@ def test_a_refusal_names_the_rule_the_numbers_the_setting_and_the_override() -> 
             assert part in text
 
 
+def test_a_log_line_of_a_refusal_says_the_same_key_by_key() -> None:
+    assert Refusal(Rule.RESUMES, 26, 25, "max_resumes: 25").as_log() == {
+        "rule": "resumes",
+        "count": 26,
+        "allowed": 25,
+        "setting": "max_resumes: 25",
+        "override": "--override-limits",
+    }
+
+
 # The daemon's window.
 
 
@@ -158,14 +180,29 @@ def test_what_an_earlier_process_sent_counts() -> None:
 
 def test_a_lifted_window_lets_everything_pass() -> None:
     window = Window(Limits.lifted())
-    assert window.announce(keys(range(100)), keys(range(100)), 100, NOW) is None
+    assert window.announce(edits(range(100)), 100, NOW) == window.announce(ends(range(100)), 100, NOW) == ()
     for make in (ending, resuming, drifting):
         assert [window.admit(make(number), 100, NOW) for number in range(100)] == [None] * 100
 
 
+def test_a_change_set_knows_its_edits_and_what_it_would_end() -> None:
+    states = [
+        (key(1), Status.PAUSED, None),
+        (key(2), Status.PAUSED, Status.PAUSED),
+        (key(3), Status.PAUSED, Status.ONGOING),
+        (key(4), Status.COMPLETED, None),
+        (key(5), Status.COMPLETED, Status.PAUSED),
+        (key(6), Status.COMPLETED, Status.COMPLETED),
+    ]
+    change = ChangeSet.of(keys(range(7)), states)
+    assert change.changed == set(keys(range(7)))
+    assert change.edited == set(keys([3, 5]))
+    assert change.ending == set(keys([4, 5]))
+
+
 def test_a_change_set_that_changes_too_much_has_all_its_edits_refused() -> None:
     window = Window(LIMITS)
-    refusal = window.announce(keys(range(30)), keys(range(11)), 20, NOW)
+    (refusal,) = window.announce(edits(range(11)), 20, NOW)
     assert refusal == Refusal(Rule.CHANGES, 11, 10, "max_change_percent: 50 of 20")
     assert [window.admit(editing(number), 20, NOW + 60 * MINUTE) for number in range(11)] == [refusal] * 11
     assert window.admit(patch(12), 20, NOW) is None, "a new recording of the same change set is no change at once"
@@ -173,49 +210,77 @@ def test_a_change_set_that_changes_too_much_has_all_its_edits_refused() -> None:
 
 def test_a_change_set_of_exactly_half_passes() -> None:
     window = Window(LIMITS)
-    assert window.announce(keys(range(10)), keys(range(10)), 20, NOW) is None
+    assert window.announce(edits(range(10)), 20, NOW) == ()
     assert [window.admit(editing(number), 20, NOW) for number in range(10)] == [None] * 10
+
+
+def test_a_change_set_that_would_end_too_many_ends_none() -> None:
+    window = Window(LIMITS)
+    (refusal,) = window.announce(ends(range(26)), 0, NOW)
+    assert refusal == Refusal(Rule.IRREVERSIBLE, 26, 25, "max_irreversible: 25")
+    assert [window.admit(ending(number), 0, NOW) for number in range(26)] == [refusal] * 26
+    assert window.admit(patch(30), 0, NOW) is None
+
+
+def test_what_was_ended_lately_counts_beside_what_a_change_set_would_end() -> None:
+    window = Window(LIMITS)
+    assert window.announce(ends(range(25)), 0, NOW) == ()
+    assert [window.admit(ending(number), 0, NOW) for number in range(20)] == [None] * 20
+    assert window.announce(ends(range(15, 25)), 0, NOW + MINUTE) == (), "five of these have been sent already"
+    (refusal,) = window.announce(ends(range(30, 36)), 0, NOW + MINUTE)
+    assert refusal.count == 26
+    assert window.announce(ends(range(30, 36)), 0, NOW + 11 * MINUTE) == ()
+
+
+def test_a_change_set_may_pass_two_limits() -> None:
+    change = ChangeSet.of(keys(range(26)), [(each, Status.COMPLETED, Status.PAUSED) for each in keys(range(26))])
+    refusals = Window(LIMITS).announce(change, 26, NOW)
+    assert [refusal.rule for refusal in refusals] == [Rule.CHANGES, Rule.IRREVERSIBLE]
 
 
 def test_a_refused_edit_is_forgotten_once_its_document_changes_again() -> None:
     window = Window(LIMITS)
-    window.announce(keys(range(20)), keys(range(20)), 20, NOW)
+    window.announce(edits(range(20)), 20, NOW)
     later = NOW + MINUTE
-    assert window.announce(keys(range(5)), keys(range(5)), 20, later) is None
+    assert window.announce(edits(range(5)), 20, later) == ()
     assert window.admit(editing(4), 20, later) is None
     assert window.admit(editing(5), 20, later) is not None
 
 
 def test_one_change_that_arrives_in_pieces_is_seen_as_one() -> None:
     window = Window(LIMITS)
-    assert window.announce(keys(range(6)), keys(range(6)), 20, NOW) is None
-    refusal = window.announce(keys(range(6, 12)), keys(range(6, 12)), 20, NOW + timedelta(seconds=5))
-    assert refusal is not None
+    assert window.announce(edits(range(6)), 20, NOW) == ()
+    (refusal,) = window.announce(edits(range(6, 12)), 20, NOW + timedelta(seconds=5))
     assert refusal.count == 12
-    assert window.announce(keys(range(6, 12)), keys(range(6, 12)), 20, NOW + timedelta(seconds=5.001)) is None
+    assert window.announce(edits(range(6, 12)), 20, NOW + timedelta(seconds=5.001)) == ()
 
 
 def test_saving_the_same_edits_again_counts_them_once() -> None:
     window = Window(LIMITS)
     for second in range(4):
-        now = NOW + timedelta(seconds=second)
-        assert window.announce(keys(range(6)), keys(range(6)), 20, now) is None
-    assert window.announce(keys(range(10)), keys(range(10)), 20, NOW + timedelta(seconds=4)) is None
-    assert window.announce([key(11)], [key(11)], 20, NOW + timedelta(seconds=9)) is not None, "all ten were just saved"
+        assert window.announce(edits(range(6)), 20, NOW + timedelta(seconds=second)) == ()
+    assert window.announce(edits(range(10)), 20, NOW + timedelta(seconds=4)) == ()
+    assert window.announce(edits([11]), 20, NOW + timedelta(seconds=9)), "all ten were just saved"
+
+
+def test_a_recording_that_is_saved_again_does_not_keep_the_others_in_the_burst() -> None:
+    window = Window(LIMITS)
+    for second, numbers in ((0, range(1)), (1, range(1, 10)), (4, range(1)), (7, range(10, 19))):
+        assert window.announce(edits(numbers), 20, NOW + timedelta(seconds=second)) == ()
 
 
 def test_a_refused_piece_does_not_free_what_went_before_it() -> None:
     window = Window(LIMITS)
-    assert window.announce(keys(range(10)), keys(range(10)), 20, NOW) is None
-    assert window.announce(keys(range(15)), keys(range(15)), 20, NOW) is not None
-    assert window.announce([key(20)], [key(20)], 20, NOW) is not None
+    assert window.announce(edits(range(10)), 20, NOW) == ()
+    assert window.announce(edits(range(15)), 20, NOW)
+    assert window.announce(edits([20]), 20, NOW)
 
 
 def test_a_busy_shift_in_which_each_recording_changes_once_is_no_mass_change() -> None:
     window = Window(LIMITS)
     for number in range(20):
         now = NOW + timedelta(seconds=number)
-        assert window.announce([key(number)], [key(number)], 20, now) is None
+        assert window.announce(edits([number]), 20, now) == ()
         assert window.admit(editing(number), 20, now) is None
 
 
@@ -255,10 +320,9 @@ def test_no_burst_of_edits_ever_changes_more_than_is_allowed(pieces: list[tuple[
     now, passed = NOW, list[tuple[datetime, set[int]]]()
     for numbers, seconds in pieces:
         now += timedelta(seconds=seconds)
-        edited = [key(number) for number in sorted(numbers)]
-        refusal = window.announce(edited, edited, 30, now)
+        refusals = window.announce(edits(numbers), 30, now)
         admitted = {number for number in numbers if window.admit(editing(number), 30, now) is None}
-        assert admitted == (numbers if refusal is None else set())
+        assert admitted == (set() if refusals else numbers)
         passed.append((now, admitted))
     for at, _ in passed:
         assert len(set().union(*(numbers for then, numbers in passed if at <= then <= at + Window.BURST))) <= 15

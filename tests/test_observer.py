@@ -113,6 +113,33 @@ def test_all_who_join_after_the_list_was_read_share_the_next_look() -> None:
     run_virtually(main())
 
 
+def test_one_who_asks_in_the_very_moment_in_which_a_look_ends_is_answered_by_another() -> None:
+    async def main() -> None:
+        gate = asyncio.Event()
+
+        class Gated(SlowReader):
+            async def observe_call(
+                self, call: CallKey, wanted: Collection[str], *, priority: Priority
+            ) -> dict[str, Live]:
+                if self.count:
+                    return await super().observe_call(call, wanted, priority=priority)
+                self.looks.append((0.0, call, priority))
+                answers = {recording_id: Live.from_word("look 0", NOW) for recording_id in wanted}
+                await gate.wait()
+                return answers
+
+        reader = Gated()
+        observer = observer_of(reader)
+        first = asyncio.create_task(ask(observer, 1))
+        await asyncio.sleep(1)
+        gate.set()  # wakes the look first, then the one who asks, and only then those who wait for the look
+        second = asyncio.create_task(ask(observer, 2, since=NOW))
+        assert await first == "look 0"
+        assert await second == "look 1"
+
+    run_virtually(main())
+
+
 def test_an_answer_serves_those_who_want_none_younger_than_it_is() -> None:
     async def main() -> None:
         reader = SlowReader()

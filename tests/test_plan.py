@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 from reconciler.decide import decide
 from reconciler.limits import Limits, Rule
 from reconciler.model import Action, ActionKind, Applied, Desired, Live, RecordingKey, Status
-from reconciler.plan import Plan, digest, digest_line, digest_of, line_of, make_plan, summarise
+from reconciler.plan import (
+    Plan,
+    digest,
+    digest_line,
+    digest_of,
+    hold_against,
+    line_of,
+    make_plan,
+    narrow,
+    summarise,
+)
 
 LIMITS = Limits()
 
@@ -115,6 +125,22 @@ def test_the_share_of_changes_is_of_all_records_with_an_applied_status() -> None
     desired += [document(number, "ongoing") for number in range(11, 40)]
     assert [refusal.count for refusal in plan_of(desired, records, live).refusals] == [11]
     assert plan_of(desired[1:], records, live).refusals == ()
+
+
+def test_a_plan_may_be_held_against_other_limits() -> None:
+    plan = plan_of([document(1, "completed")], [], {key(1): look("ongoing")})
+    assert plan.refusals == ()
+    held = hold_against(plan, Limits(max_irreversible=0), 0)
+    assert (held.withheld, held.patches, held.actions) == ({key(1)}, (), plan.actions)
+    assert hold_against(held, Limits.lifted(), 0) == plan
+
+
+def test_a_narrowed_plan_keeps_the_chosen_actions_and_those_that_send_nothing() -> None:
+    live = {key(1): look("ongoing"), key(2): look("ongoing"), key(3): look("paused")}
+    plan = plan_of([document(1), document(2), document(3)], [record(9)], live)
+    narrowed = narrow(plan, {key(2)})
+    assert [action.key for action in narrowed.actions] == [key(2), key(3)]
+    assert (narrowed.summary.patch, narrowed.summary.noop, narrowed.summary.release) == (1, 1, 0)
 
 
 worlds = st.lists(

@@ -17,7 +17,7 @@ from examples import NOW, document, key, look
 from fake_world import Bench, Fault, Killed, statuses
 
 from reconciler.errors import BirdUnavailable, LeaseLost, StoreError
-from reconciler.limits import Limits, Rule
+from reconciler.limits import ChangeSet, Limits, Rule
 from reconciler.model import Drift, Outcome, Phase, Priority, RecordingKey, Status, Suspend
 from reconciler.reconcile import (
     FRESH_SECONDS,
@@ -918,15 +918,18 @@ async def test_with_the_state_lost_agents_pauses_are_resumed_only_up_to_the_limi
 async def test_an_edit_that_was_refused_as_too_much_at_once_stays_refused_until_its_document_changes(bench: Bench):
     await applied(bench, "ongoing")
     bench.declare(document(1, "paused"))
-    refusal = bench.window.announce([KEY], [KEY], 20, bench.time.now())
-    assert refusal is None, "one of twenty is not too much"
+
+    def announce(*keys: RecordingKey):
+        return bench.window.announce(ChangeSet(frozenset(keys), edited=frozenset(keys)), 20, bench.time.now())
+
+    assert announce(KEY) == (), "one of twenty is not too much"
     others = [key(number) for number in range(2, 13)]
-    assert bench.window.announce([*others, KEY], [*others, KEY], 20, bench.time.now()) is not None
+    assert announce(*others, KEY)
     assert (await bench.turn(KEY)).phase is Phase.REFUSED
     bench.time.pass_by(3600)
     assert (await bench.turn(KEY)).phase is Phase.REFUSED
     assert bench.world.patches == []
-    bench.window.announce([KEY], [KEY], 20, bench.time.now())
+    announce(KEY)
     await bench.until_idle(KEY)
     assert statuses(bench.world.patches) == ["paused"]
 

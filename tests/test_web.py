@@ -146,7 +146,7 @@ def test_an_address_that_is_taken_is_named_with_a_way_out() -> None:
             bind(listen)
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "a..b", "x" * 70 + ".example", "[::zz]"])
+@pytest.mark.parametrize("host", ["192.0.2.1", "a..b", "x" * 70 + ".example", "ü" * 100, "[::zz]"])
 def test_a_host_that_is_not_here_is_named(host: str) -> None:
     with pytest.raises(SettingsError, match="cannot listen on "):
         bind(f"{host}:0")
