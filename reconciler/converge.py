@@ -104,7 +104,8 @@ async def observe_all(
         progress()
         return None
 
-    await _work_all(wanted, look, Priority.EDIT, clock, concurrency, stop)
+    # Reads may be broken off at once: whoever asks to stop here has sent nothing.
+    await _work_all(wanted, look, Priority.EDIT, clock, concurrency, stop, drain_seconds=0.0)
     return observed
 
 
@@ -162,6 +163,8 @@ async def _work_all(
     clock: Clock,
     concurrency: int,
     stop: asyncio.Event,
+    *,
+    drain_seconds: float = 10.0,
 ) -> None:
     raised: list[Exception] = []
 
@@ -173,6 +176,6 @@ async def _work_all(
     # Those of one call side by side, so that they share its looks.
     for key in sorted(keys):
         workers.add(key, priority)
-    await workers.work(stop, until_idle=True)
+    await workers.work(stop, until_idle=True, drain_seconds=drain_seconds)
     if raised:
         raise raised[0]

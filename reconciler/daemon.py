@@ -32,6 +32,9 @@ from reconciler.workqueue import Again, Workers
 TICK_SECONDS = 1.0
 #: How long requests in flight may take to end after a stop.
 DRAIN_SECONDS = 10.0
+#: A recording that has ended is looked at in one of so many resyncs: it cannot change, and finding it among those of the
+#: workspace costs several requests; yet what looked like an end may have been a wrong ID or a right that was missing.
+FINAL_EVERY = 12
 #: How many recordings that are not in sync the status names.
 STATUS_RECORDINGS = 500
 
@@ -86,6 +89,9 @@ class Daemon:
         #: Recordings that the present resync has not come to yet, and whether it has queued them all.
         self._unseen: set[RecordingKey] = set()
         self._all_queued = False
+        self._resyncs = 0
+        #: Recordings that were last seen in a status that nothing leads out of.
+        self._final: set[RecordingKey] = set()
         self._last_resync: datetime | None = None
         self._fatal: ReconcilerError | None = None
         metrics.watch_queue(self._queue_depths)
@@ -102,7 +108,7 @@ class Daemon:
         """
         self._stop, self._resync_now = stop, resync_now
         self._take_over()
-        work = asyncio.create_task(self._workers.work(stop), name="work")
+        work = asyncio.create_task(self._workers.work(stop, drain_seconds=DRAIN_SECONDS), name="work")
         jobs = [
             asyncio.create_task(job, name=name)
             for name, job in (("follow", self._follow()), ("resync", self._resync()), ("beat", self._beat()))
@@ -123,8 +129,6 @@ class Daemon:
             for task in (stopped, *jobs):
                 task.cancel()
             await asyncio.gather(stopped, *jobs, return_exceptions=True)
-            await asyncio.wait({work}, timeout=DRAIN_SECONDS)
-            work.cancel()
             await asyncio.gather(work, return_exceptions=True)
         if self._fatal is not None:
             raise self._fatal
@@ -151,6 +155,10 @@ class Daemon:
             self._phases[key] = turn.phase
         elif key not in self._catalog.desired:
             self._phases.pop(key, None)
+        if turn.final and key in self._catalog.desired:
+            self._final.add(key)
+        else:
+            self._final.discard(key)
         self._unseen.discard(key)
         self._note_resync()
         if turn.refusal is not None:
@@ -218,11 +226,13 @@ class Daemon:
         """Look at everything at once in the beginning, then again in every period, spread evenly over it."""
         spread = False
         while True:
-            self._resync_now.clear()
+            if self._resync_now.is_set():
+                self._resync_now.clear()
+                self._reconciler.look_afresh()
             self._window.begin_resync()
             self._all_queued = False
             started = self._clock.monotonic()
-            keys = iter(every_key(self._catalog, self._store))
+            keys = iter(await self._keys_to_look_at(everything=not spread))
             total = len(self._catalog.desired)
             while share := list(islice(keys, max(1, self._share(total)) if spread else None)):
                 self._unseen.update(share)
@@ -234,6 +244,17 @@ class Daemon:
             self._note_resync()
             left = self._timing.resync_seconds - (self._clock.monotonic() - started)
             spread = not await self._pause(max(TICK_SECONDS, left))
+
+    async def _keys_to_look_at(self, *, everything: bool) -> list[RecordingKey]:
+        """Return what the next resync looks at: of what has ended, which nothing can change, only now and then."""
+        self._resyncs += 1
+        skipped = frozenset[RecordingKey]() if everything or self._resyncs % FINAL_EVERY == 0 else self._final
+        while True:
+            try:
+                return [key for key in every_key(self._catalog, self._store) if key not in skipped]
+            except StoreError as error:
+                self._log.error("state_unreadable", error=str(error))
+                await asyncio.sleep(TICK_SECONDS)
 
     def _note_resync(self) -> None:
         """Say that a resync is done once everything has had its turn."""

@@ -69,10 +69,7 @@ class Observer:
             look = self._looking.get(call)
             # One that has ended waits only for its callback; to wait for it would not let that callback run.
             joined = (
-                look is not None
-                and not look.task.done()
-                and look.started_at >= since
-                and look.priority <= priority
+                look is not None and not look.task.done() and look.started_at >= since and look.priority <= priority
             )
             if look is None or not joined:
                 look = self._start(call, priority)

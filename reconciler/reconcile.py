@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from reconciler.backoff import confirm_seconds_after, retry_seconds
@@ -110,6 +110,8 @@ class Turn:
     outcome: Outcome | None = None
     error: ReconcilerError | None = None
     refusal: Refusal | None = None
+    #: Whether the recording was seen in a status that nothing leads out of.
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,12 @@ class Reconciler:
         self._revision = revision
         self._authorized_again = authorized_again
         self._refused: dict[str, _Refused] = {}
+        self._not_before = datetime.min.replace(tzinfo=UTC)
         self._edits_seen: dict[RecordingKey, float] = {}
+
+    def look_afresh(self) -> None:
+        """From now on decide on no look that began before this moment: somebody asked for one."""
+        self._not_before = self._clock.now()
 
     def saw_edit(self, key: RecordingKey) -> None:
         """Note that a document changed, to measure how long its PATCH takes."""
@@ -271,7 +278,8 @@ class Reconciler:
         """Return when the look must have begun at the earliest."""
         now = self._clock.now()
         if applied.sent is None:
-            return now - timedelta(seconds=FRESH_SECONDS if priority is Priority.RESYNC else SHARED_SECONDS)
+            shared = FRESH_SECONDS if priority is Priority.RESYNC else SHARED_SECONDS
+            return max(self._not_before, now - timedelta(seconds=shared))
         if applied.accepted_at is None:
             # The fate of the PATCH is unknown: only a look that began after its failure was known says anything.
             return now
@@ -363,7 +371,8 @@ class Reconciler:
         else:
             await self._writer.save(record)
         self._edits_seen.pop(record.key, None)
-        return Turn(Phase.APPLIED, outcome=Outcome.APPLIED if confirmed else None)
+        final = action.live is not None and action.live.final
+        return Turn(Phase.APPLIED, outcome=Outcome.APPLIED if confirmed else None, final=final)
 
     async def _report(self, action: Action, before: Applied, seen: Applied) -> Turn:
         ended = action.reason in (Reason.ENDED, Reason.ENDED_BEFORE_EFFECT)
@@ -396,7 +405,7 @@ class Reconciler:
             )
         if lost:
             self._measured(record.key, Outcome.UNCONFIRMED)
-        return Turn(record.phase, outcome=Outcome.UNCONFIRMED if lost else None)
+        return Turn(record.phase, outcome=Outcome.UNCONFIRMED if lost else None, final=ended)
 
     async def _wait(self, action: Action, before: Applied, seen: Applied, now: datetime) -> Turn:
         until = seen.confirm_by

@@ -247,8 +247,14 @@ class Workers(Generic[K]):
         self.queue.add(key, priority, self._now(), delay)
         self._wake.set()
 
-    async def work(self, stop: asyncio.Event, *, until_idle: bool = False) -> None:
-        """Run turns until `stop` is set or, if so asked, until no key is left; turns that run by then end first."""
+    async def work(self, stop: asyncio.Event, *, until_idle: bool = False, drain_seconds: float = 10.0) -> None:
+        """Run turns until `stop` is set or, if so asked, until no key is left.
+
+        Args:
+            stop: ends it; turns that run by then may end by themselves first.
+            until_idle: end as well when there is nothing left to do or to wait for.
+            drain_seconds: how long such turns may take before they are cancelled.
+        """
         stopping = asyncio.create_task(self._wake_on(stop))
         try:
             while not stop.is_set():
@@ -260,7 +266,10 @@ class Workers(Generic[K]):
         finally:
             stopping.cancel()
             if self._running:
-                await asyncio.wait(self._running)
+                _, late = await asyncio.wait(self._running, timeout=drain_seconds)
+                for task in late:
+                    task.cancel()
+                await asyncio.gather(*late, return_exceptions=True)
 
     def _start_ready(self) -> None:
         while len(self._running) < self._concurrency:
