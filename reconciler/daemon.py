@@ -32,8 +32,9 @@ from reconciler.workqueue import Again, Workers
 TICK_SECONDS = 1.0
 #: How long requests in flight may take to end after a stop.
 DRAIN_SECONDS = 10.0
-#: A recording that has ended is looked at in one of so many resyncs: it cannot change, and finding it among those of the
-#: workspace costs several requests; yet what looked like an end may have been a wrong ID or a right that was missing.
+#: A recording that has ended is looked at in one of so many resyncs: it cannot change, and finding it among those of
+#: the workspace costs several requests; yet what looked like an end may have been a wrong ID or a right that was
+#: missing.
 FINAL_EVERY = 12
 #: How many recordings that are not in sync the status names.
 STATUS_RECORDINGS = 500
