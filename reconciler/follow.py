@@ -15,6 +15,7 @@ from reconciler.catalog import Catalog, CatalogChange
 from reconciler.documents import DocumentLimits, FileDocuments, parse_documents
 from reconciler.logs import Log
 from reconciler.model import Applied, Desired, Problem
+from reconciler.scrub import scrubbed
 from reconciler.source import FileStamp, Source, Tree
 
 #: How long a file must have been quiet before an error in it, or a recording missing from it, counts.
@@ -253,7 +254,8 @@ class Follower:
     def _note(self, change: CatalogChange) -> None:
         for file in change.became_invalid:
             problems = self._catalog.invalid[file]
-            self._log.error("document_invalid", file=file, problems=len(problems), first=str(problems[0]))
+            first = scrubbed(problems[0])
+            self._log.error("document_invalid", file=file, problems=len(problems), rule=first.rule, first=str(first))
         for file in change.became_valid:
             self._log.info("document_valid_again", file=file)
 

@@ -1,14 +1,22 @@
 """Structured logs: constant event words with keys beside them. Owns structlog, which only a command that logs imports.
 
-No access key, Authorization header, phone number or pre-signed link may reach a log: callers pass none, and a key that
-names a credential is masked whatever its value. And a log that cannot be written never stops the work that it tells of.
+No access key, Authorization header, phone number or pre-signed link may reach a log: callers pass none, a key that names
+a credential is masked whatever its value, and the secrets that are known are hidden wherever they stand. What libraries
+have to say comes out as one line of ours, without their tracebacks. And a log that cannot be written never stops the
+work that it tells of.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, Protocol, TextIO, cast
+
+from reconciler.scrub import hide, scrub
+
+#: Answers the secrets that no line may hold, such as the access keys in use.
+Secrets = Callable[[], Iterable[str]]
 
 #: Keys whose values never appear, whatever they are.
 _MASKED = frozenset({"access_key", "authorization", "key", "password", "phone", "secret", "token", "url"})
@@ -23,7 +31,15 @@ class Log(Protocol):
     def error(self, event: str, /, **values: object) -> object: ...
 
 
-def make_log(log_format: str, level: str, *, run_id: str, stream: TextIO | None = None, color: bool = True) -> Log:
+def make_log(
+    log_format: str,
+    level: str,
+    *,
+    run_id: str,
+    stream: TextIO | None = None,
+    color: bool = True,
+    secrets: Secrets = tuple,
+) -> Log:
     """Return a logger that writes to `stream`, by default standard error.
 
     Args:
@@ -32,6 +48,7 @@ def make_log(log_format: str, level: str, *, run_id: str, stream: TextIO | None 
         run_id: stands on every line.
         stream: where the lines go.
         color: whether text on a terminal may be coloured.
+        secrets: asked at each line, since a key file may change.
     """
     import structlog  # imported by the commands that log, not by each command that could
 
@@ -44,7 +61,7 @@ def make_log(log_format: str, level: str, *, run_id: str, stream: TextIO | None 
         else structlog.dev.ConsoleRenderer(colors=color and terminal, sort_keys=False)
     )
     logger = structlog.wrap_logger(
-        _Lines(out),
+        _Lines(out, secrets),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -62,17 +79,42 @@ def make_log(log_format: str, level: str, *, run_id: str, stream: TextIO | None 
 class _Lines:
     """Writes lines at once, and drops those that cannot be written: the disk is full, the terminal is gone."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, secrets: Secrets) -> None:
         self._out = out
+        self._secrets = secrets
 
     def msg(self, line: str) -> None:
         try:
-            self._out.write(line + "\n")
+            self._out.write(hide(line, self._secrets()) + "\n")
             self._out.flush()
         except (OSError, ValueError):  # a closed stream is a ValueError
             pass
 
     debug = info = warning = error = msg
+
+
+def adopt_libraries(log: Log) -> None:
+    """Write the warnings and errors of libraries as lines of this log from now on; else each has a form of its own."""
+    logging.captureWarnings(capture=True)
+    logging.getLogger().handlers[:] = [_Foreign(log)]
+
+
+class _Foreign(logging.Handler):
+    """Takes what was logged by way of the standard library."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # The first line only, and of an exception only its kind: the rest may quote a request with all that is in it.
+        error = record.exc_info[0] if record.exc_info else None
+        self._log.warning(
+            "library_warning",
+            library=record.name,
+            detail=scrub(record.getMessage().partition("\n")[0]),
+            error="" if error is None else error.__name__,
+        )
 
 
 def _mask(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -32,7 +32,6 @@ from reconciler.bird.answers import (
     is_json_type,
     notice_text,
     retry_after_seconds,
-    scrub,
 )
 from reconciler.bird.client import CALL_PAGES, LOOKUP_PAGES
 from reconciler.bird.guard import STATUS_BODIES, GuardedTransport, Route, recording_path
@@ -40,6 +39,7 @@ from reconciler.bird.wire import BODY_LIMIT
 from reconciler.budget import Budgets
 from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable, SettingsError
 from reconciler.model import CallKey, LiveStatus, Priority, RecordingKey, Status
+from reconciler.scrub import scrub
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 PHONE = "+1 (500) 555-0006"

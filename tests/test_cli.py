@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -230,3 +230,416 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 def api() -> Iterator[ForeignApi]:
     with running(key=KEY) as api:
         yield api
+
+
+# Commands.
+
+COMMANDS = ("validate", "plan", "apply", "run", "status", "history", "schema", "init", "sandbox")
+
+
+def test_the_help_names_every_command_and_every_exit_code(shell: Shell) -> None:
+    done = shell("--help")
+    assert done.code == 0
+    for word in COMMANDS:
+        assert re.search(rf"^  {word} ", done.out, re.MULTILINE), word
+    for code in ("0", "1", "2", "3", "4", "5", "6", "7", "64", "130"):
+        assert re.search(rf"\b{code}\b", done.out), code
+
+
+def test_the_module_is_the_command_too() -> None:
+    version = [subprocess.check_output([*command, "--version"], text=True) for command in ([COMMAND], MODULE)]
+    assert version[0] == version[1]
+    assert re.fullmatch(r"reconciler \d+\.\d+\.\d+\n", version[0])
+
+
+MODULE = [sys.executable, "-m", "reconciler"]
+
+WRONG_USAGE: dict[str, tuple[str, ...]] = {
+    "no such command": ("aply",),
+    "no such option": ("plan", "--force"),
+    "a number that is none": ("plan", "--rate-limit", "fast"),
+    "a number out of bounds": ("apply", "--concurrency", "0"),
+    "a choice that is none": ("validate", "--format", "yaml"),
+    "a report that is none": ("plan", "--report", "pdf"),
+    "yes is missing": ("apply",),
+    "a plan and paths": ("apply", "--plan", "plan.json", "desired_state", "--yes"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_USAGE)
+def test_wrong_usage_exits_64_and_says_what_is_wrong(shell: Shell, case: str) -> None:
+    shell.write("desired_state/one.yaml", document())
+    done = shell(*WRONG_USAGE[case])
+    assert (done.code, done.out) == (64, "")
+    assert "Error: " in done.err
+    assert "apply`" in done.err or case != "no such command"
+    assert "--yes" in done.err or case != "yes is missing"
+
+
+def test_a_sample_is_written_once_and_is_valid(shell: Shell) -> None:
+    assert shell("init").code == 0
+    assert shell("validate").code == 0
+    again = shell("init")
+    assert (again.code, "already there" in again.err) == (1, True)
+    assert shell("init", "other/folder").code == 0
+    assert shell("validate", "other").code == 0
+
+
+@pytest.mark.parametrize("kind", [None, "CallRecording", "CallRecordingSet", "Plan"])
+def test_a_printed_schema_is_the_schema_of_its_kind(shell: Shell, kind: str | None) -> None:
+    schema = shell("schema", *([kind] if kind else [])).json()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert {"title", "description", "$schema"} <= schema.keys()
+    valid = yaml.safe_load(document())
+    accepted = not list(jsonschema.Draft202012Validator(schema).iter_errors(valid))
+    assert accepted is (kind in (None, "CallRecording"))
+
+
+def test_an_unknown_kind_has_no_schema(shell: Shell) -> None:
+    done = shell("schema", "CallRecordng")
+    assert (done.code, done.out) == (64, "") or (done.code, done.out) == (1, "")
+    assert "CallRecording" in done.err
+
+
+def test_status_and_history_of_nothing_say_so(shell: Shell) -> None:
+    assert shell("status", "--format", "json").json()["recordings"] == []
+    assert shell("history", "--format", "json").json()["events"] == []
+    assert shell("status").out.strip()
+    assert shell("history").out.strip()
+    assert shell("status", "nobody").code == 1
+    assert not (shell.folder / ".reconciler").exists()
+
+
+def test_status_and_history_tell_what_happened(shell: Shell, api: ForeignApi) -> None:
+    shell.write("desired_state/one.yaml", document())
+    api.seed([recording()])
+    assert shell("apply", "--yes", "--api-url", api.url).code == 0
+    text = shell("status")
+    assert re.search(r"^one +paused +paused +paused +applied .*desired_state/one.yaml:1$", text.out, re.MULTILINE)
+    events = shell("history", "one", "--format", "json").json()["events"]
+    assert [event["event"] for event in events] == ["applied", "patch_accepted", "patch_sent"]
+    assert [event["answer"] for event in events] == [None, "202", None]
+    assert {(event["from"], event["to"]) for event in events[1:]} == {("ongoing", "paused")}
+    assert len(shell("history", "--limit", "1").out.splitlines()) == 1
+
+
+# What is written where.
+
+
+def test_a_report_goes_where_it_is_sent_and_is_as_its_schema_says(shell: Shell) -> None:
+    shell.write("desired_state/one.yaml", document())
+    done = shell("plan", "--no-refresh", "--report", "json=deep/plan.json", "--report", "text")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[-1].startswith("Plan: 1 to patch (0 drift), ")
+    plan = json.loads((shell.folder / "deep/plan.json").read_text())
+    schema = json.loads((ROOT / "schemas/plan.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(plan)
+    both = shell("plan", "--no-refresh", "--report", "json", "--report", "text=plan.txt", "--out", "saved.json")
+    saved = json.loads((shell.folder / "saved.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(saved)
+    assert both.json()["digest"] == plan["digest"] == saved["digest"]
+    assert (shell.folder / "plan.txt").read_text() == done.out
+
+
+def test_colour_is_for_terminals_only_and_can_be_refused(shell: Shell) -> None:
+    shell.write("desired_state/one.yaml", document("completed"))
+    plan = ("plan", "--no-refresh")
+    assert "\x1b[" in shell.terminal(*plan).out
+    assert "\x1b[" not in shell.terminal(*plan, "--no-color").out
+    assert "\x1b[" not in shell.terminal(*plan, NO_COLOR="1").out
+    assert "\x1b[" not in shell.terminal(*plan, RECONCILER_NO_COLOR="true").out
+    assert "\x1b[" not in shell(*plan).out
+
+
+def test_on_a_terminal_a_mistake_is_shown_in_its_line(shell: Shell) -> None:
+    shell.write("desired_state/one.yaml", document("pausd"))
+    lines = shell.terminal("validate", "--no-color").out.splitlines()
+    at = next(number for number, line in enumerate(lines) if "one.yaml:10:11: " in line)
+    assert "status: pausd" in lines[at + 1]
+    assert lines[at + 2].index("^") == lines[at + 1].index("pausd")
+
+
+def test_each_format_of_validate_tells_the_same_mistake(shell: Shell) -> None:
+    shell.write("desired_state/one.yaml", document("pausd"))
+    text, data, annotations, sarif = (
+        shell("validate", "--format", word) for word in ("text", "json", "github", "sarif")
+    )
+    assert {text.code, data.code, annotations.code, sarif.code} == {1}
+    assert text.out.startswith("desired_state/one.yaml:10:11: ")
+    problem = data.json()["problems"][0]
+    assert (problem["line"], problem["column"], problem["pointer"]) == (10, 11, "/spec/status")
+    assert annotations.out.startswith("::error file=desired_state/one.yaml,line=10,col=11::")
+    place = sarif.json()["runs"][0]["results"][0]["locations"][0]["physicalLocation"]
+    assert (place["region"]["startLine"], place["region"]["startColumn"]) == (10, 11)
+
+
+def test_a_reader_that_has_seen_enough_is_no_error_to_speak_of(shell: Shell) -> None:
+    shell.write("desired_state/one.yaml", document())
+    ended = subprocess.run(
+        f"{COMMAND} schema Plan | head -c 1",
+        shell=True,
+        cwd=shell.folder,
+        env=shell.environment({}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (ended.stdout, ended.stderr) == ("{", "")
+
+
+# Settings.
+
+
+def test_flag_beats_environment_beats_file_beats_default(shell: Shell) -> None:
+    shell.write("desired_state/one.yaml", document())  # nested two deep
+    variable = {"RECONCILER_MAX_DEPTH": "9"}
+    assert shell("validate").code == 0
+    shell.write("reconciler.yaml", "max_depth: 1\n")
+    assert shell("validate").code == 1
+    assert shell("validate", **variable).code == 0
+    assert shell("validate", "--max-depth", "1", **variable).code == 1
+    other = shell.write("other.yaml", "max-depth: 9\n")
+    assert shell("validate", "--config", str(other)).code == 0
+    assert shell("validate", RECONCILER_CONFIG="other.yaml").code == 0
+
+
+WRONG_SETTINGS: dict[str, tuple[str, str, str]] = {
+    # What stands in the file, in a variable, and what the message must name.
+    "an unknown name": ("rate_limits: 4\n", "", "rate_limit`"),
+    "a word for a number": ("rate_limit: fast\n", "", "rate"),
+    "out of bounds": ("concurrency: 0\n", "", "concurrency"),
+    "a list": ("state: [a]\n", "", "state"),
+    "a key by value": (f"access_key: {KEY[:6]}\n", "", "access_key"),
+    "a workspace's key by value": (f"workspaces: {{{WORKSPACE}: {{key: {KEY[:6]}}}}}\n", "", "access_key_env"),
+    "a workspace that is no UUID": ("workspaces: {one: {access_key_env: A}}\n", "", "one"),
+    "no mapping": ("- a\n", "", "reconciler.yaml"),
+    "no YAML": ("a: [\n", "", "reconciler.yaml:"),
+    "a wrong variable": ("", "many", "RECONCILER_CONCURRENCY"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_SETTINGS)
+def test_a_wrong_setting_exits_1_and_names_itself_and_its_place(shell: Shell, case: str) -> None:
+    content, variable, word = WRONG_SETTINGS[case]
+    shell.write("desired_state/one.yaml", document())
+    if content:
+        shell.write("reconciler.yaml", content)
+    done = shell("plan", "--no-refresh", RECONCILER_CONCURRENCY=variable)
+    assert (done.code, done.out) == (1, ""), done.err
+    assert word in done.err
+    assert KEY[:6] not in done.err
+    assert "reconciler.yaml" in done.err or not content
+
+
+WRONG_KEYS = {
+    "none": ("", "BIRD_ACCESS_KEY"),
+    "one of another platform": ("bk_something", "bk_"),
+    "one with a line in it": ("one\ntwo", "BIRD_ACCESS_KEY"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_KEYS)
+def test_a_key_that_is_none_exits_1_and_says_where_to_put_one(shell: Shell, case: str) -> None:
+    key, word = WRONG_KEYS[case]
+    shell.write("desired_state/one.yaml", document())
+    done = shell("plan", "--api-url", "http://127.0.0.1:1", BIRD_ACCESS_KEY=key)
+    assert (done.code, word in done.err) == (1, True), done.err
+
+
+def test_a_key_is_read_from_the_file_that_is_named(shell: Shell, api: ForeignApi) -> None:
+    shell.write("desired_state/one.yaml", document())
+    api.seed([recording("paused")])
+    file = shell.folder.parent / "key"
+    file.write_text(f"{KEY}\n")
+    plan = ("plan", "--api-url", api.url)
+    assert shell(*plan, BIRD_ACCESS_KEY="", BIRD_ACCESS_KEY_FILE=str(file)).code == 0
+    shell.write("reconciler.yaml", f"workspaces:\n  {WORKSPACE.upper()}:\n    access_key_env: MINE\n")
+    assert shell(*plan, BIRD_ACCESS_KEY="wrong", MINE=KEY).code == 0
+    missing = shell(*plan, BIRD_ACCESS_KEY="", BIRD_ACCESS_KEY_FILE="nowhere")
+    assert (missing.code, "MINE" in missing.err) == (1, True)
+
+
+STATES = {
+    "corrupt": (b"this is no database, but it is long enough to be one " * 40, "sqlite:///state.db", "state.db"),
+    "a folder": (None, "sqlite:///desired_state", "desired_state"),
+    "of an unknown kind": (None, "mysql://there/state", "mysql"),
+    "below a file": (None, "sqlite:///desired_state/one.yaml/state.db", "one.yaml"),
+}
+
+
+@pytest.mark.parametrize("case", STATES)
+def test_a_state_that_cannot_be_used_exits_1_with_a_reason(shell: Shell, case: str) -> None:
+    content, url, word = STATES[case]
+    shell.write("desired_state/one.yaml", document())
+    if content is not None:
+        shell.write("state.db", content)
+    for command in (("status",), ("apply", "--yes", "--api-url", "http://127.0.0.1:1")):
+        done = shell(*command, "--state", url)
+        assert (done.code, done.out) == (1, ""), done.err
+        assert word in done.err
+        assert len(done.err.splitlines()) == 1
+
+
+# The sandbox as a command.
+
+
+def test_the_sandbox_serves_what_it_is_seeded_with(shell: Shell) -> None:
+    shell.write("desired_state/one.yaml", document())
+    with shell.start("sandbox", "--port", "0", "--seed", "desired_state", "--settle-ms", "1") as sandbox:
+        eventually(lambda: "http://127.0.0.1:" in sandbox.text, lambda: sandbox.text)
+        found = re.search(r"http://127\.0\.0\.1:\d+", sandbox.text)
+        assert found is not None
+        variables = {"RECONCILER_API_URL": found[0]}
+        assert shell("plan", "--detailed-exitcode", **variables).code == 2
+        assert shell("apply", "--yes", **variables).code == 0
+        assert shell("plan", "--detailed-exitcode", **variables).code == 0
+        assert shell("plan", **variables, BIRD_ACCESS_KEY="another").code == 7
+        sandbox.signal(signal.SIGINT)
+        assert sandbox.ended() in (0, 130)
+
+
+# Mistakes in documents.
+
+
+def changed(before: str, after: str) -> str:
+    """Return the valid document with one change."""
+    assert before in document()
+    return document().replace(before, after, 1)
+
+
+def with_items(*items: str) -> str:
+    """Return a set, valid but for its items."""
+    head = changed("kind: CallRecording", "kind: CallRecordingSet").partition("  callId")[0]
+    return head + "  recordings:\n" + "".join(f"    - {{{item}}}\n" for item in items)
+
+
+ITEM = f"callId: {CALL}, recordingId: {RECORDING}, status: paused"
+AFTER = "status: paused\n  "
+BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [{f'*{a}, ' * 9}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
+#: What is written, where the mistake is, and a word that must be in its line.
+MISTAKES: dict[str, tuple[str | bytes, str, str]] = {
+    "an open bracket": ("apiVersion: [", "1:", ""),
+    "an open quote": (changed("name: one", 'name: "one'), "4:9", "quote"),
+    "a tab for indentation": ("kind:\n\t- x\n", "2:1", "tab"),
+    "wrong indentation": (changed("  name: one", "  name: one\n bad: 1"), "5:2", ""),
+    "a duplicate key": (changed("status: paused", AFTER + "status: ongoing"), "11:3", "duplicate"),
+    "a duplicate label": (changed("name: one", "name: one\n  labels: {a: b, a: c}"), "5:18", "duplicate"),
+    "a custom tag": (changed("status: paused", "status: !now paused"), "10:11", "tag"),
+    "a tag of Python": (changed("paused", "!!python/object/apply:os.system [id]"), "10:11", "tag"),
+    "an undefined alias": (changed("status: paused", "status: *before"), "10:11", "before"),
+    "an alias bomb": (BOMB, "", "alias"),
+    "65 aliases": ("a: &a b\nc: [" + "*a, " * 65 + "]\n", "2:", "64"),
+    "40 brackets": ("a: " + "[" * 40 + "]" * 40, "1:", "32"),
+    "100,000 brackets": ("[" * 100_000, "1:", "32"),
+    "a NUL byte": (changed("name: one", "name: o\0ne"), "4:10", "NUL"),
+    "Latin-1": (changed("metadata:", "# caf\xe9\nmetadata:").encode("latin-1"), "3:6", "UTF-8"),
+    "UTF-16": (document().encode("utf-16"), "1:1", "UTF-8"),
+    "a control character": (changed("name: one", "name: o\x07ne"), "4:10", "U+0007"),
+    "a merge key": (changed("spec:\n", "spec:\n  <<: {drift: heal}\n"), "6:3", "<<"),
+    "just text": ("just text\n", "1:1", "mapping"),
+    "a list": ("- a\n", "1:1", "mapping"),
+    "no kind": (changed("kind: CallRecording\n", ""), "1:1", "kind"),
+    "an unknown kind": (changed("kind: CallRecording", "kind: Callrecording"), "2:7", "did you mean `CallRecording`?"),
+    "another version": (changed("reconciler/v1", "reconciler/v2"), "1:13", "reconciler/v1"),
+    "an unknown field": (changed("recordingId", "recordingID"), "9:3", "did you mean `recordingId`?"),
+    "a stray field": (document() + "extra: 1\n", "11:1", "extra"),
+    "a misspelt status": (changed("paused", "pausd"), "10:11", "did you mean `paused`?"),
+    "a status of the API's": (changed("paused", "available"), "10:11", "ongoing, paused, completed"),
+    "no for a status": (changed("paused", "no"), "10:11", "'no'"),
+    "a status of nothing": (changed("status: paused", "status:"), "10:", "ongoing, paused, completed"),
+    "a short UUID": (changed(RECORDING, RECORDING[:-1]), "9:16", "UUID"),
+    "a path in a UUID": (changed(CALL, f"{CALL}/../x"), "8:11", "UUID"),
+    "a UUID with a line end": (changed(CALL, f'"{CALL}\\n"'), "8:11", "UUID"),
+    "an upper-case name": (changed("name: one", "name: One"), "4:9", "did you mean `one`?"),
+    "a long name": (changed("name: one", "name: " + "a" * 254), "4:9", "253"),
+    "a slash in a name": (changed("name: one", "name: a/b"), "4:9", "a/b"),
+    "no name": (changed("metadata:\n  name: one", "metadata: {}"), "3:11", "name"),
+    "a number for a label": (changed("name: one", "name: one\n  labels: {a: 010}"), "5:15", 'quote it: "'),
+    "a misspelt drift": (changed("status: paused", AFTER + "drift: haeal"), "11:10", "did you mean `heal`?"),
+    "suspended for ever": (changed("status: paused", AFTER + "suspend: {reason: x}"), "11:12", "until"),
+    "no time zone": (
+        changed("status: paused", AFTER + "suspend: {reason: x, until: 2026-12-01T00:00:00}"),
+        "11:31",
+        "2026-12-01T00:00:00Z",
+    ),
+    "the 30th of February": (
+        changed("status: paused", AFTER + "suspend: {reason: x, until: 2026-02-30T00:00:00Z}"),
+        "11:31",
+        "2026-02-30",
+    ),
+    "one name twice": (document() + "---\n" + document(recording=numbered(1)), "12:", "one.yaml:1"),
+    "one recording twice": (document() + "---\n" + document(name="two", recording=RECORDING.upper()), "12:", RECORDING),
+    "an item's name twice": (with_items(f"name: a, {ITEM}", f"name: a, {ITEM}"), "10:", "one/a"),
+    "an item without a call": (with_items(f"name: a, recordingId: {RECORDING}, status: paused"), "9:7", "callId"),
+    "an item's misspelt field": (with_items(f"name: a, {ITEM}, suspnd: 1"), "9:", "did you mean `suspend`?"),
+}
+
+
+@pytest.fixture(scope="module")
+def mistaken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Shell, Done]]:
+    """Every mistake beside a good file, put before `validate`; several at once, since each is a process of its own."""
+
+    def attempt(case: str) -> tuple[Shell, Done]:
+        shell = Shell(tmp_path_factory.mktemp("mistake"))
+        shell.write("desired_state/good.yaml", document(name="good", recording=numbered(9)))
+        shell.write("desired_state/one.yaml", MISTAKES[case][0])
+        return shell, shell("validate")
+
+    with ThreadPoolExecutor(3) as pool:
+        return dict(zip(MISTAKES, pool.map(attempt, MISTAKES), strict=True))
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_is_one_line_with_its_place_and_a_word_that_helps(
+    mistaken: dict[str, tuple[Shell, Done]], case: str
+) -> None:
+    _, place, word = MISTAKES[case]
+    shell, done = mistaken[case]
+    assert done.code == 1
+    lines = [line for line in done.out.splitlines() if word in line]
+    assert lines, done.out
+    assert re.match(rf"desired_state/one\.yaml:{place}\d*", lines[0]), done.out
+    assert re.fullmatch(r"desired_state/one\.yaml:\d+:\d+: .+?( \[/.*\])?", lines[0])
+    assert len(done.out.splitlines()) <= 2
+    assert shell.leaks() == []
+
+
+def test_mistakes_change_nothing_and_ask_nobody(shell: Shell, api: ForeignApi) -> None:
+    for number, (content, _, _) in enumerate(MISTAKES.values()):
+        shell.write(f"desired_state/{number}.yaml", content)
+    shell.write("desired_state/good.yaml", document(name="good", recording=numbered(9)))
+    reported = shell("validate", "--format", "json").json()["problems"]
+    assert {problem["file"] for problem in reported} >= {f"desired_state/{number}.yaml" for number in range(41)}
+    for command in (("plan", "--detailed-exitcode"), ("apply", "--yes")):
+        done = shell(*command, "--api-url", api.url)
+        assert (done.code, done.out) == (1, "")
+        assert len(done.err.splitlines()) > len(MISTAKES)
+    assert api.requests() == []
+    assert shell("status", "--format", "json").json()["recordings"] == []
+
+
+def test_what_is_no_plain_file_is_refused_or_skipped(shell: Shell) -> None:
+    shell.write("desired_state/one.yaml", document())
+    outside = shell.write("outside.yaml", document(name="outside"))
+    links = {"away": str(outside), "cycle": ".", "nothing": "nowhere.yaml"}
+    for name, target in links.items():
+        (shell.folder / f"desired_state/{name}.yaml").symlink_to(target)
+    os.mkfifo(shell.folder / "desired_state/pipe.yaml")
+    (shell.folder / "desired_state/inside.yaml").symlink_to("one.yaml")
+    done = shell("validate")
+    assert done.code == 1
+    assert [line.partition(":")[0] for line in done.out.splitlines()] == [
+        f"desired_state/{name}.yaml" for name in links
+    ]
+    assert "pipe.yaml" in done.err
+    for name in links:
+        (shell.folder / f"desired_state/{name}.yaml").unlink()
+    assert shell("validate").code == 0
+    assert shell("validate", "--max-file-bytes", "100").out.startswith("desired_state/")
+
+
+def test_a_path_that_is_not_there_is_an_error(shell: Shell) -> None:
+    shell.write("desired_state/one.yaml", document())
+    for command in (("validate",), ("plan", "--no-refresh"), ("apply", "--yes"), ("run", "--listen", "off")):
+        done = shell(*command, "desired_state", "nowhere")
+        assert (done.code, "nowhere" in done.out + done.err) == (1, True)

@@ -53,8 +53,10 @@ class Api:
         self.read_at.setdefault(call, []).append(asyncio.get_running_loop().time())
         self.in_flight += 1
         self.most = max(self.most, self.in_flight)
-        await asyncio.sleep(0.1)
-        self.in_flight -= 1
+        try:
+            await asyncio.sleep(0.1)
+        finally:
+            self.in_flight -= 1
         fault = self.faults.get(call)
         error = None if fault is None else fault(self.reads[call])
         if error is not None:

@@ -34,7 +34,7 @@ LAYERS = """
     __init__
     model
     errors backoff
-    revision shipped
+    revision scrub shipped
     budget decide documents limits logs metrics sandbox settings store systemd workqueue
     bird catalog plan sarif
     observer source
@@ -48,7 +48,7 @@ HEIGHT = {room: height for height, line in enumerate(LAYERS.splitlines()) for ro
 #: Narrower than its layer: these rooms import from the named ones and no others.
 ONLY_FROM = {"sandbox": {"model"}}
 #: Rooms that compute: values in, values out, time passed in.
-PURE = {"backoff", "catalog", "decide", "limits", "model", "plan", "report", "sarif"}
+PURE = {"backoff", "catalog", "decide", "limits", "model", "plan", "report", "sarif", "scrub"}
 IMPURE = {"asyncio", "logging", "os", "pathlib", "socket", "subprocess", "tempfile", "threading", "time"}
 #: Which rooms may import a package: every third-party one, and sqlite3.
 OWNERS = {

@@ -381,6 +381,31 @@ def test_stop_lets_running_turns_end_and_starts_no_other() -> None:
     run_virtually(main())
 
 
+def test_a_turn_that_does_not_end_after_the_stop_is_cancelled_in_the_end() -> None:
+    async def main() -> None:
+        ended: list[str] = []
+
+        async def turn(key: str, _priority: Priority) -> None:
+            try:
+                await asyncio.sleep(5 if key == "short" else 3600)
+            except asyncio.CancelledError:
+                ended.append(f"{key} was cancelled")
+                raise
+            ended.append(key)
+
+        workers = workers_of(turn)
+        workers.add("short", EDIT)
+        workers.add("endless", EDIT)
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(1.0, stop.set)
+        await workers.work(stop, drain_seconds=10.0)
+        assert ended == ["short", "endless was cancelled"]
+        assert elapsed() == 11.0
+        assert workers.queue.working == 0
+
+    run_virtually(main())
+
+
 def test_until_idle_waits_for_delayed_keys_and_then_ends() -> None:
     async def main() -> None:
         turns: list[tuple[str, float]] = []

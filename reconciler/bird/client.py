@@ -16,12 +16,12 @@ from urllib.parse import quote
 
 import httpx
 
-from reconciler.bird.answers import scrub
 from reconciler.bird.guard import STATUS_BODIES, Route, call_path, recording_path
 from reconciler.bird.wire import RequestMetric, Timeouts, TransportName, Wire
 from reconciler.budget import Budgets
 from reconciler.errors import BirdUnavailable
 from reconciler.model import CallKey, Live, LiveStatus, Priority, RecordingKey, Status, parse_uuid
+from reconciler.scrub import scrub
 
 #: The largest page that every list takes: Bird's pages name 99, 100 and 1000 as the maximum, and defaults of 10 and 25.
 PAGE_SIZE: Final = 99

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
 
 from reconciler.model import Desired, Drift, RecordingKey, Status, Suspend
+from reconciler.scrub import scrub
 
 _DATE_TIME: Final = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?(?:[Zz]|([-+])([0-9]{2}):([0-9]{2}))"
@@ -99,4 +100,5 @@ def recordings(document: dict[str, Any], file: str, item_lines: list[int]) -> It
 
 
 def _suspend(value: dict[str, str] | None) -> Suspend | None:
-    return None if value is None else Suspend(value["reason"], parse_date_time(value["until"]))
+    # The one free text that is recorded: people write numbers of callers into reasons.
+    return None if value is None else Suspend(scrub(value["reason"]), parse_date_time(value["until"]))

@@ -1,0 +1,63 @@
+"""Words that are safe to repeat: foreign text and quoted values without keys, links, phone numbers, control characters.
+
+Pure text. What must never happen here: a secret that is cut in half before it is looked for, and so is not found.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final
+
+from reconciler.errors import BODY_CHARACTERS
+from reconciler.model import UUID_PATTERN, Problem
+
+#: A shorter text is no key that anyone was given, and hiding it would only make holes in words.
+LEAST_SECRET_CHARACTERS: Final = 8
+
+#: What must not be repeated, and what only looks like it: the first two groups stay, the rest is replaced. A number of
+#: seven digits or more, however it is separated, counts as a phone number.
+_SENSITIVE: Final = re.compile(
+    rf"(?P<uuid>(?<![0-9a-fA-F-]){UUID_PATTERN}(?![0-9a-fA-F-]))"
+    r"|(?P<date>(?<![\d+-])\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\d(?:\.\d+)?Z?)?(?![\d-]))"
+    r"|(?P<link>\b[a-z][a-z0-9+.-]{0,19}://\S+)"
+    r"|(?P<query>[?&][\w.%-]{1,64}=\S*|\b[\w-]{0,40}signature=\S+)"
+    r"|(?P<key>\b(?:AccessKey|Bearer|Basic)[\s:]+\S+|\bbk_\w+)"
+    r"|(?P<number>[+(]{0,2}\d(?:[\s().\-/]{0,3}\d){6,})",
+    re.IGNORECASE,
+)
+
+
+def scrub(text: str, secret: str = "") -> str:
+    """Return foreign text without key, link, phone number or control character, cut to `BODY_CHARACTERS`."""
+    if secret:
+        text = text.replace(secret, "<key>")
+    text = "".join(character if character.isprintable() else " " for character in text)
+    # Cut last: a cut first could leave half a number, too short to be known for one.
+    text = _SENSITIVE.sub(_replacement, text)
+    return text if len(text) <= BODY_CHARACTERS else text[: BODY_CHARACTERS - 3] + "..."
+
+
+def scrubbed(problem: Problem) -> Problem:
+    """Return a problem whose words may leave the author's terminal: a bad value that they quote may be a phone number.
+
+    File, line, column and rule stay as they are.
+    """
+    return replace(
+        problem, message=scrub(problem.message), pointer=scrub(problem.pointer), hint=scrub(problem.hint)
+    )
+
+
+def hide(text: str, secrets: Iterable[str]) -> str:
+    """Return our own text without these secrets, as they are and as JSON writes them. The last wall, not the first."""
+    for secret in secrets:
+        if len(secret) >= LEAST_SECRET_CHARACTERS:
+            text = text.replace(secret, "<key>").replace(json.dumps(secret)[1:-1], "<key>")
+    return text
+
+
+def _replacement(match: re.Match[str]) -> str:
+    kind = match.lastgroup
+    return match.group() if kind in ("uuid", "date") else f"<{kind}>"
