@@ -12,7 +12,7 @@ from typing import Final
 from reconciler.logs import Log
 
 #: Well for so long, in seconds, before it is believed: a fault that comes and goes is one fault.
-QUIET_SECONDS: Final = 5.0
+QUIET_SECONDS: Final = 3.0
 
 
 class Alarm:

@@ -4,6 +4,9 @@ Bird counts requests per workspace, so a workspace that is throttled must slow d
 until its workspace's pace and a free place both allow it, and only then leaves: one that waited for a place after
 its moment had been granted would leave together with others, in the very burst that the pace is there to prevent.
 
+Whoever waits here holds a worker. So with a limit on patience, as the daemon has, a request that would wait for long is
+sent back with the moment at which to try again: not all workers shall wait for a workspace that rests or is slow.
+
 What must never happen here: a write that waits behind a queue of reads, a request that waits for ever, a place lost
 to a cancelled request, or one workspace's throttling that holds up another.
 
@@ -18,8 +21,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
+from reconciler.errors import BirdUnavailable
 from reconciler.model import Priority
 
 #: The share of a second's requests that may leave at once after idling. With the default rate of 45 that is 4, so a
@@ -31,8 +36,19 @@ OVERTAKES: Final = 9
 #: Of the places in flight, one in four is kept from retries and resync, so that answers of theirs which never come
 #: cannot hold up an edit, its PATCH or its confirmation.
 URGENT_SHARE: Final = 4
+#: One in eight is kept from any single workspace, so that one whose answers never come leaves some to the others.
+OTHERS_SHARE: Final = 8
+#: While there are other workspaces, no more requests of one wait here than this share of the places, for each of them
+#: holds a worker.
+WAITING_SHARE: Final = 4
 #: How long a workspace rests after a 429 that names no time. Bird's limit is per second.
 REST_SECONDS: Final = 1.0
+#: The least that anybody is sent back for, in seconds: what the pace loses by it is nothing, and a place that is
+#: taken now may be free by then.
+PROMISE_SECONDS: Final = 0.1
+#: How long a request of the daemon waits before it is sent back, in seconds: longer than a full gate takes at the
+#: default rate, and short enough for another workspace's edit to wait behind it.
+PATIENCE_SECONDS: Final = 1.0
 #: A 429 halves the rate, down to this share of it; each second without one gives back a twentieth of the whole.
 #: Halving and adding lets several clients of one limit find rates that fit it together.
 LEAST_SHARE: Final = 1 / 32
@@ -76,6 +92,9 @@ class _Lane:
         self._cut_again_from = float("-inf")
         self._queues: tuple[deque[_Waiter], ...] = tuple(deque() for _ in Priority)
         self._overtaken = 0
+        #: By class, the last moment that somebody who was sent back has been told.
+        self._promised = dict.fromkeys(Priority, float("-inf"))
+        self.in_flight = 0
 
     def rate(self, now: float) -> float:
         recovered = self._cut_rate + self.full_rate * RECOVERY_SHARE * max(0.0, now - self._cut_at)
@@ -84,8 +103,29 @@ class _Lane:
     def opens_at(self) -> float:
         return max(self._rest_until, self._due - self._slack)
 
+    def ahead(self, priority: Priority) -> int:
+        """Return how many wait that go before a newcomer of this class."""
+        return sum(len(queue) for queue in self._queues[: priority + 1])
+
+    def wait_seconds(self, now: float, priority: Priority) -> float:
+        """Return how long a newcomer would wait for its pace alone, as things stand."""
+        paced = self.ahead(priority) / self.rate(now) if self.full_rate else 0.0
+        return max(0.0, self.opens_at() - now) + paced
+
+    def promise(self, now: float, priority: Priority) -> float:
+        """Return in how many seconds to try again: each who is sent back is told a moment of its own.
+
+        They come one by one at the full rate, so that the pace is kept up without a crowd. Had they been spaced by a
+        rate that is low just now, they would still be away long after it has recovered.
+        """
+        spacing = 1.0 / self.full_rate if self.full_rate else 0.0
+        moment = max(now + max(self.wait_seconds(now, priority), PROMISE_SECONDS), self._promised[priority] + spacing)
+        self._promised[priority] = moment
+        return moment - now
+
     def count(self, now: float) -> None:
         """Note that a request leaves now."""
+        self.in_flight += 1
         if self.full_rate:
             self._due = max(self._due, now) + 1.0 / self.rate(now)
 
@@ -137,15 +177,34 @@ def _is_bulk(priority: Priority) -> bool:
     return priority > Priority.CONFIRM
 
 
+def _sent_back(workspace_id: str, seconds: float) -> BirdUnavailable:
+    return BirdUnavailable(
+        f"not sent: the budget of workspace {workspace_id} has no room for now",
+        code="no_room",
+        retry_after=seconds,
+        sent=False,
+        throttled=True,
+        held=True,
+    )
+
+
 class Budgets:
     """The gate that every request passes: `acquire` before it leaves, `release` once its answer is read."""
 
-    def __init__(self, rate: float = 45.0, *, concurrency: int = 32, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        rate: float = 45.0,
+        *,
+        concurrency: int = 32,
+        patience_seconds: float | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         """Open the gate.
 
         Args:
             rate: requests per second and workspace, reads and writes together; 0 for no limit.
             concurrency: requests in flight over all workspaces, at least 1.
+            patience_seconds: how long a request may wait here before it is sent back; None for as long as it takes.
             clock: the event loop's own unless given.
         """
         if rate < 0 or concurrency < 1:
@@ -154,6 +213,9 @@ class Budgets:
         self._rate = rate
         self._burst = max(1, int(rate * BURST_SHARE))
         self._bulk_places = max(1, concurrency - max(1, concurrency // URGENT_SHARE))
+        self._workspace_places = concurrency - concurrency // OTHERS_SHARE
+        self._most_waiting = max(1, concurrency // WAITING_SHARE)
+        self._patience = patience_seconds
         self._clock = clock
         self._lanes: dict[str, _Lane] = {}
         #: Workspaces where somebody waits, in the order in which they take their turns.
@@ -173,36 +235,63 @@ class Budgets:
         """Return a workspace's present rate in requests per second: below the configured one after a 429."""
         return self._lane(workspace_id).rate(self._time())
 
+    def least_rate(self) -> float:
+        """Return the lowest present rate of all workspaces, in requests per second; 0 where none is limited."""
+        now = self._time()
+        return min((lane.rate(now) for lane in self._lanes.values()), default=self._rate)
+
     async def acquire(self, workspace_id: str, priority: Priority) -> None:
         """Wait until a request of that workspace may leave. Every return must be followed by one `release`.
 
         Within a workspace the more urgent class goes first, and each class in order of arrival; workspaces take turns
         at the places in flight. A cancelled wait holds nothing. (Had it been let out in the same moment, its place is
         given back and its share of the pace is not, for others may have been paced by it already.)
+
+        Raises:
+            BirdUnavailable: `held`, where it would wait, or has waited, for longer than the gate's patience.
         """
         lane = self._lane(workspace_id)
         now = self._time()
-        if workspace_id not in self._waiting and self._has_place(priority) and lane.opens_at() <= now:
+        if workspace_id not in self._waiting and self._has_place(lane, priority) and lane.opens_at() <= now:
             self._let_out(lane, priority, now)
             return
+        if self._is_too_long(lane, priority, now):
+            raise _sent_back(workspace_id, lane.promise(now, priority))
         self._arrivals += 1
         waiter = _Waiter(asyncio.get_running_loop().create_future(), priority, self._arrivals)
         lane.push(waiter)
         self._waiting[workspace_id] = lane
         self._pump()
+        timer = None
+        if self._patience is not None and not waiter.granted.done():
+            timer = self._loop().call_later(self._patience, partial(self._send_back, workspace_id, waiter))
         try:
             await waiter.granted
         except asyncio.CancelledError:
-            if not waiter.granted.cancelled():
-                self.release(priority)
+            if not waiter.granted.cancelled() and waiter.granted.exception() is None:
+                self.release(workspace_id, priority)
             raise
+        finally:
+            if timer is not None:
+                timer.cancel()
 
-    def release(self, priority: Priority) -> None:
-        """Give the place of a request back; `priority` is the one it was acquired with."""
+    def release(self, workspace_id: str, priority: Priority) -> None:
+        """Give the place of a request back; both are what it was acquired with."""
+        self._lanes[workspace_id].in_flight -= 1
         self._in_flight -= 1
         self._bulk_in_flight -= _is_bulk(priority)
         if self._waiting:
             self._pump()
+
+    def held_back(self, workspace_id: str, priority: Priority) -> BirdUnavailable | None:
+        """Return what `acquire` would raise now without waiting first, or None."""
+        lane = self._lanes.get(workspace_id)
+        if lane is None:
+            return None
+        now = self._time()
+        if not self._is_too_long(lane, priority, now):
+            return None
+        return _sent_back(workspace_id, lane.promise(now, priority))
 
     def throttled(self, workspace_id: str, retry_after: float | None) -> None:
         """Note a 429: the workspace rests, then goes on at half its rate, which grows back by and by.
@@ -228,10 +317,23 @@ class Budgets:
             self._clock = asyncio.get_running_loop()
         return self._clock
 
-    def _has_place(self, priority: Priority) -> bool:
-        if self._in_flight >= self.concurrency:
+    def _has_place(self, lane: _Lane, priority: Priority) -> bool:
+        if self._in_flight >= self.concurrency or lane.in_flight >= self._workspace_places:
             return False
         return not _is_bulk(priority) or self._bulk_in_flight < self._bulk_places
+
+    def _is_too_long(self, lane: _Lane, priority: Priority, now: float) -> bool:
+        if self._patience is None:
+            return False
+        # Who has the API to itself may fill the gate: there is nobody to hold up.
+        if lane.full_rate and len(self._lanes) > 1 and lane.ahead(priority) >= self._most_waiting:
+            return True
+        return lane.wait_seconds(now, priority) > self._patience
+
+    def _send_back(self, workspace_id: str, waiter: _Waiter) -> None:
+        if not waiter.granted.done():
+            seconds = self._lanes[workspace_id].promise(self._time(), waiter.priority)
+            waiter.granted.set_exception(_sent_back(workspace_id, seconds))
 
     def _let_out(self, lane: _Lane, priority: Priority, now: float) -> None:
         lane.count(now)
@@ -255,7 +357,7 @@ class Budgets:
             if lane.idle():
                 del self._waiting[workspace_id]
                 continue
-            if lane.opens_at() > now + _TOLERANCE:
+            if lane.opens_at() > now + _TOLERANCE or lane.in_flight >= self._workspace_places:
                 continue
             waiter = lane.next(bulk_allowed=bulk_allowed)
             if waiter is None:

@@ -14,28 +14,34 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
+from reconciler.alarm import Alarm
 from reconciler.backoff import retry_seconds
 from reconciler.catalog import Catalog, CatalogChange
-from reconciler.errors import LeaseLost, ReconcilerError, StoreError
+from reconciler.errors import BirdUnavailable, LeaseLost, ReconcilerError, StoreError
 from reconciler.follow import Follower
-from reconciler.limits import ChangeSet, Window
+from reconciler.limits import ChangeSet, Rule, Window
 from reconciler.logs import Log
 from reconciler.metrics import Metrics
 from reconciler.model import Applied, Desired, Phase, Priority, RecordingKey
 from reconciler.reconcile import Clock, Reconciler
 from reconciler.report import instant
+from reconciler.scrub import frames, scrub, scrubbed
 from reconciler.store.base import Store, Writer
 from reconciler.systemd import notify, watchdog_seconds
 from reconciler.workqueue import Again, Workers
 
 #: How often the resync adds its next share of recordings, and the page's slow figures are brought up to date.
 TICK_SECONDS = 1.0
+#: How often a turn that waits for the state asks whether it can be written again.
+STATE_SECONDS = 0.1
 #: How long requests in flight may take to end after a stop.
 DRAIN_SECONDS = 10.0
 #: A recording that has ended is looked at in one of so many resyncs: it cannot change, and finding it among those of
 #: the workspace costs several requests; yet what looked like an end may have been a wrong ID or a right that was
 #: missing.
 FINAL_EVERY = 12
+#: Phases after which a restart finds nothing to do for a document that says what it said.
+_SETTLED = frozenset({Phase.APPLIED, Phase.HELD, Phase.DRIFTED, Phase.REJECTED, Phase.ENDED})
 #: How many recordings that are not in sync the status names.
 STATUS_RECORDINGS = 500
 
@@ -95,7 +101,14 @@ class Daemon:
         self._final: set[RecordingKey] = set()
         self._last_resync: datetime | None = None
         self._fatal: ReconcilerError | None = None
+        #: Recordings that had not had their first turn yet when this process had to give them one.
+        self._first_pass: set[RecordingKey] = set()
+        self._unreadable = Alarm(log, "state_unreadable", "state_readable_again", clock.monotonic)
+        self._began = clock.now()
         metrics.watch_queue(self._queue_depths)
+        metrics.watch_resync(lambda: (clock.now() - (self._last_resync or self._began)).total_seconds())
+        for rule in Rule:
+            metrics.limit_refusals.labels(rule.value)
 
     async def run(self, stop: asyncio.Event, resync_now: asyncio.Event) -> None:
         """Work until `stop` is set; then let requests in flight end, for at most ten seconds.
@@ -140,9 +153,14 @@ class Daemon:
         for record in records:
             self._phases[record.key] = record.phase
         self._announce(self._catalog.desired, records)
+        settled = {record.key: record.desired for record in records if record.phase in _SETTLED and record.sent is None}
+        # What is as it was left is only looked at again; all else is what the first pass is for.
+        self._first_pass = {
+            key for key, document in self._catalog.desired.items() if settled.get(key) is not document.status
+        }
 
-    def authorized_again(self, workspace_id: str) -> None:
-        """Bring back what waits for a workspace whose key had been refused."""
+    def bring_back(self, workspace_id: str) -> None:
+        """Bring back what waits for a workspace: its key may be taken again, or its API answers again."""
         for key in self._catalog.desired:
             if key.workspace_id == workspace_id and key in self._workers.queue:
                 self._workers.add(key, Priority.RETRY)
@@ -150,11 +168,17 @@ class Daemon:
     # Turns.
 
     async def _turn(self, key: RecordingKey, priority: Priority) -> Again | None:
+        if not await self._state_is_well():
+            return Again(TICK_SECONDS, priority)
         turn = await self._reconciler.reconcile(key, priority)
         self._failures.pop(key, None)
         if turn.phase is not None:
             self._phases[key] = turn.phase
-        elif key not in self._catalog.desired:
+        if isinstance(turn.error, BirdUnavailable) and turn.error.held and turn.error.throttled:
+            # It waits for its share of the budget: neither the first pass nor the resync is done with it.
+            return turn.again
+        self._first_pass.discard(key)
+        if turn.phase is None and key not in self._catalog.desired:
             self._phases.pop(key, None)
         if turn.final and key in self._catalog.desired:
             self._final.add(key)
@@ -166,6 +190,20 @@ class Daemon:
             self._metrics.limit_refusals.labels(turn.refusal.rule.value).inc()
         return turn.again
 
+    async def _state_is_well(self) -> bool:
+        """Wait while the state cannot be written: a turn could only ask the API in vain. False once the daemon stops.
+
+        Raises:
+            LeaseLost: it never will be, for this process.
+        """
+        while (error := self._writer.error) is not None:
+            if isinstance(error, LeaseLost):
+                raise error
+            if self._stop.is_set():
+                return False
+            await asyncio.sleep(STATE_SECONDS)
+        return True
+
     def _failed(self, key: RecordingKey, error: Exception) -> Again | None:
         if isinstance(error, LeaseLost):
             self._fatal = error
@@ -173,12 +211,14 @@ class Daemon:
             return None
         self._metrics.turn_errors.inc()
         self._unseen.discard(key)
+        self._first_pass.discard(key)
         self._failures[key] += 1
         seconds = retry_seconds(self._failures[key], self._clock.random)
         self._log.error(
             "turn_failed",
             recording_id=key.recording_id,
-            error=f"{type(error).__name__}: {error}"[:256],
+            error=scrub(f"{type(error).__name__}: {error}"),
+            where=frames(error),
             after_seconds=round(seconds, 3),
         )
         return Again(seconds, Priority.RETRY)
@@ -193,7 +233,7 @@ class Daemon:
                     break
                 except StoreError as error:
                     # Nothing could be sent without the state, so the change waits until it can be read again.
-                    self._log.error("state_unreadable", error=str(error))
+                    self._unreadable.met(error)
                     await asyncio.sleep(TICK_SECONDS)
 
     def _take_in(self, change: CatalogChange) -> None:
@@ -222,6 +262,7 @@ class Daemon:
         change = ChangeSet.of(changed, states)
         for refusal in self._window.announce(change, self._store.count_last_applied(), self._clock.now()):
             self._log.error("limit_refused", **refusal.as_log())
+            self._metrics.limit_refusals.labels(refusal.rule.value).inc()
 
     async def _resync(self) -> None:
         """Look at everything at once in the beginning, then again in every period, spread evenly over it."""
@@ -254,7 +295,7 @@ class Daemon:
             try:
                 return [key for key in every_key(self._catalog, self._store) if key not in skipped]
             except StoreError as error:
-                self._log.error("state_unreadable", error=str(error))
+                self._unreadable.met(error)
                 await asyncio.sleep(TICK_SECONDS)
 
     def _note_resync(self) -> None:
@@ -284,9 +325,14 @@ class Daemon:
         interval = watchdog_seconds()
         told = self._clock.monotonic()
         while True:
+            self._look_at_state()
+            for workspace_id in self._reconciler.try_new_keys():
+                self.bring_back(workspace_id)
             self._metrics.managed.set(len(self._catalog.desired))
             self._metrics.invalid_files.set(len(self._catalog.invalid))
             self._metrics.ready.set(self.ready())
+            self._metrics.vanished_paths.set(len(self._follower.vanished))
+            self._metrics.unauthorized_workspaces.set(len(self._reconciler.unauthorized))
             self._metrics.phases(Counter(self._phases.values()))
             now = self._clock.monotonic()
             if interval is not None and now - told >= interval and self.healthy():
@@ -294,24 +340,51 @@ class Daemon:
                 told = now
             await asyncio.sleep(TICK_SECONDS if interval is None else min(TICK_SECONDS, interval))
 
+    def _look_at_state(self) -> None:
+        """Say that the state cannot be written even when no turn finds out, and end when it is another's."""
+        error = self._writer.error
+        if isinstance(error, LeaseLost):
+            self._fatal = error
+            self._stop.set()
+        elif error is not None:
+            self._reconciler.state_alarm.met(error)
+        self._reconciler.state_alarm.look()
+        self._unreadable.look()
+        self._metrics.state_writable.set(error is None)
+
     # What the page reads.
 
     def healthy(self) -> bool:
-        """Whether work gets done: false when turns are due or running and none has ended for too long."""
+        """Whether work gets done: false when turns are due or running and none has ended for too long.
+
+        While the state cannot be written they wait for it on purpose: a restart would not mend the disk.
+        """
+        if self._writer.error is not None:
+            return True
         queue = self._workers.queue
         depths = queue.depths(self._clock.monotonic())
         due = queue.working > 0 or any(depth.ready for depth in depths.values())
         return not due or self._clock.monotonic() - self._workers.last_progress < self._timing.health_seconds
 
     def ready(self) -> bool:
-        """Whether documents are loaded and every recording is being looked after, and the state can be written."""
-        return self._started and not self._stop.is_set() and self._writer.error is None and self._writer.lease_valid()
+        """Whether what the documents asked for at the start had its first turn, and the state works.
+
+        What was in order when the last process ended does not count: the resync looks at it, which may take long.
+        """
+        well = not (self._reconciler.state_alarm.raised or self._unreadable.raised)
+        leased = self._writer.error is None and self._writer.lease_valid()
+        return self._started and not self._first_pass and not self._stop.is_set() and well and leased
 
     def status(self) -> dict[str, Any]:
         """Return the daemon's state as plain data: what is managed, what is not in sync, what is invalid, and why."""
         counts = Counter(self._phases.values())
         apart = [key for key, phase in self._phases.items() if phase is not Phase.APPLIED]
-        shown = [record for key in apart[:STATUS_RECORDINGS] if (record := self._store.get(key)) is not None]
+        error = self._writer.error
+        shown: list[Applied] = []
+        try:
+            shown = [record for key in apart[:STATUS_RECORDINGS] if (record := self._store.get(key)) is not None]
+        except StoreError as unreadable:
+            error = unreadable
         depths = self._workers.queue.depths(self._clock.monotonic())
         return {
             "format": "reconciler.status/v1",
@@ -336,7 +409,8 @@ class Daemon:
             ],
             "notInSyncTotal": len(apart),
             "invalidFiles": {
-                file: [str(problem) for problem in problems] for file, problems in sorted(self._catalog.invalid.items())
+                file: [str(scrubbed(problem)) for problem in problems]
+                for file, problems in sorted(self._catalog.invalid.items())
             },
             "vanished": sorted(self._follower.vanished),
             "unauthorizedWorkspaces": sorted(self._reconciler.unauthorized),
@@ -345,7 +419,7 @@ class Daemon:
                 for priority, depth in depths.items()
             },
             "lastResync": None if self._last_resync is None else instant(self._last_resync),
-            "stateError": None if self._writer.error is None else str(self._writer.error),
+            "stateError": None if error is None else str(error),
         }
 
     def _queue_depths(self) -> Mapping[Priority, tuple[int, float]]:

@@ -58,7 +58,9 @@ class BirdUnavailable(BirdError):
         retry_after: seconds that the API asked to wait, already capped, or None.
         sent: whether the request may have reached the API. False only where it certainly never left, or where the API
             said that it was not processed (429).
-        throttled: whether this was a 429.
+        throttled: whether this was a 429, or what came of one: the workspace's budget has no room for now.
+        held: whether this program held the request back by itself. Then nothing was tried, so nothing failed anew, and
+            `retry_after` says when it may be.
         code: a short constant word for logs and metrics, such as ``timeout``, ``connect`` or ``http_503``.
     """
 
@@ -70,12 +72,14 @@ class BirdUnavailable(BirdError):
         retry_after: float | None = None,
         sent: bool = True,
         throttled: bool = False,
+        held: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.retry_after = retry_after
         self.sent = sent
         self.throttled = throttled
+        self.held = held
 
 
 class BirdUnauthorized(BirdError):

@@ -1,9 +1,9 @@
 """Structured logs: constant event words with keys beside them. Owns structlog, which only a command that logs imports.
 
-No access key, Authorization header, phone number or pre-signed link may reach a log: callers pass none, a key that names
-a credential is masked whatever its value, and the secrets that are known are hidden wherever they stand. What libraries
-have to say comes out as one line of ours, without their tracebacks. And a log that cannot be written never stops the
-work that it tells of.
+No access key, Authorization header, phone number or pre-signed link may reach a log: callers pass none, a key that
+names a credential is masked whatever its value, and the secrets that are known are hidden wherever they stand. What
+libraries have to say comes out as one line of ours, without their tracebacks. And a log that cannot be written never
+stops the work that it tells of.
 """
 
 from __future__ import annotations

@@ -5,9 +5,19 @@ Labels are bounded: never the ID or the name of a recording, a call or a file.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -19,21 +29,47 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 QueueDepths = Callable[[], Mapping[Priority, tuple[int, float]]]
 
 #: From a fast local answer to the longest wait for a confirmation.
-_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+#: From a commit that a fast disk takes to one that a reader of the page should hear of.
+_COMMIT_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiState:
+    """How the way to the API is, over all workspaces."""
+
+    #: Requests per second.
+    least_rate: float
+    open_circuits: int
+    in_flight: int
 
 
 class Metrics:
     """The daemon's measures. Set by the daemon and by what it calls, read by the page."""
 
     def __init__(self, version: str) -> None:
+        # Else each counter and histogram brings a second series with the moment of its making, which nobody asks for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library gives this one no types
         self._registry = CollectorRegistry()
-        build = Gauge("reconciler_build_info", "Which program this is.", ["version"], registry=self._registry)
-        build.labels(version).set(1)
+        build = Gauge(
+            "reconciler_build_info",
+            "Which program this is, and on which Python it runs.",
+            ["version", "python"],
+            registry=self._registry,
+        )
+        build.labels(version, platform.python_version()).set(1)
         self.managed = self._gauge("reconciler_managed_recordings", "Recordings that have a valid document.")
         self.invalid_files = self._gauge(
             "reconciler_invalid_files", "Files whose newest content is invalid and therefore not in force."
         )
         self.ready = self._gauge("reconciler_ready", "1 when the daemon is ready.")
+        self.vanished_paths = self._gauge(
+            "reconciler_vanished_paths", "Given paths that are missing now; what they held stays in force."
+        )
+        self.unauthorized_workspaces = self._gauge(
+            "reconciler_unauthorized_workspaces", "Workspaces that refused the key and have not taken it since."
+        )
+        self.state_writable = self._gauge("reconciler_state_writable", "0 while the state cannot be written.")
         self.last_resync = self._gauge(
             "reconciler_last_resync_timestamp_seconds", "When a look at every recording was last completed."
         )
@@ -67,15 +103,32 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._queue = _QueueCollector()
-        self._registry.register(self._queue)
+        self._throttles = Counter(
+            "reconciler_api_throttles", "Requests that the API answered with 429.", registry=self._registry
+        )
+        self._commits = Histogram(
+            "reconciler_state_commit_seconds",
+            "Commits of the state, from their begin until they are on disk.",
+            buckets=_COMMIT_SECONDS,
+            registry=self._registry,
+        )
+        self._asked = _WhenAsked()
+        self._registry.register(self._asked)
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, registry=self._registry)
 
     def watch_queue(self, depths: QueueDepths) -> None:
         """Ask this for the queue's depths whenever the page is read."""
-        self._queue.depths = depths
+        self._asked.depths = depths
+
+    def watch_resync(self, age_seconds: Callable[[], float]) -> None:
+        """Ask this for the seconds since everything had last been looked at whenever the page is read."""
+        self._asked.resync_age_seconds = age_seconds
+
+    def watch_api(self, state: Callable[[], ApiState]) -> None:
+        """Ask this for the state of the way to the API whenever the page is read."""
+        self._asked.api = state
 
     def patched(self, outcome: Outcome) -> None:
         """Count what became of a PATCH."""
@@ -86,8 +139,23 @@ class Metrics:
         self._edit_seconds.labels(step).observe(seconds)
 
     def requested(self, method: str, route: str, status: str, seconds: float) -> None:
-        """Measure one request to the API."""
-        self._requests.labels(method, route, status).observe(seconds)
+        """Measure one request to the API.
+
+        Args:
+            method: of HTTP.
+            route: the template of the path.
+            status: of HTTP, or a constant word where there is none.
+            seconds: how long it took.
+        """
+        # The answer's number is the API's to choose: the labels are not.
+        known = not status.isdecimal() or 100 <= int(status) <= 599
+        self._requests.labels(method, route, status if known else "other").observe(seconds)
+        if status == "429":
+            self._throttles.inc()
+
+    def committed(self, seconds: float) -> None:
+        """Measure one commit of the state. Any thread may call it."""
+        self._commits.observe(seconds)
 
     def phases(self, counts: Mapping[Phase, int]) -> None:
         """Set how many recordings stand in each phase."""
@@ -99,11 +167,13 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-class _QueueCollector(Collector):
-    """Reads the queue when the page is read, rather than keeping gauges up to date with every key."""
+class _WhenAsked(Collector):
+    """Measures when the page is read, rather than keeping gauges up to date with every key and every second."""
 
     def __init__(self) -> None:
         self.depths: QueueDepths = dict
+        self.resync_age_seconds: Callable[[], float] | None = None
+        self.api: Callable[[], ApiState] | None = None
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         depth = GaugeMetricFamily("reconciler_queue_depth", "Keys that are due, by class.", labels=["priority"])
@@ -113,4 +183,23 @@ class _QueueCollector(Collector):
         for priority, (ready, oldest_seconds) in self.depths().items():
             depth.add_metric([priority.name.lower()], ready)
             age.add_metric([priority.name.lower()], oldest_seconds)
-        return [depth, age]
+        yield from (depth, age)
+        if self.resync_age_seconds is not None:
+            yield GaugeMetricFamily(
+                "reconciler_resync_age_seconds",
+                "Seconds since everything had last been looked at; since the start before the first time.",
+                value=self.resync_age_seconds(),
+            )
+        if self.api is not None:
+            api = self.api()
+            yield GaugeMetricFamily(
+                "reconciler_api_least_rate_requests_per_second",
+                "The lowest present rate of all workspaces: below the configured one after a 429; 0 for no limit.",
+                value=api.least_rate,
+            )
+            yield GaugeMetricFamily(
+                "reconciler_api_open_circuits",
+                "Workspaces left alone because they do not answer.",
+                value=api.open_circuits,
+            )
+            yield GaugeMetricFamily("reconciler_api_requests_in_flight", "Requests under way.", value=api.in_flight)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from reconciler.alarm import Alarm
 from reconciler.backoff import confirm_seconds_after, retry_seconds
 from reconciler.bird import Accepted
 from reconciler.decide import decide
@@ -127,6 +128,8 @@ class Clock:
 class _Refused:
     """A workspace whose key was refused."""
 
+    #: Tells that key from another one; None when there was none.
+    fingerprint: int | None
     #: Until when it is left alone.
     until: datetime
     #: Whether only a PATCH was refused. Then reads go on, and nothing but the answer to a PATCH shows an improvement.
@@ -154,6 +157,8 @@ class Reconciler:
         first_looks: Mapping[RecordingKey, Live] | None = None,
         revision: str | None = None,
         authorized_again: Callable[[str], None] = lambda _workspace_id: None,
+        fingerprint: Callable[[str], int | None] = lambda _workspace_id: None,
+        held_back: Callable[[str], BirdUnavailable | None] = lambda _workspace_id: None,
     ) -> None:
         """Put the parts together.
 
@@ -174,6 +179,8 @@ class Reconciler:
                 PATCH is not decided on a look older than `FRESH_SECONDS`.
             revision: the Git commit of the documents.
             authorized_again: told the workspace whose key is taken again, so that what waited for it comes back.
+            fingerprint: tells a workspace's present key from others; None when there is none.
+            held_back: answers why a PATCH to a workspace could not leave now; None when it could.
         """
         self._desired = desired
         self._reader = reader
@@ -185,11 +192,15 @@ class Reconciler:
         self._clock = clock
         self._log = log
         self._run_id = run_id
+        #: Met by each turn that the state held up; who runs turns for long looks at it now and then.
+        self.state_alarm = Alarm(log, "state_unwritable", "state_writable_again", clock.monotonic)
         self._confirm = timedelta(seconds=confirm_seconds)
         self._meters: Meters = meters or NoMeters()
         self._first_looks = dict(first_looks or {})
         self._revision = revision
         self._authorized_again = authorized_again
+        self._fingerprint = fingerprint
+        self._held_back = held_back
         self._refused: dict[str, _Refused] = {}
         self._not_before = datetime.min.replace(tzinfo=UTC)
         self._edits_seen: dict[RecordingKey, float] = {}
@@ -206,6 +217,17 @@ class Reconciler:
     def unauthorized(self) -> frozenset[str]:
         """Workspaces that refused the key and have not taken it since."""
         return frozenset(self._refused)
+
+    def try_new_keys(self) -> list[str]:
+        """Let the next turn of each refused workspace try its key, if that has changed; return those workspaces."""
+        changed = []
+        for workspace_id, refused in self._refused.items():
+            fingerprint = self._fingerprint(workspace_id)
+            if fingerprint != refused.fingerprint:
+                refused.fingerprint = fingerprint
+                refused.until = self._clock.now()
+                changed.append(workspace_id)
+        return changed
 
     async def reconcile(self, key: RecordingKey, priority: Priority) -> Turn:
         """Do one turn of one recording.
@@ -235,7 +257,7 @@ class Reconciler:
             raise
         except StoreError as error:
             # Nothing was sent without its intent on disk; what was sent will be looked at again.
-            self._log.error("state_unwritable", **_about(key, desired), error=str(error))
+            self.state_alarm.met(error)
             return Turn(None, Again(retry_seconds(3, self._clock.random), Priority.RETRY), Outcome.FAILED, error)
 
     async def _look_and_act(self, key: RecordingKey, desired: Desired, applied: Applied, priority: Priority) -> Turn:
@@ -248,11 +270,14 @@ class Reconciler:
             await self._save_if_new(applied, error)
             return self._refuse_key(error, reads=False)
         except BirdError as error:
+            if isinstance(error, BirdUnavailable) and error.held:
+                return await self._not_tried(applied, error, priority)
             return await self._failed(applied, error)
         refused = self._refused.get(key.workspace_id)
         if refused is not None and not refused.reads:
             self._take_key(key.workspace_id)
         now = self._clock.now()
+        applied = _with_overtaken(applied, live, now)
         action = decide(key, desired, applied, live, now)
         seen = replace(applied, live=live.word, observed_at=live.observed_at)
         match action.kind:
@@ -263,7 +288,7 @@ class Reconciler:
             case ActionKind.WAIT:
                 return await self._wait(action, applied, seen, now)
             case _:
-                return await self._patch(action, seen, live, now)
+                return await self._patch(action, seen, live, now, priority)
 
     def _first_look(self, key: RecordingKey, desired: Desired, applied: Applied) -> Live | None:
         """Return what the plan saw, if this turn may still decide on it."""
@@ -433,7 +458,7 @@ class Reconciler:
         seconds = confirm_seconds_after((now - since).total_seconds())
         return Again(min(seconds, (until - now).total_seconds() + 0.001), Priority.CONFIRM)
 
-    async def _patch(self, action: Action, seen: Applied, live: Live, now: datetime) -> Turn:
+    async def _patch(self, action: Action, seen: Applied, live: Live, now: datetime, priority: Priority) -> Turn:
         if seen.rejected is seen.desired and seen.rejected_live == seen.live:
             # The API has refused exactly this, and neither side has changed since.
             self._edits_seen.pop(seen.key, None)
@@ -454,6 +479,12 @@ class Reconciler:
             blocked = self._blocked(seen.key.workspace_id, refused.until - now)
             await self._writer.save(replace(seen, phase=Phase.FAILED, error=str(blocked.error)))
             return replace(blocked, phase=Phase.FAILED)
+        held = self._held_back(seen.key.workspace_id)
+        if held is not None:
+            # Asked before the intent is recorded: what cannot leave is no PATCH, neither in the history nor to the
+            # limits. That the budget has no room is no failure; a circuit that is open for PATCHes alone is one, so
+            # that the looks, which cost a request each time, become fewer.
+            return await (self._not_tried(seen, held, priority) if held.throttled else self._failed(seen, held))
         refusal = self._window.admit(action, self._managed(), now)
         if refusal is not None:
             return await self._limit_refused(seen, refusal)
@@ -596,25 +627,34 @@ class Reconciler:
     def _retry(self, record: Applied, error: BirdUnavailable) -> Turn:
         seconds = retry_seconds(record.attempts, self._clock.random, at_least=error.retry_after or 0.0)
         event = "throttled" if error.throttled else "retry_scheduled"
-        self._log.warning(
-            event, **_of(record), after_seconds=round(seconds, 3), attempts=record.attempts, error=str(error)
-        )
+        # What stopped the workspace has been said once, for all its recordings.
+        log = self._log.debug if error.held else self._log.warning
+        log(event, **_of(record), after_seconds=round(seconds, 3), attempts=record.attempts, error=str(error))
         return Turn(record.phase, Again(seconds, Priority.RETRY), Outcome.FAILED, error)
 
     async def _failed(self, applied: Applied, error: BirdError) -> Turn:
         """Record that live state could not be read."""
-        record = replace(applied, attempts=applied.attempts + 1)
-        # A refusal by the API is still the last that is known, and its words are what a person needs.
-        if record.phase is not Phase.REJECTED:
-            record = replace(record, error=str(error))
-            if record.phase not in (Phase.SENDING, Phase.CONFIRMING, Phase.UNCONFIRMED):
-                record = replace(record, phase=Phase.FAILED)
+        record = replace(_with_failure(applied, error), attempts=applied.attempts + 1)
         await self._writer.save(record)
         if isinstance(error, BirdUnavailable):
             return self._retry(record, error)
         seconds = retry_seconds(record.attempts, self._clock.random)
         self._log.warning("retry_scheduled", **_of(record), after_seconds=round(seconds, 3), error=str(error))
         return Turn(record.phase, Again(seconds, Priority.RETRY), Outcome.FAILED, error)
+
+    async def _not_tried(self, applied: Applied, error: BirdUnavailable, priority: Priority) -> Turn:
+        """Come back, as urgent as before, when a look may leave: the API has not been asked, so nothing is known anew.
+
+        Written down only where somebody should see it, and once: all recordings of a workspace may come by here again
+        and again while the API is down.
+        """
+        phase = applied.phase
+        if not error.throttled:
+            record = _with_failure(applied, error)
+            phase = record.phase
+            if record != self._reader.get(applied.key):
+                await self._writer.save(record)
+        return Turn(phase, Again(error.retry_after or 0.0, priority), Outcome.FAILED, error)
 
     async def _save_if_new(self, applied: Applied, error: BirdError) -> None:
         if applied.error != str(error):
@@ -691,7 +731,8 @@ class Reconciler:
                 again_seconds=UNAUTHORIZED_SECONDS,
                 error=str(error),
             )
-        self._refused[error.workspace_id] = _Refused(until, reads and (before is None or before.reads))
+        fingerprint = self._fingerprint(error.workspace_id)
+        self._refused[error.workspace_id] = _Refused(fingerprint, until, reads and (before is None or before.reads))
         return Turn(None, Again(UNAUTHORIZED_SECONDS, Priority.RETRY), Outcome.FAILED, error)
 
     def _take_key(self, workspace_id: str) -> None:
@@ -757,9 +798,32 @@ class Reconciler:
         self._edits_seen.pop(key, None)
 
 
+def _with_overtaken(record: Applied, live: Live, now: datetime) -> Applied:
+    """Take a PATCH for applied that a newer desired status has overtaken, once a look shows its effect.
+
+    Were it forgotten when the next PATCH goes out, and that one lost, our own pause would look like an agent's.
+    """
+    if record.sent is None or record.sent is record.desired or not live.satisfies(record.sent):
+        return record
+    return replace(
+        record,
+        last_applied=record.sent,
+        applied_at=now,
+        sent=None,
+        sent_at=None,
+        accepted_at=None,
+        confirm_by=None,
+    )
+
+
+def _with_failure(record: Applied, error: BirdError) -> Applied:
+    # A refusal by the API is still the last that is known, and its words are what a person needs.
+    if record.phase is Phase.REJECTED:
+        return record
+    if record.phase in (Phase.SENDING, Phase.CONFIRMING, Phase.UNCONFIRMED):
+        return replace(record, error=str(error))
+    return replace(record, phase=Phase.FAILED, error=str(error))
+
+
 def _of(record: Applied) -> dict[str, str]:
     return {"name": record.name, "recording_id": record.key.recording_id}
-
-
-def _about(key: RecordingKey, desired: Desired | None) -> dict[str, str]:
-    return {"name": "" if desired is None else desired.name, "recording_id": key.recording_id}

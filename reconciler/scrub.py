@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import traceback
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
@@ -45,9 +46,7 @@ def scrubbed(problem: Problem) -> Problem:
 
     File, line, column and rule stay as they are.
     """
-    return replace(
-        problem, message=scrub(problem.message), pointer=scrub(problem.pointer), hint=scrub(problem.hint)
-    )
+    return replace(problem, message=scrub(problem.message), pointer=scrub(problem.pointer), hint=scrub(problem.hint))
 
 
 def hide(text: str, secrets: Iterable[str]) -> str:
@@ -56,6 +55,15 @@ def hide(text: str, secrets: Iterable[str]) -> str:
         if len(secret) >= LEAST_SECRET_CHARACTERS:
             text = text.replace(secret, "<key>").replace(json.dumps(secret)[1:-1], "<key>")
     return text
+
+
+def frames(error: BaseException, count: int = 3) -> str:
+    """Return where an error nobody foresaw came from, innermost last: files, lines and functions, never a value.
+
+    A traceback quotes lines of source and the error's own words, and those may quote a request with its key.
+    """
+    found = traceback.extract_tb(error.__traceback__)[-count:]
+    return " > ".join(f"{'/'.join(frame.filename.split('/')[-2:])}:{frame.lineno} {frame.name}" for frame in found)
 
 
 def _replacement(match: re.Match[str]) -> str:

@@ -21,6 +21,9 @@ DEFAULT_FILE: Final = "reconciler.yaml"
 KEY_VARIABLE: Final = "BIRD_ACCESS_KEY"
 KEY_FILE_VARIABLE: Final = "BIRD_ACCESS_KEY_FILE"
 
+#: The shortest token that is taken: fewer characters could be found by trying.
+TOKEN_CHARACTERS: Final = 16
+
 Kind = Literal["text", "whole", "number", "choice", "flag", "paths"]
 
 
@@ -116,6 +119,12 @@ SETTINGS: Final = {
             "text",
             "127.0.0.1:8420",
             "Where health, metrics and status are served; off for nowhere.",
+        ),
+        Setting(
+            "token_file",
+            "text",
+            "",
+            "File with the token that /status asks for; required when listen is not on loopback.",
         ),
         Setting(
             "max_irreversible",
@@ -280,6 +289,23 @@ class KeyRing:
             f"no access key: set {KEY_VARIABLE}, or {KEY_FILE_VARIABLE} to the path of a file that holds it"
         )
 
+    def fingerprint(self, workspace_id: str) -> int | None:
+        """Return what tells the present key from another one, in this process alone; None where there is no key."""
+        try:
+            return hash(self.key_for(workspace_id))
+        except SettingsError:
+            return None
+
+    def secrets(self) -> list[str]:
+        """Return every key that can be found now, for the walls that must let none through."""
+        found = []
+        for workspace_id in ("", *self._workspaces):
+            try:
+                found.append(self.key_for(workspace_id))
+            except SettingsError:
+                pass  # what is no key was never sent, and is said where it is asked for
+        return found
+
     def _read(self, path: str, origin: str) -> str:
         try:
             stat = Path(path).stat()
@@ -291,6 +317,24 @@ class KeyRing:
         except (OSError, ValueError) as error:  # not UTF-8, or a path that cannot be one, is a ValueError
             raise SettingsError(f"{origin} cannot be read: {type(error).__name__}") from None
         return _checked(known[1], origin)
+
+
+def read_token(path: str) -> str:
+    """Return the token of the file that the setting `token_file` names.
+
+    Raises:
+        SettingsError: it cannot be read, or is not of `TOKEN_CHARACTERS` or more printable ASCII characters.
+    """
+    try:
+        token = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:  # not UTF-8, or a path that cannot be one, is a ValueError
+        raise SettingsError(f"token_file: the file cannot be read: {type(error).__name__}") from None
+    if len(token) < TOKEN_CHARACTERS or not token.isascii() or not token.isprintable() or " " in token:
+        raise SettingsError(
+            f"token_file: a token has {TOKEN_CHARACTERS} or more printable characters and no space; make one with"
+            " `openssl rand -hex 32`"
+        )
+    return token
 
 
 def _checked(key: str, origin: str) -> str:

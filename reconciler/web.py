@@ -1,11 +1,15 @@
-"""The daemon's page on loopback: health, readiness, metrics, status. It reads, and changes nothing.
+"""The daemon's page: health, readiness, metrics, status. It reads, and changes nothing.
 
-It knows neither the daemon nor the store: it is handed functions that answer.
+It knows neither the daemon nor the store: it is handed functions that answer. What must never happen here: names and
+IDs of recordings shown to another machine without a token, or an answer's failure that takes a traceback outside.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
+import ipaddress
+import json
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +18,12 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from reconciler.errors import SettingsError
+from reconciler.errors import ReconcilerError, SettingsError
+from reconciler.logs import Secrets
+from reconciler.scrub import hide
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,10 @@ class Answers:
     metrics: Callable[[], bytes]
     metrics_type: str
     status: Callable[[], dict[str, Any]]
+    #: Answers the token that `/status` asks for; None where it asks for none.
+    token: Callable[[], str] | None = None
+    #: What no answer may hold, such as the access keys in use.
+    secrets: Secrets = tuple
 
 
 def make_app(answers: Answers) -> Starlette:
@@ -46,8 +56,14 @@ def make_app(answers: Answers) -> Starlette:
     async def metrics(_request: Request) -> Response:
         return Response(answers.metrics(), media_type=answers.metrics_type)
 
-    async def status(_request: Request) -> Response:
-        return JSONResponse(answers.status())
+    async def status(request: Request) -> Response:
+        if answers.token is not None and not _authorized(request, answers.token):
+            return PlainTextResponse("unauthorized\n", 401, {"WWW-Authenticate": "Bearer"})
+        try:
+            text = json.dumps(answers.status(), ensure_ascii=False)
+        except ReconcilerError:
+            return PlainTextResponse("failed: reason withheld\n", 503)
+        return Response(hide(text, answers.secrets()), media_type="application/json")
 
     return Starlette(
         routes=[
@@ -57,6 +73,22 @@ def make_app(answers: Answers) -> Starlette:
             Route("/status", status),
         ]
     )
+
+
+def _authorized(request: Request, token: Callable[[], str]) -> bool:
+    """Whether the request carries the token, compared in a time that tells nothing about it."""
+    try:
+        wanted = token()
+    except SettingsError:
+        return False  # the file is gone: nobody knows the token any more
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    return hmac.compare_digest(given.strip().encode(), wanted.encode()) and scheme.lower() == "bearer"
+
+
+def is_exposed(opened: socket.socket) -> bool:
+    """Whether others than this machine can reach a bound socket."""
+    address = ipaddress.ip_address(opened.getsockname()[0].partition("%")[0])
+    return not (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def bind(listen: str) -> socket.socket | None:

@@ -82,7 +82,7 @@ class Gate:
         await self.budgets.acquire(workspace, priority)
         self.out.append((self.clock.now, workspace, priority))
         if not keep:
-            self.budgets.release(priority)
+            self.budgets.release(workspace, priority)
 
     async def close(self) -> None:
         for task in self.tasks:
@@ -143,7 +143,7 @@ async def test_of_one_class_the_first_to_come_leaves_first():
     async def request(number: int) -> None:
         await budgets.acquire(ONE, Priority.CONFIRM)
         order.append(number)
-        budgets.release(Priority.CONFIRM)
+        budgets.release(ONE, Priority.CONFIRM)
 
     tasks = [asyncio.create_task(request(number)) for number in range(8)]
     await clock.advance(2.0)
@@ -204,7 +204,7 @@ async def test_a_storm_of_throttles_leaves_a_trickle():
         while True:
             await gate.budgets.acquire(ONE, Priority.RETRY)
             leaving.append(gate.clock.now)
-            gate.budgets.release(Priority.RETRY)
+            gate.budgets.release(ONE, Priority.RETRY)
             gate.budgets.throttled(ONE, None)
 
     tasks = [asyncio.create_task(refused()) for _ in range(20)]
@@ -227,10 +227,11 @@ async def test_without_a_rate_a_throttled_workspace_still_rests():
 
 async def test_no_more_requests_are_in_flight_than_there_are_places():
     gate = Gate(0.0, concurrency=8)
-    gate.ask(ONE, Priority.EDIT, 20, keep=True)
+    gate.ask(ONE, Priority.EDIT, 4, keep=True)
+    gate.ask(OTHER, Priority.EDIT, 20, keep=True)
     await settle()
     assert (len(gate.out), gate.budgets.in_flight) == (8, 8)
-    gate.budgets.release(Priority.EDIT)
+    gate.budgets.release(ONE, Priority.EDIT)
     await settle()
     assert (len(gate.out), gate.budgets.in_flight) == (9, 8)
     await gate.close()
@@ -264,7 +265,7 @@ async def test_workspaces_take_turns_at_scarce_places():
     gate.ask(ONE, Priority.WRITE, 5)
     gate.ask(OTHER, Priority.WRITE, 2)
     await settle()
-    gate.budgets.release(Priority.EDIT)
+    gate.budgets.release(ONE, Priority.EDIT)
     for _ in range(8):
         await settle()
     assert [workspace for _, workspace, _ in gate.out[1:5]] == [ONE, OTHER, ONE, OTHER]
@@ -277,7 +278,7 @@ async def test_waiting_that_is_cancelled_holds_nothing():
     assert gate.budgets.in_flight == 2
     await gate.close()
     for _ in range(2):
-        gate.budgets.release(Priority.EDIT)
+        gate.budgets.release(ONE, Priority.EDIT)
     assert gate.budgets.in_flight == 0
     gate.ask(ONE, Priority.RESYNC)
     await gate.clock.advance(0.2)
@@ -289,7 +290,7 @@ async def test_a_request_that_is_let_out_and_cancelled_in_one_moment_gives_its_p
     await budgets.acquire(ONE, Priority.WRITE)
     waiting = asyncio.create_task(budgets.acquire(ONE, Priority.RESYNC))
     await settle()
-    budgets.release(Priority.WRITE)
+    budgets.release(ONE, Priority.WRITE)
     assert budgets.in_flight == 1
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -302,7 +303,7 @@ async def test_the_event_loop_is_the_clock_unless_another_is_given():
     burst = 100
     for _ in range(burst + 20):
         await budgets.acquire(ONE, Priority.EDIT)
-        budgets.release(Priority.EDIT)
+        budgets.release(ONE, Priority.EDIT)
     assert budgets.in_flight == 0
 
 

@@ -34,9 +34,9 @@ LAYERS = """
     __init__
     model
     errors backoff
-    revision scrub shipped
+    commit git rewrite scrub shipped
     budget decide documents limits logs metrics sandbox settings store systemd workqueue
-    bird catalog plan sarif
+    alarm bird catalog edit plan sarif
     observer source
     reconcile report saved
     converge follow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from reconciler.metrics import CONTENT_TYPE, Metrics
@@ -51,7 +53,8 @@ def test_every_phase_and_outcome_is_there_from_the_start() -> None:
     metrics = Metrics("1")
     assert {value(metrics, "reconciler_recordings", phase=phase) for phase in Phase} == {0.0}
     assert {value(metrics, "reconciler_patches_total", outcome=outcome) for outcome in Outcome} == {0.0}
-    assert value(metrics, "reconciler_build_info", version="1") == 1.0
+    build = {"version": "1", "python": platform.python_version()}
+    assert value(metrics, "reconciler_build_info", **build) == 1.0
 
 
 def test_what_is_measured_is_shown() -> None:

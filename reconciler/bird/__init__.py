@@ -1,7 +1,8 @@
 """The Bird voice API behind a wall: a few reads, one write, our own values and errors.
 
 `client` says what is asked and what the answers mean, `wire` sends one request and maps every failure, `answers` reads
-what came back, and `guard` stands below them all and lets nothing else out. This package alone knows httpx and aiohttp.
+what came back, `circuit` leaves a workspace alone that does not answer, and `guard` stands below them all and lets
+nothing else out. This package alone knows httpx and aiohttp.
 
 What must never happen here: a write other than one status of one recording; a redirect that is followed; a repeated
 request (bringing a recording back is the work queue's task); a key, a phone number or a pre-signed link in an error.
@@ -10,8 +11,18 @@ Source of every rule: https://docs.bird.com/api/voice-api and its neighbours, re
 leave open is marked as assumed where it matters.
 """
 
+from reconciler.bird.circuit import CircuitChange, Circuits
 from reconciler.bird.client import Accepted, Bird
 from reconciler.bird.guard import ForbiddenRequest
 from reconciler.bird.wire import RequestMetric, Timeouts, TransportName
 
-__all__ = ["Accepted", "Bird", "ForbiddenRequest", "RequestMetric", "Timeouts", "TransportName"]
+__all__ = [
+    "Accepted",
+    "Bird",
+    "CircuitChange",
+    "Circuits",
+    "ForbiddenRequest",
+    "RequestMetric",
+    "Timeouts",
+    "TransportName",
+]

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import httpx
 
+from reconciler.bird.circuit import Circuits
 from reconciler.bird.guard import STATUS_BODIES, Route, call_path, recording_path
 from reconciler.bird.wire import RequestMetric, Timeouts, TransportName, Wire
 from reconciler.budget import Budgets
@@ -56,6 +57,7 @@ class Bird:
         api_url: str,
         key_for: Callable[[str], str],
         budget: Budgets,
+        circuits: Circuits | None = None,
         transport: TransportName | httpx.AsyncBaseTransport = "aiohttp",
         timeouts: Timeouts | None = None,
         on_request: Callable[[RequestMetric], None] | None = None,
@@ -68,6 +70,7 @@ class Bird:
             api_url: where the API is, such as ``https://api.bird.com``; a path in it becomes a prefix.
             key_for: gives the access key of a workspace; asked for each request, so that a changed key is picked up.
             budget: the gate that every request passes; its width is the size of the connection pool.
+            circuits: leave a workspace alone whose requests fail one after the other.
             transport: ``aiohttp``, the fallback ``httpx``, or a double.
             timeouts: the defaults of `Timeouts` unless given.
             on_request: told of every request that has ended.
@@ -77,10 +80,13 @@ class Bird:
         Raises:
             SettingsError: the address, or the environment's proxy, cannot be used.
         """
+        self._budget = budget
+        self._circuits = circuits or Circuits()
         self._wire = Wire(
             api_url=api_url,
             key_for=key_for,
             budget=budget,
+            circuits=self._circuits,
             transport=transport,
             timeouts=Timeouts() if timeouts is None else timeouts,
             now=now,
@@ -99,6 +105,27 @@ class Bird:
     async def aclose(self) -> None:
         """Close all connections."""
         await self._wire.aclose()
+
+    def held_back(self, workspace_id: str) -> BirdUnavailable | None:
+        """Return why a PATCH to a workspace could not leave now, or None: to be asked before its intent is recorded."""
+        return self._circuits.held_back(workspace_id, write=True) or self._budget.held_back(
+            workspace_id, Priority.WRITE
+        )
+
+    @property
+    def least_rate(self) -> float:
+        """The lowest present rate of all workspaces, in requests per second; 0 where there is no limit."""
+        return self._budget.least_rate()
+
+    @property
+    def open_circuits(self) -> int:
+        """How many workspaces are left alone because they do not answer."""
+        return self._circuits.open
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are under way."""
+        return self._budget.in_flight
 
     async def observe_call(self, call: CallKey, wanted: Collection[str], *, priority: Priority) -> dict[str, Live]:
         """Look at recordings of one call: one list as a rule, whatever their number.

@@ -25,6 +25,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from reconciler import __version__
 from reconciler.bird.answers import error_words, is_json_type, notice_text, read_json, retry_after_seconds
+from reconciler.bird.circuit import Circuits
 from reconciler.bird.guard import GuardedTransport, Route
 from reconciler.budget import Budgets
 from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable, SettingsError
@@ -112,6 +113,7 @@ class Wire:
         api_url: str,
         key_for: Callable[[str], str],
         budget: Budgets,
+        circuits: Circuits,
         transport: TransportName | httpx.AsyncBaseTransport,
         timeouts: Timeouts,
         now: Callable[[], datetime],
@@ -131,6 +133,7 @@ class Wire:
         self._key_for = key_for
         self._headers: dict[str, tuple[str, _Headers, _Headers]] = {}
         self._budget = budget
+        self._circuits = circuits
         self._timeouts = timeouts
         self._extensions = {
             "timeout": {
@@ -183,6 +186,12 @@ class Wire:
         wanted: tuple[int, ...],
     ) -> Answer:
         what = f"{method} {route}"
+        write = method == "PATCH"
+        # Before the gate, so that what cannot leave takes no share of the pace; and after it, for the circuit may have
+        # opened meanwhile.
+        refusal = self._circuits.held_back(workspace_id, write=write)
+        if refusal is not None:
+            raise refusal
         await self._budget.acquire(workspace_id, priority)
         try:
             # Only now, so that a key that was changed while the request waited is the one that is used.
@@ -190,22 +199,29 @@ class Wire:
             request = httpx.Request(
                 method, self._base + target, headers=headers, content=content, extensions=self._extensions
             )
+            trial = self._circuits.enter(workspace_id, write=write)
             asked_at = self._now()
             started = time.perf_counter()
             outcome: int | str = "aborted"
             try:
                 reply = await self._fetch(request, what)
-                parsed = _read_content(reply, what) if reply.status == 200 and method == "GET" else None
+                parsed = _read_content(reply, what) if reply.status == 200 and not write else None
                 outcome = reply.status
+                if _is_failure(reply.status):
+                    trial.failed(f"http_{reply.status}")
+                else:
+                    trial.succeeded()
             except BirdUnavailable as error:
                 outcome = error.code
+                trial.failed(error.code)
                 raise
             finally:
+                trial.abandoned()
                 seconds = time.perf_counter() - started
                 if self._on_request is not None:
                     self._on_request(RequestMetric(route.value, method, outcome, seconds))
         finally:
-            self._budget.release(priority)
+            self._budget.release(workspace_id, priority)
         self._notice(reply.headers, key)
         if reply.status not in wanted:
             raise self._refusal(what, workspace_id, reply, key)
@@ -287,6 +303,14 @@ class Wire:
             if name not in self._noticed and (value := headers.get(name)) is not None:
                 self._noticed.add(name)
                 self._on_notice(name, notice_text(value, key))
+
+
+def _is_failure(status: int) -> bool:
+    """Return whether the API, or what stands before it, is not well: a redirect leads away from it.
+
+    A refusal is an answer; so is a 200 where a 202 was due, and a 429 has its own remedy.
+    """
+    return status >= 500 or 300 <= status < 400
 
 
 async def _read_body(response: httpx.Response, reply: _Reply) -> None:

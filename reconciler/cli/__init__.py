@@ -7,6 +7,7 @@ not pay for the daemon's libraries. Data goes to standard output, everything els
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -18,9 +19,10 @@ from click.core import ParameterSource
 from reconciler import __version__
 from reconciler.cli.exits import ERROR, INTERRUPTED, USAGE, exit_code
 from reconciler.errors import ReconcilerError
-from reconciler.settings import ENVIRONMENT_PREFIX
+from reconciler.scrub import frames, hide
+from reconciler.settings import ENVIRONMENT_PREFIX, KeyRing
 
-#: Command -> what it does, in the order of the help. The module is `reconciler.cli.<command>`.
+#: Command -> what it does, in the order of the help. The module is `reconciler.cli.<command>`, but for `_MODULES`.
 COMMANDS: Final = {
     "validate": "Check the documents offline.",
     "plan": "Show what would be sent; write nothing.",
@@ -30,8 +32,13 @@ COMMANDS: Final = {
     "history": "Show what happened, newest first.",
     "schema": "Print the JSON Schema of a kind.",
     "init": "Write a commented sample.",
+    "set": "Change the status that one document declares.",
+    "suspend": "Have one recording left alone until a moment.",
+    "resume": "End the suspension of one recording.",
     "sandbox": "Simulate the Bird voice API on loopback.",
 }
+#: Commands whose names cannot be those of modules.
+_MODULES: Final = {"import": "import_"}
 
 
 class _Commands(click.Group):
@@ -43,7 +50,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"reconciler.cli.{cmd_name}")
+        module = importlib.import_module(f"reconciler.cli.{_MODULES.get(cmd_name, cmd_name)}")
         return with_variables(cast("click.Command", module.command))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
@@ -84,29 +91,67 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and end the process with its exit code."""
+    """Run the command line and end the process with its exit code.
+
+    Whatever goes wrong, what is shown of it holds no key and no traceback: both quote what they should not.
+    """
     try:
         code = cli.main(
             args=None if arguments is None else list(arguments), prog_name="reconciler", standalone_mode=False
         )
         sys.stdout.flush()
-    except click.UsageError as error:
-        error.show()
-        code = ERROR if _from_a_setting(error) else USAGE
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
-        code = INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        code = ERROR
-    except ReconcilerError as error:
-        click.echo(f"Error: {error}", err=True)
-        code = exit_code(error)
-    except BrokenPipeError:
-        # Whoever read standard output has seen enough; what is still buffered must not fail at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ERROR
+    except BaseException as error:  # noqa: BLE001 - the last wall: what passed it would be shown as a traceback
+        code = _conclude(_cause(error))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return what ended tasks that ran side by side: a failure that we know, if there is one among theirs."""
+    while isinstance(error, BaseExceptionGroup):
+        known, others = error.split((ReconcilerError, KeyboardInterrupt))
+        error = (known or others or error).exceptions[0]
+    return error
+
+
+def _conclude(error: BaseException) -> int | str | None:
+    """Say what ended the command, and return its exit code."""
+    match error:
+        case SystemExit():
+            return error.code
+        case click.UsageError():
+            _show(error)
+            return ERROR if _from_a_setting(error) else USAGE
+        case click.Abort() | KeyboardInterrupt():
+            click.echo("Interrupted.", err=True)
+            return INTERRUPTED
+        case click.ClickException():
+            _show(error)
+            return ERROR
+        case ReconcilerError():
+            click.echo(hide(f"Error: {error}", _secrets()), err=True)
+            return exit_code(error)
+        case BrokenPipeError():
+            # Whoever read standard output has seen enough; what is still buffered must not fail at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return ERROR
+        case OSError(strerror=str() as words):
+            click.echo(f"Error: {words} (at {frames(error)})", err=True)
+            return ERROR
+        case _:
+            place = frames(error, count=8)
+            click.echo(f"Error: unforeseen {type(error).__name__} at {place}. Please report this line.", err=True)
+            return ERROR
+
+
+def _show(error: click.ClickException) -> None:
+    """Show what click has to say: it quotes bad values, and one of them may be a key in the wrong place."""
+    text = io.StringIO()
+    error.show(text)
+    click.echo(hide(text.getvalue(), _secrets()), err=True, nl=False)
+
+
+def _secrets() -> list[str]:
+    return KeyRing(os.environ).secrets()
 
 
 def _from_a_setting(error: click.UsageError) -> bool:

@@ -27,7 +27,7 @@ from reconciler.reconcile import Clock
 from reconciler.store import state_folder
 
 if TYPE_CHECKING:
-    from reconciler.bird import Bird, RequestMetric
+    from reconciler.bird import Bird, CircuitChange, RequestMetric
     from reconciler.sandbox import World
 
 T = TypeVar("T")
@@ -53,20 +53,39 @@ async def bird(
     *,
     sandbox: bool,
     state: str,
+    patient: bool = True,
     on_request: Callable[[RequestMetric], None] | None = None,
+    on_circuit: Callable[[CircuitChange], None] = lambda _change: None,
 ) -> AsyncIterator[tuple[Bird, Callable[[Iterable[Desired]], None]]]:
     """Open the API client, or one of the embedded sandbox, which then holds every recording that is declared.
+
+    Args:
+        values: the settings.
+        desired: what is declared.
+        sandbox: whether to use the embedded sandbox.
+        state: where the state is kept, and beside it the sandbox's recordings.
+        patient: whether a request may wait for its turn for as long as it takes.
+        on_request: told of every request that has ended.
+        on_circuit: told when a workspace is left alone because it does not answer, and when that ends.
 
     Yields:
         The client, and what to tell of documents that are declared later: the sandbox then has their recordings too.
     """
-    from reconciler.bird import Bird
-    from reconciler.budget import Budgets
+    from reconciler.bird import Bird, Circuits
+    from reconciler.budget import PATIENCE_SECONDS, Budgets
 
     def client(api_url: str, key_for: Callable[[str], str]) -> Bird:
-        budget = Budgets(values["rate_limit"], concurrency=values["concurrency"])
         return Bird(
-            api_url=api_url, key_for=key_for, budget=budget, transport=values["transport"], on_request=on_request
+            api_url=api_url,
+            key_for=key_for,
+            budget=Budgets(
+                values["rate_limit"],
+                concurrency=values["concurrency"],
+                patience_seconds=None if patient else PATIENCE_SECONDS,
+            ),
+            circuits=Circuits(on_change=on_circuit),
+            transport=values["transport"],
+            on_request=on_request,
         )
 
     if not sandbox:

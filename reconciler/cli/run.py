@@ -36,18 +36,19 @@ from reconciler.daemon import Daemon, Timing
 from reconciler.errors import SettingsError
 from reconciler.follow import Follower
 from reconciler.limits import Rule, Window
-from reconciler.logs import Log, make_log
-from reconciler.metrics import CONTENT_TYPE, Metrics
+from reconciler.logs import Log, adopt_libraries, make_log
+from reconciler.metrics import CONTENT_TYPE, ApiState, Metrics
 from reconciler.model import Desired, Live, Outcome, RecordingKey
 from reconciler.observer import Observer
 from reconciler.plan import make_plan
 from reconciler.reconcile import Clock, Reconciler
+from reconciler.settings import read_token
 from reconciler.source import Source
 from reconciler.store import Store, Writer, open_store, open_writer
-from reconciler.web import Answers, bind, make_app, serve
+from reconciler.web import Answers, bind, is_exposed, make_app, serve
 
 if TYPE_CHECKING:
-    from reconciler.bird import Bird, RequestMetric
+    from reconciler.bird import Bird, CircuitChange, RequestMetric
 
 
 @click.command("run")
@@ -55,7 +56,16 @@ if TYPE_CHECKING:
 @click.option("--once", is_flag=True, help="Converge, then end.")
 @click.option("--sandbox", is_flag=True, help="Use an embedded sandbox in place of the API.")
 @setting_options(
-    *COMMON, *DOCUMENTS, *REACH, *LIMITS, *WRITING, "resync_seconds", "poll_seconds", "health_seconds", "listen"
+    *COMMON,
+    *DOCUMENTS,
+    *REACH,
+    *LIMITS,
+    *WRITING,
+    "resync_seconds",
+    "poll_seconds",
+    "health_seconds",
+    "listen",
+    "token_file",
 )
 @click.pass_context
 def command(context: click.Context, paths: tuple[str, ...], once: bool, sandbox: bool) -> None:
@@ -66,23 +76,53 @@ def command(context: click.Context, paths: tuple[str, ...], once: bool, sandbox:
         if not os.path.lexists(path):
             raise SettingsError(f"{path}: no such file or folder")
     state = state_url(settings, sandbox=sandbox)
-    opened = None if once else bind(settings["listen"])
+    metrics = Metrics(__version__)
+    opened = None if once else _bind(settings)
     with (
         opened or nullcontext(),
-        open_writer(state, holder="reconciler run", wait_seconds=settings["wait_seconds"]) as writer,
+        open_writer(
+            state, holder="reconciler run", wait_seconds=settings["wait_seconds"], on_commit=metrics.committed
+        ) as writer,
         open_store(state) as store,
     ):
-        run = _Run(paths, settings, store, writer, state, sandbox=sandbox)
+        run = _Run(paths, settings, store, writer, state, metrics, sandbox=sandbox)
         context.exit(run_async(run.once() if once else run.daemon(opened)))
+
+
+def _bind(settings: Values) -> socket.socket | None:
+    """Open the page's socket, unless that would show names and IDs to other machines without a token.
+
+    Raises:
+        SettingsError: it would, or the address or the token cannot be used.
+    """
+    token = read_token(settings["token_file"]) if settings["token_file"] else None
+    opened = bind(settings["listen"])
+    if opened is not None and token is None and is_exposed(opened):
+        opened.close()
+        raise SettingsError(
+            f"listen: {settings['listen']} can be reached from other machines, and /status shows names and IDs; name a"
+            " file that holds a token with --token-file (RECONCILER_TOKEN_FILE), or listen on 127.0.0.1"
+        )
+    return opened
 
 
 class _Run:
     """One run of the daemon, from its parts to its end."""
 
     def __init__(
-        self, paths: tuple[str, ...], settings: Values, store: Store, writer: Writer, state: str, *, sandbox: bool
+        self,
+        paths: tuple[str, ...],
+        settings: Values,
+        store: Store,
+        writer: Writer,
+        state: str,
+        metrics: Metrics,
+        *,
+        sandbox: bool,
     ) -> None:
         self._settings = settings
+        self._keys = settings.key_ring
+        self._metrics = metrics
         self._store = store
         self._writer = writer
         self._state = state
@@ -90,9 +130,13 @@ class _Run:
         self._clock: Clock = system_clock()
         self._run_id = new_run_id()
         self._log: Log = make_log(
-            settings["log_format"], settings["log_level"], run_id=self._run_id, color=settings.color
+            settings["log_format"],
+            settings["log_level"],
+            run_id=self._run_id,
+            color=settings.color,
+            secrets=self._keys.secrets,
         )
-        self._metrics = Metrics(__version__)
+        adopt_libraries(self._log)
         self._window = Window(settings.limits)
         self._catalog = Catalog()
         self._follower = Follower(
@@ -119,12 +163,22 @@ class _Run:
         """Work until a signal comes; SIGHUP looks at everything now."""
         wake_all = asyncio.Event()
         with stop_on_signals((signal.SIGHUP, wake_all.set)) as stop:
-            async with self._api() as (api, seed), asyncio.TaskGroup() as group:
+
+            def circuit_changed(change: CircuitChange) -> None:
+                self._note_circuit(change)
+                if not change.opened:
+                    daemon.bring_back(change.workspace_id)
+
+            async with (
+                self._api(patient=False, on_circuit=circuit_changed) as (api, seed),
+                asyncio.TaskGroup() as group,
+            ):
                 reconciler = self._reconciler(
                     api,
                     Observer(api, self._clock.now),
-                    lambda workspace_id: daemon.authorized_again(workspace_id),
+                    lambda workspace_id: daemon.bring_back(workspace_id),
                 )
+                self._metrics.watch_api(lambda: ApiState(api.least_rate, api.open_circuits, api.in_flight))
                 daemon = Daemon(
                     follower=self._follower,
                     catalog=self._catalog,
@@ -145,19 +199,30 @@ class _Run:
                     declared=seed,
                 )
                 if opened is not None:
-                    answers = Answers(daemon.healthy, daemon.ready, self._metrics.render, CONTENT_TYPE, daemon.status)
+                    answers = Answers(
+                        daemon.healthy,
+                        daemon.ready,
+                        self._metrics.render,
+                        CONTENT_TYPE,
+                        daemon.status,
+                        token=self._token if self._settings["token_file"] else None,
+                        secrets=self._keys.secrets,
+                    )
                     host, port = opened.getsockname()[:2]
                     self._log.info("listening", address=f"{host}:{port}")
                     group.create_task(serve(make_app(answers), opened, stop))
                 group.create_task(daemon.run(stop, wake_all))
         return DONE
 
+    def _token(self) -> str:
+        return read_token(self._settings["token_file"])
+
     async def once(self) -> int:
         """Give every recording turns until nothing is left to wait for."""
         applied = {record.key: record for record in self._store.all()}
         desired = tuple(self._catalog.desired.values())
         with stop_on_signals() as stop:
-            async with self._api() as (api, _):
+            async with self._api(patient=True, on_circuit=self._note_circuit) as (api, _):
                 observer = Observer(api, self._clock.now)
                 observed = await look(desired, self._settings, api, observer, self._clock, stop)
                 plan = make_plan(
@@ -192,14 +257,35 @@ class _Run:
         )
         return ERROR if code == DONE and self._catalog.invalid else code
 
-    def _api(self) -> AbstractAsyncContextManager[tuple[Bird, Callable[[Iterable[Desired]], None]]]:
+    def _api(
+        self, *, patient: bool, on_circuit: Callable[[CircuitChange], None]
+    ) -> AbstractAsyncContextManager[tuple[Bird, Callable[[Iterable[Desired]], None]]]:
         return bird(
             self._settings,
             self._catalog.desired.values(),
             sandbox=self._sandbox,
             state=self._state,
+            patient=patient,
             on_request=self._requested,
+            on_circuit=on_circuit,
         )
+
+    def _note_circuit(self, change: CircuitChange) -> None:
+        if change.opened:
+            self._log.error(
+                "circuit_opened",
+                workspace_id=change.workspace_id,
+                requests=change.requests,
+                last=change.code,
+                again_seconds=round(change.seconds, 3),
+            )
+        else:
+            self._log.info(
+                "circuit_closed",
+                workspace_id=change.workspace_id,
+                requests=change.requests,
+                open_seconds=round(change.seconds, 3),
+            )
 
     def _requested(self, request: RequestMetric) -> None:
         self._metrics.requested(request.method, request.route, str(request.status), request.seconds)
@@ -226,4 +312,6 @@ class _Run:
             meters=self._metrics,
             first_looks=first_looks,
             authorized_again=authorized_again,
+            fingerprint=self._keys.fingerprint,
+            held_back=api.held_back,
         )

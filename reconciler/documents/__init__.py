@@ -21,7 +21,8 @@ from reconciler.documents.plain import load_plain
 from reconciler.documents.schema import schema_text
 from reconciler.documents.wording import nearest
 from reconciler.documents.yaml_events import Irregular, read_documents
-from reconciler.model import Desired
+from reconciler.model import Desired, Problem
+from reconciler.scrub import frames
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -53,15 +54,25 @@ def parse_documents(data: bytes, file: str, limits: DocumentLimits = DEFAULT_LIM
             return _read_valid(data, file, limits)
         except Irregular:
             pass  # why, is told below
+        except Exception as error:  # noqa: BLE001 - one poison file must not end a daemon that has others to look after
+            return _unforeseen(file, error)
     # Imported late: a mistake may wait for it, a command that finds none should not.
     from reconciler.documents.explain import find_problems
 
-    return FileDocuments(file, (), find_problems(data, file, limits))
+    try:
+        return FileDocuments(file, (), find_problems(data, file, limits))
+    except Exception as error:  # noqa: BLE001 - the same
+        return _unforeseen(file, error)
 
 
 def sample_text() -> str:
     """Return the commented document that a newcomer begins with."""
     return _SAMPLE.read_text(encoding="utf-8")
+
+
+def _unforeseen(file: str, error: Exception) -> FileDocuments:
+    message = f"cannot be read: {type(error).__name__} at {frames(error)}, a fault of this program; please report it"
+    return FileDocuments(file, (), (Problem(file, 1, 1, message, rule="unforeseen"),))
 
 
 _SAMPLE: Final = Path(__file__).with_name("sample.yaml")

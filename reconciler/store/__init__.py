@@ -6,17 +6,20 @@ The rest of the program knows the contract in `base` and these two functions onl
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
 from reconciler.errors import StoreError
 from reconciler.store.base import Receipt, SentPatch, Store, Writer
 from reconciler.store.lease import LEASE_SECONDS, Clock
+from reconciler.store.retention import Retention
 from reconciler.store.sqlite import SqliteStore, SqliteWriter
 
-__all__ = ["Clock", "Receipt", "SentPatch", "Store", "Writer", "open_store", "open_writer", "state_folder"]
+__all__ = ["Clock", "Receipt", "Retention", "SentPatch", "Store", "Writer", "open_store", "open_writer", "state_folder"]
 
 _DEFAULT_CLOCK = Clock()
+_KEEP_ALL = Retention()
 
 
 def open_store(url: str) -> Store:
@@ -38,6 +41,8 @@ def open_writer(
     wait_seconds: float = 0.0,
     lease_seconds: float = LEASE_SECONDS,
     clock: Clock = _DEFAULT_CLOCK,
+    on_commit: Callable[[float], None] = lambda _seconds: None,
+    retention: Retention = _KEEP_ALL,
 ) -> Writer:
     """Open the state for writing: make it where there is none, take its lease, bring it to the newest layout.
 
@@ -46,12 +51,22 @@ def open_writer(
         holder: the command, as the next one is told who holds the state. No secret may be in it.
         wait_seconds: how long to wait for another writer to end.
         lease_seconds: after a kill that cannot be proved, the state is free after so long.
+        on_commit: told, in the writer's thread, how many seconds each commit took.
+        retention: how much of the history is kept.
 
     Raises:
         StateHeld: another writer holds the state; the message names it.
         StoreError: the file is damaged, of a newer program, cannot be written, or the URL is of another form.
     """
-    return SqliteWriter(_path(url), holder=holder, wait_seconds=wait_seconds, lease_seconds=lease_seconds, clock=clock)
+    return SqliteWriter(
+        _path(url),
+        holder=holder,
+        wait_seconds=wait_seconds,
+        lease_seconds=lease_seconds,
+        clock=clock,
+        on_commit=on_commit,
+        retention=retention,
+    )
 
 
 def state_folder(url: str) -> Path:

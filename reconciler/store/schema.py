@@ -18,6 +18,12 @@ from reconciler.store.connection import transaction
 #: Marks the file as ours in its header ("RCNC"), so that another program's database is never mistaken for a state.
 APPLICATION_ID: Final = 0x52434E43
 
+#: Refuses to delete any line of the history; only `retention` lifts it, inside its own transaction.
+HISTORY_GUARD: Final = """
+    CREATE TRIGGER history_is_never_deleted BEFORE DELETE ON history
+    BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END
+    """
+
 _VERSION_1: Final = (
     # The lease's columns are read before a migration decides anything: later versions may add to them, never take away.
     """
@@ -96,10 +102,7 @@ _VERSION_1: Final = (
     CREATE TRIGGER history_is_never_changed BEFORE UPDATE ON history
     BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END
     """,
-    """
-    CREATE TRIGGER history_is_never_deleted BEFORE DELETE ON history
-    BEGIN SELECT RAISE(ABORT, 'the history is append-only'); END
-    """,
+    HISTORY_GUARD,
     # A count kept as rows come and go: the safety limits ask for it at every decision, among 100,000 rows.
     "CREATE TABLE totals (id INTEGER PRIMARY KEY CHECK (id = 1), last_applied INTEGER NOT NULL) STRICT",
     "INSERT INTO totals VALUES (1, 0)",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -162,9 +162,19 @@ class _Write:
 class SqliteWriter:
     """Writes a state file and holds its lease; see `reconciler.store.base.Writer`."""
 
-    def __init__(self, path: Path, *, holder: str, wait_seconds: float, lease_seconds: float, clock: Clock) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        holder: str,
+        wait_seconds: float,
+        lease_seconds: float,
+        clock: Clock,
+        on_commit: Callable[[float], None],
+    ) -> None:
         self._path = path
         self._clock = clock
+        self._on_commit = on_commit
         self._lease = Lease(holder, lease_seconds, clock)
         self._changed = threading.Condition(threading.Lock())
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
@@ -313,6 +323,7 @@ class SqliteWriter:
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
         """Commit what happens inside, durably, if the lease is still ours and the file still the one at the path."""
+        began = self._clock.elapsed()
         with files.transaction(connection):
             # After a failure the lease is extended at once: a commit that writes nothing would not show a full disk.
             extended = self._lease.hold(connection, now=self._error is not None)
@@ -327,6 +338,7 @@ class SqliteWriter:
         if extended is not None:
             self._lease.extended(extended)
         self._commits += 1
+        self._on_commit(self._clock.elapsed() - began)
 
     def _open(self, wait_seconds: float) -> sqlite3.Connection:
         with ExitStack() as undo:

@@ -1,0 +1,147 @@
+"""The real daemon in a process that kills itself at a named point of a turn.
+
+`dying.py POINT COUNT SANDBOX ARGUMENTS...` runs `reconciler ARGUMENTS...`, with hooks around what a turn reads, writes and
+sends. When COUNT recordings have come to the point, the process ends by SIGKILL. The product knows nothing of this: the
+hooks are put around its parts here, where the command takes them from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import urllib.request
+from collections.abc import Awaitable
+from datetime import datetime
+from typing import Any
+
+from reconciler import cli
+from reconciler.bird import Accepted
+from reconciler.cli import run
+from reconciler.model import Applied, Event, Live, Priority, RecordingKey, Status
+from reconciler.observer import Observer
+from reconciler.reconcile import Reconciler, Sender, Writer
+
+#: Where a turn can be cut off, in its order.
+POINTS = (
+    "looked",  # the live state is read, nothing is decided
+    "decided",  # the PATCH is decided, its intent not handed to the writer
+    "intent_handed_in",  # the writer has the intent, and the disk perhaps
+    "intent_saved",  # the intent is on disk
+    "before_send",  # the lease was asked, the PATCH has not left
+    "sent",  # the API has the PATCH, its answer is not here
+    "answered",  # the answer is here and not handed to the writer
+    "acceptance_saved",  # the acceptance is on disk
+    "observed",  # a read shows the effect, nothing is decided on it
+    "outcome_handed_in",  # the writer has the outcome, and the disk perhaps
+    "outcome_saved",  # the outcome is on disk
+)
+
+
+class Death:
+    """Waits at a point until all who are to be there have come, and then ends the process."""
+
+    def __init__(self, point: str, count: int, sandbox: str) -> None:
+        self.point = point
+        self.sandbox = sandbox
+        #: Recordings whose PATCH was sent by this process: their next look is one for the effect.
+        self.sent: dict[RecordingKey, Status] = {}
+        self._count = count
+        self._here: set[RecordingKey] = set()
+
+    async def at(self, point: str, key: RecordingKey) -> None:
+        """Stay here for ever if this is the point."""
+        if point != self.point:
+            return
+        self._here.add(key)
+        if len(self._here) == self._count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        await asyncio.Event().wait()
+
+    def arrived(self, key: RecordingKey) -> bool:
+        """Whether the API has the recording's PATCH."""
+        with urllib.request.urlopen(f"{self.sandbox}/_sandbox/requests?method=PATCH", timeout=30) as answer:
+            requests = json.load(answer)["requests"]
+        return any(request["path"].endswith(key.recording_id) for request in requests)
+
+
+DEATH: Death
+
+
+class _Pen:
+    """The writer of the turns."""
+
+    def __init__(self, inner: Writer) -> None:
+        self._inner = inner
+
+    async def save(self, record: Applied, *events: Event) -> None:
+        words = {event.event for event in events}
+        if "patch_sent" in words:
+            await DEATH.at("decided", record.key)
+        elif "patch_accepted" in words:
+            await DEATH.at("answered", record.key)
+        receipt = self._inner.save(record, *events)
+        if "patch_sent" in words:
+            await DEATH.at("intent_handed_in", record.key)
+        elif "applied" in words:
+            await DEATH.at("outcome_handed_in", record.key)
+        await receipt
+        if "patch_sent" in words:
+            await DEATH.at("intent_saved", record.key)
+        elif "patch_accepted" in words:
+            await DEATH.at("acceptance_saved", record.key)
+        elif "applied" in words:
+            await DEATH.at("outcome_saved", record.key)
+
+    def release(self, key: RecordingKey, *events: Event) -> Awaitable[None]:
+        return self._inner.release(key, *events)
+
+    def lease_valid(self) -> bool:
+        return self._inner.lease_valid()
+
+
+class _Voice:
+    """The sender of the turns."""
+
+    def __init__(self, inner: Sender) -> None:
+        self._inner = inner
+
+    async def set_status(self, key: RecordingKey, status: Status) -> Accepted:
+        await DEATH.at("before_send", key)
+        DEATH.sent[key] = status
+        if DEATH.point != "sent":
+            return await self._inner.set_status(key, status)
+        # The test has told the sandbox to hold the answer back.
+        sending = asyncio.ensure_future(self._inner.set_status(key, status))
+        while not await asyncio.to_thread(DEATH.arrived, key):
+            await asyncio.sleep(0.01)
+        await DEATH.at("sent", key)
+        return await sending
+
+
+class _Eyes(Observer):
+    """The looks of the turns."""
+
+    async def observe(self, key: RecordingKey, *, since: datetime, priority: Priority) -> Live:
+        live = await super().observe(key, since=since, priority=priority)
+        if key not in DEATH.sent:
+            await DEATH.at("looked", key)
+        elif live.satisfies(DEATH.sent[key]):
+            await DEATH.at("observed", key)
+        return live
+
+
+class _Dying(Reconciler):
+    """The real turns, with the hooks around their parts."""
+
+    def __init__(self, *, writer: Writer, sender: Sender, **rest: Any) -> None:
+        super().__init__(writer=_Pen(writer), sender=_Voice(sender), **rest)
+
+
+if __name__ == "__main__":
+    DEATH = Death(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    # Set by name: the command's module takes its parts from its own namespace.
+    vars(run).update(Reconciler=_Dying, Observer=_Eyes)
+    cli.main(sys.argv[4:])

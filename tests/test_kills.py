@@ -1,0 +1,147 @@
+"""Kills: the daemon dies at every step of a turn, and at random moments, and the plain command that follows sets it right.
+
+Aspects: each named point between reading and recording, times what people do to the documents while nobody watches; a PATCH
+that takes its effect after its sender has died; a short form of the campaign of random kills. In-process deaths of single
+turns, for every fault of the API, are in `test_convergence_machine.py`.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from campaigns import dying
+from campaigns.scene import Daemon, Scene, Subject, eventually, subjects
+from examples import document, key
+from fake_world import Bench, Fault, Killed, statuses
+
+from reconciler.model import Phase
+from reconciler.store import open_store
+
+#: At these points the PATCH has reached the API.
+AFTER_SENDING = dying.POINTS[dying.POINTS.index("sent") :]
+#: So that a PATCH of unknown fate is waited for no longer than this.
+CONFIRM = ("--confirm-seconds", "3")
+NUMBERS = count(1, 10)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    with Scene(tmp_path_factory.mktemp("kills")) as scene:
+        yield scene
+
+
+@pytest.fixture
+def scene(shared: Scene, tmp_path: Path) -> Scene:
+    """The one sandbox, with a folder and a state of the test's own."""
+    shared.sandbox.control("DELETE", "faults")
+    shared.sandbox.control("DELETE", "state")
+    shared.sandbox.control("DELETE", "requests")
+    return shared.at(tmp_path)
+
+
+def die(scene: Scene, point: str, among: int) -> None:
+    """Run the daemon until it has died at the point."""
+    command = (sys.executable, dying.__file__, point, str(among), scene.sandbox.url)
+    with scene.start(*command, "run", *scene.options(*CONFIRM, "--listen", "off"), str(scene.documents)) as daemon:
+        assert daemon.ended() == -signal.SIGKILL, daemon.log.read_text()
+
+
+def settled(scene: Scene, wanted: dict[Subject, str]) -> bool:
+    """Whether our own record says that each recording is as its document wants it, and knows no other."""
+    with open_store(scene.state) as store:
+        found = {
+            record.key.recording_id: record.last_applied
+            for record in store.all()
+            if record.phase is Phase.APPLIED and record.sent is None
+        }
+    return found == {subject.recording: status for subject, status in wanted.items()}
+
+
+def finish(scene: Scene, daemon: Daemon, wanted: dict[Subject, str]) -> None:
+    """Wait until all is well, and end the daemon as an operator does."""
+    eventually(lambda: settled(scene, wanted), daemon.log.read_text)
+    daemon.process.terminate()
+    assert daemon.ended() == 0
+
+
+@pytest.mark.parametrize("point", dying.POINTS)
+def test_whatever_step_the_daemon_dies_at_the_next_one_sends_what_is_missing_and_nothing_twice(
+    scene: Scene, point: str
+) -> None:
+    same, back, on, gone = subjects(4, first=next(NUMBERS))
+    scene.sandbox.seed(subject.seed() for subject in (same, back, on, gone))
+    for subject in (same, back, on, gone):
+        scene.write(f"{subject.name}.yaml", subject.document("paused"))
+    if point == "sent":
+        scene.sandbox.control(
+            "POST", "faults", {"rules": [{"match": {"method": "PATCH"}, "action": "delay_after", "delay_ms": 60_000}]}
+        )
+    die(scene, point, 4)
+    scene.sandbox.control("DELETE", "faults")
+    before = scene.sandbox.patches()
+    scene.write(f"{back.name}.yaml", back.document("ongoing"))
+    scene.write(f"{on.name}.yaml", on.document("completed"))
+    (scene.documents / f"{gone.name}.yaml").unlink()
+    with scene.daemon(*CONFIRM) as daemon:
+        finish(scene, daemon, {same: "paused", back: "ongoing", on: "completed"})
+    first = ["paused"] if point in AFTER_SENDING else []
+    assert [before.get(subject.recording, []) for subject in (same, back, on, gone)] == [first] * 4
+    after = scene.sandbox.patches()
+    assert after[same.recording] == ["paused"]
+    assert after[back.recording] == [*first, *(["ongoing"] if first else [])]
+    assert after[on.recording] == [*first, "completed"]
+    assert after[gone.recording] == first
+    live = scene.sandbox.state()
+    assert [live[subject.recording]["status"] for subject in (same, back)] == ["paused", "ongoing"]
+    assert live[on.recording]["status"] in ("completed", "available")
+    with open_store(scene.state) as store:
+        told = [event.key.recording_id for event in store.history(limit=1000) if event.event == "patch_sent"]
+    for subject in (same, back, on, gone):
+        assert told.count(subject.recording) >= len(after[subject.recording])
+
+
+def test_a_patch_that_takes_effect_after_its_sender_died_does_not_overrule_a_newer_edit(scene: Scene) -> None:
+    same, back = subjects(2, first=next(NUMBERS))
+    scene.sandbox.seed(subject.seed() for subject in (same, back))
+    for subject in (same, back):
+        scene.write(f"{subject.name}.yaml", subject.document("paused"))
+    # The effect of these comes late: one and a half seconds after the request, with the sender long dead.
+    scene.sandbox.control(
+        "POST", "faults", {"rules": [{"match": {"method": "PATCH"}, "action": "delay", "delay_ms": 1500, "times": 2}]}
+    )
+    die(scene, "sent", 2)
+    scene.write(f"{back.name}.yaml", back.document("ongoing"))
+    with scene.daemon(*CONFIRM) as daemon:
+        finish(scene, daemon, {same: "paused", back: "ongoing"})
+    assert scene.sandbox.patches() == {same.recording: ["paused"], back.recording: ["paused", "ongoing"]}
+    live = scene.sandbox.state()
+    assert [live[subject.recording]["status"] for subject in (same, back)] == ["paused", "ongoing"]
+
+
+@pytest.mark.parametrize("fault", [Fault.KILLED, Fault.TIMEOUT])
+async def test_a_lost_patch_that_takes_our_own_pause_back_is_sent_again_and_not_held_for_an_agents(
+    tmp_path: Path, fault: Fault
+) -> None:
+    bench = Bench(tmp_path)
+    one = key(1)
+    bench.world.add(one)
+    bench.declare(document(1, "ongoing"))
+    await bench.until_idle(one)
+    bench.declare(document(1, "paused"))
+    await bench.turn(one)
+    bench.time.pass_by(1)  # the pause takes effect, and before anybody looks there is the next edit
+    bench.declare(document(1, "ongoing"))
+    bench.world.patch_faults.append(fault)
+    try:
+        await bench.turn(one)
+    except Killed:
+        bench.restart()
+    await bench.until_idle(one)
+    assert bench.world.word(one) == "ongoing"
+    assert statuses(bench.world.patches) == ["paused", "ongoing", "ongoing"]
+    bench.close()
