@@ -9,8 +9,8 @@ from disk, or a document that its schema refuses counts as one that was there.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.documents import DocumentLimits, FileDocuments, cross_check, parse_documents
@@ -47,19 +47,83 @@ def read_baseline(reference: str, paths: Sequence[str], limits: DocumentLimits) 
     Raises:
         ReconcilerError: there is no such commit, or a path is in no repository or in another one.
     """
-    places = [os.path.realpath(path) for path in paths]
+    places = [Path(path).resolve() for path in paths]
     commit = find_commit(_nearest_folder(places[0]), reference)
-    roots = {_in_repository(commit, place): shown for place, shown in zip(reversed(places), reversed(paths), strict=True)}
-    entries = list_entries(commit, list(roots))
-    wanted: dict[str, Entry] = {}
-    present = set()
-    for entry in entries:
+    roots = [(_in_repository(commit, place), str(Path(path))) for place, path in zip(places, paths, strict=True)]
+    present: set[str] = set()
+    found: dict[str, Entry] = {}
+    for entry in list_entries(commit, [root for root, _ in roots]):
         path = os.fsdecode(entry.path)
-        for root, given in sorted(roots.items(), key=lambda each: each[0] == path):
-            shown = _shown(path, root, given)
-            if shown is not None and entry.is_file:
-                present.add(given)
-                # The same bytes may be reached by two given paths: they count once, under the first.
-                if entry not in wanted.values():
-                    wanted[shown] = entry
-    return _parsed(reference, commit, wanted, frozenset(present), limits)
+        present.update(given for root, given in roots if _rest(path, root) is not None)
+        shown = _shown(path, roots)
+        if shown is not None and entry.is_file:
+            found[shown] = entry
+    parsed, problems = _parse(commit, found, limits)
+    problems += cross_check(parsed)
+    return Baseline(
+        reference=reference,
+        commit=commit.id,
+        desired=() if problems else tuple(sorted((each for file in parsed for each in file.desired), key=_name)),
+        problems=tuple(
+            replace(problem, file=f"{reference}:{problem.file}")
+            for problem in sorted(problems, key=lambda problem: (problem.file, problem.line, problem.column))
+        ),
+        present=frozenset(present),
+    )
+
+
+def _nearest_folder(place: Path) -> Path:
+    """Return the folder that a path is or is in, or was in: what was deleted since has no folder any more."""
+    return next(folder for folder in (place, *place.parents) if folder.is_dir())
+
+
+def _in_repository(commit: Commit, place: Path) -> str:
+    """Return a path as the repository calls it; empty for its root."""
+    if not place.is_relative_to(commit.root):
+        raise ReconcilerError(f"{place} is not in the repository {commit.root}, so --base has nothing to hold it against")
+    return place.relative_to(commit.root).as_posix().removeprefix(".")
+
+
+def _shown(path: str, roots: Sequence[tuple[str, str]]) -> str | None:
+    """Return what a file is called by the given paths, a folder before a single file; None where it does not count."""
+    single = None
+    for root, given in roots:
+        rest = _rest(path, root)
+        if rest == "":
+            single = single or given
+        elif rest is not None and rest.endswith(SUFFIXES) and not f"/{rest}".count("/."):
+            return rest if given == "." else f"{given.removesuffix('/')}/{rest}"
+    return single
+
+
+def _rest(path: str, root: str) -> str | None:
+    """Return the part of a path below a root, empty for the root itself; None where it is elsewhere."""
+    if path == root:
+        return ""
+    within = f"{root}/" if root else ""
+    return path[len(within) :] if path.startswith(within) else None
+
+
+def _parse(
+    commit: Commit, found: Mapping[str, Entry], limits: DocumentLimits
+) -> tuple[list[FileDocuments], list[Problem]]:
+    problems = []
+    wanted = {}
+    for shown, entry in found.items():
+        if not shown.isprintable():
+            name = shown.encode("unicode_escape", "surrogateescape").decode("ascii", "replace")
+            message = "the name holds control characters or is not UTF-8"
+            problems.append(Problem(name, 1, 1, message, rule="file-name"))
+        elif entry.size > limits.max_file_bytes:
+            message = f"the file has {entry.size} bytes, more than max_file_bytes allows ({limits.max_file_bytes})"
+            problems.append(Problem(shown, 1, 1, message, rule="too-large"))
+        else:
+            wanted[shown] = entry.id
+    contents = read_blobs(commit, list(wanted.values()))
+    parsed = [parse_documents(data, shown, limits) for shown, data in zip(wanted, contents, strict=True)]
+    problems += [problem for file in parsed for problem in file.problems]
+    return parsed, problems
+
+
+def _name(document: Desired) -> str:
+    return document.name

@@ -10,6 +10,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 
 from reconciler.decide import decide
 from reconciler.limits import Limits, Refusal, withhold
@@ -39,6 +40,17 @@ class Summary:
         return self.patch > 0 or self.release > 0
 
 
+class Cause(StrEnum):
+    """Why an action is in a plan that holds a change against the documents before it."""
+
+    #: The documents before would lead to another action, or to none.
+    CHANGE = "change"
+    #: The documents before would lead to the same, since live has moved away from what was applied.
+    DRIFT = "drift"
+    #: The documents before would lead to the same: an edit that is not applied yet, or something to wait for.
+    PENDING = "pending"
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """All decisions, no-ops included, sorted by name."""
@@ -52,6 +64,12 @@ class Plan:
     #: Limits that the plan passes, and the PATCHes that are therefore not sent.
     refusals: tuple[Refusal, ...] = ()
     withheld: frozenset[RecordingKey] = field(default_factory=frozenset)
+    #: Recordings that are left out, because their live state could not be read.
+    unread: frozenset[RecordingKey] = field(default_factory=frozenset)
+    #: The Git commit of the documents that a change is held against, and the cause of each action but the no-ops; None
+    #: in a plan that holds nothing against them.
+    base: str | None = None
+    causes: Mapping[RecordingKey, Cause] | None = None
 
     @property
     def patches(self) -> tuple[Action, ...]:
@@ -93,8 +111,80 @@ def make_plan(
         if key not in seen:
             actions.append(decide(key, None, record, None, now))
     actions.sort(key=lambda action: (action.name, action.key))
-    plan = Plan(now, revision, live is not None, tuple(actions), summarise(actions))
+    plan = Plan(now, revision, live is not None, tuple(actions), summarise(actions), unread=unread)
     return hold_against(plan, limits, sum(record.last_applied is not None for record in applied.values()))
+
+
+def make_change_plan(
+    desired: Iterable[Desired],
+    before: Iterable[Desired],
+    applied: Mapping[RecordingKey, Applied],
+    live: Mapping[RecordingKey, Live] | None,
+    *,
+    base: str | None,
+    now: datetime,
+    limits: Limits,
+    revision: str | None = None,
+    unread: frozenset[RecordingKey] = frozenset(),
+) -> Plan:
+    """Decide for every recording, and say of each action whether it is there because of a change of the documents.
+
+    Where nothing at all has been recorded (nobody looked into the state, or a CI machine has none), the documents
+    before the change take the place of last-applied. One that is suspended takes no place: nobody knows what holds.
+
+    Args:
+        desired: every document.
+        before: every document before the change.
+        applied: our record of each recording.
+        live: what the API answered, by recording; None when nobody looked.
+        base: the Git commit of the documents before.
+        now: the time of the decision.
+        limits: the safety limits that the whole is held against.
+        revision: the Git commit of the documents, where there is one.
+        unread: recordings whose live state could not be read: they are left out.
+    """
+    earlier = {document.key: document for document in before}
+    documents = {document.key: document for document in desired}
+    known = applied or {key: _stand_in(document, now) for key, document in earlier.items()}
+    # A document that goes away before it was ever recorded is still a change that somebody should see.
+    dropped = {
+        key: replace(_stand_in(document, now), last_applied=None)
+        for key, document in earlier.items()
+        if key not in documents and key not in known
+    }
+    plan = make_plan(
+        documents.values(), {**known, **dropped}, live, now=now, limits=limits, revision=revision, unread=unread
+    )
+    causes = {
+        action.key: _cause(action, earlier.get(action.key), known.get(action.key), now)
+        for action in plan.actions
+        if action.kind is not ActionKind.NOOP
+    }
+    return replace(plan, base=base, causes=causes)
+
+
+def _stand_in(document: Desired, now: datetime) -> Applied:
+    """Return the record that a recording would have, had its document been applied."""
+    held = document.suspend is not None and now < document.suspend.until
+    return Applied(
+        document.key,
+        document.name,
+        document.file,
+        document.line,
+        document.status,
+        document.drift,
+        document.suspend,
+        last_applied=None if held else document.status,
+    )
+
+
+def _cause(action: Action, earlier: Desired | None, applied: Applied | None, now: datetime) -> Cause:
+    if earlier is None and applied is None:
+        return Cause.CHANGE
+    before = decide(action.key, earlier, applied, action.live, now)
+    if (before.kind, before.reason, before.desired) != (action.kind, action.reason, action.desired):
+        return Cause.CHANGE
+    return Cause.DRIFT if action.drifted else Cause.PENDING
 
 
 def hold_against(plan: Plan, limits: Limits, managed: int) -> Plan:

@@ -18,6 +18,8 @@ from reconciler.model import parse_uuid
 
 ENVIRONMENT_PREFIX: Final = "RECONCILER_"
 DEFAULT_FILE: Final = "reconciler.yaml"
+#: Under this name a command keeps which settings file it read, for its messages.
+SETTINGS_PATH: Final = "reconciler.settings_path"
 KEY_VARIABLE: Final = "BIRD_ACCESS_KEY"
 KEY_FILE_VARIABLE: Final = "BIRD_ACCESS_KEY_FILE"
 
@@ -112,6 +114,21 @@ SETTINGS: Final = {
             "number",
             0.0,
             "How long to wait for another writer to give the state back, before exit 6; a standby waits long.",
+            minimum=0,
+        ),
+        Setting(
+            "history_days",
+            "number",
+            90.0,
+            "How many days the history is kept; 0 for ever.",
+            minimum=0,
+            maximum=36_500,
+        ),
+        Setting(
+            "history_rows",
+            "whole",
+            1_000_000,
+            "How many lines of the history are kept, the newest; 0 for all.",
             minimum=0,
         ),
         Setting(

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.budget import OVERTAKES, Budgets
+from reconciler.budget import OVERTAKES, PROMISE_SECONDS, Budgets
+from reconciler.errors import BirdUnavailable
 from reconciler.model import Priority
 
 ONE, OTHER = "workspace-1", "workspace-2"
@@ -46,6 +47,13 @@ class FakeClock:
         heapq.heappush(self._timers, (self.now + delay, self._count, timer, callback))
         return timer
 
+    def run_due(self) -> None:
+        """Run the timers whose moment has come, and let no task run yet."""
+        while self._timers and self._timers[0][0] <= self.now:
+            _, _, timer, callback = heapq.heappop(self._timers)
+            if not timer.cancelled:
+                callback()
+
     async def advance(self, seconds: float) -> None:
         """Move on, running every timer at its moment, and let the tasks it woke run."""
         end = self.now + seconds
@@ -68,10 +76,11 @@ async def settle() -> None:
 class Gate:
     """A gate on a fake clock, and a record of who was let out when."""
 
-    def __init__(self, rate: float = 45.0, *, concurrency: int = 1000) -> None:
+    def __init__(self, rate: float = 45.0, *, concurrency: int = 1000, patience: float | None = None) -> None:
         self.clock = FakeClock()
-        self.budgets = Budgets(rate, concurrency=concurrency, clock=self.clock)
+        self.budgets = Budgets(rate, concurrency=concurrency, patience_seconds=patience, clock=self.clock)
         self.out: list[tuple[float, str, Priority]] = []
+        self.sent_back: list[tuple[float, float]] = []
         self.tasks: list[asyncio.Task[None]] = []
 
     def ask(self, workspace: str, priority: Priority, count: int = 1, *, keep: bool = False) -> None:
@@ -79,7 +88,13 @@ class Gate:
         self.tasks += [asyncio.create_task(self._request(workspace, priority, keep)) for _ in range(count)]
 
     async def _request(self, workspace: str, priority: Priority, keep: bool) -> None:
-        await self.budgets.acquire(workspace, priority)
+        try:
+            await self.budgets.acquire(workspace, priority)
+        except BirdUnavailable as error:
+            assert (error.code, error.sent, error.held, error.throttled) == ("no_room", False, True, True)
+            assert error.retry_after is not None
+            self.sent_back.append((self.clock.now, error.retry_after))
+            return
         self.out.append((self.clock.now, workspace, priority))
         if not keep:
             self.budgets.release(workspace, priority)
@@ -305,6 +320,116 @@ async def test_the_event_loop_is_the_clock_unless_another_is_given():
         await budgets.acquire(ONE, Priority.EDIT)
         budgets.release(ONE, Priority.EDIT)
     assert budgets.in_flight == 0
+
+
+# A gate with a limit on patience, as the daemon has: whoever waits holds a worker.
+
+
+async def test_a_request_of_a_resting_workspace_is_sent_back_until_the_rest_is_over():
+    gate = Gate(45.0, patience=1.0)
+    gate.budgets.throttled(ONE, 60.0)
+    for priority in (Priority.WRITE, Priority.EDIT):
+        gate.ask(ONE, priority)
+    gate.ask(OTHER, Priority.EDIT)
+    await settle()
+    assert [workspace for _, workspace, _ in gate.out] == [OTHER]
+    assert [seconds for _, seconds in gate.sent_back] == [60.0, 60.0]
+    held = gate.budgets.held_back(ONE, Priority.RESYNC)
+    assert held is not None
+    assert held.retry_after == 60.0
+    assert gate.budgets.held_back(OTHER, Priority.EDIT) is None
+    assert gate.budgets.held_back("never heard of", Priority.EDIT) is None
+    await gate.clock.advance(60.0)
+    gate.ask(ONE, Priority.WRITE)
+    await gate.clock.advance(0.1)
+    assert gate.out[-1][1] == ONE
+
+
+async def test_nobody_waits_for_longer_than_the_patience_whatever_the_reason():
+    gate = Gate(0.0, concurrency=8, patience=1.0)
+    gate.ask(ONE, Priority.EDIT, 20, keep=True)
+    await gate.clock.advance(0.99)
+    assert (len(gate.out), gate.sent_back) == (7, []), "one place is kept for others"
+    await gate.clock.advance(0.02)
+    assert [at for at, _ in gate.sent_back] == [1001.0] * 13
+    assert all(seconds >= PROMISE_SECONDS for _, seconds in gate.sent_back)
+    assert gate.budgets.in_flight == 7
+    gate.ask(OTHER, Priority.WRITE)
+    await settle()
+    assert gate.out[-1][1] == OTHER
+    await gate.close()
+
+
+async def test_without_a_limit_on_patience_nobody_is_sent_back():
+    gate = Gate(10.0)
+    gate.budgets.throttled(ONE, 60.0)
+    gate.ask(ONE, Priority.RESYNC, 100)
+    await gate.clock.advance(100.0)
+    assert (len(gate.out), gate.sent_back) == (100, [])
+    assert gate.budgets.held_back(ONE, Priority.RESYNC) is None
+
+
+async def test_a_workspace_with_much_to_do_leaves_the_waiting_to_others_too():
+    gate = Gate(45.0, concurrency=32, patience=1.0)
+    gate.ask(OTHER, Priority.EDIT)
+    await settle()
+    gate.ask(ONE, Priority.EDIT, 100)
+    await settle()
+    left, waiting = 4, 32 // 4
+    assert (len(gate.out), len(gate.sent_back)) == (1 + left, 100 - left - waiting)
+    promised = [seconds for _, seconds in gate.sent_back]
+    assert {round(b - a, 6) for a, b in pairwise(promised)} == {round(1 / 45, 6)}, "each has a moment of its own"
+    await gate.close()
+
+
+async def test_who_is_sent_back_and_comes_when_told_keeps_the_pace_up():
+    gate = Gate(45.0, concurrency=32, patience=1.0)
+    gate.ask(OTHER, Priority.EDIT)
+    served = 0
+
+    async def turn() -> None:
+        nonlocal served
+        while True:
+            try:
+                await gate.budgets.acquire(ONE, Priority.EDIT)
+            except BirdUnavailable as error:
+                assert error.retry_after is not None
+                woken = asyncio.Event()
+                gate.clock.call_later(error.retry_after, woken.set)
+                await woken.wait()
+                continue
+            gate.budgets.release(ONE, Priority.EDIT)
+            served += 1
+            return
+
+    gate.tasks += [asyncio.create_task(turn()) for _ in range(400)]
+    await gate.clock.advance(400 / 45 * 1.1)
+    assert served == 400
+    await gate.close()
+
+
+async def test_the_lowest_rate_of_all_workspaces_is_known():
+    gate = Gate(40.0)
+    assert gate.budgets.least_rate() == 40.0
+    gate.ask(OTHER, Priority.EDIT)
+    gate.budgets.throttled(ONE, 0.0)
+    assert gate.budgets.least_rate() == 20.0
+    await gate.close()
+
+
+async def test_who_is_cancelled_and_sent_back_in_one_moment_holds_nothing():
+    gate = Gate(0.0, concurrency=1, patience=1.0)
+    gate.ask(ONE, Priority.WRITE, keep=True)
+    await settle()
+    waiting = asyncio.create_task(gate.budgets.acquire(ONE, Priority.EDIT))
+    await settle()
+    gate.clock.now += 1.0
+    gate.clock.run_due()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert gate.budgets.in_flight == 1
+    await gate.close()
 
 
 @pytest.mark.parametrize(("rate", "concurrency"), [(-1.0, 1), (1.0, 0)])

@@ -76,7 +76,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     """A folder for the state: a file system of its own, small enough to be filled, where the machine allows that."""
     folder = tmp_path / "state"
     folder.mkdir(mode=0o700)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=512k,mode=0700", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", str(folder)]
     try:
         mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
     except OSError:

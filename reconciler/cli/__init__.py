@@ -20,7 +20,7 @@ from reconciler import __version__
 from reconciler.cli.exits import ERROR, INTERRUPTED, USAGE, exit_code
 from reconciler.errors import ReconcilerError
 from reconciler.scrub import frames, hide
-from reconciler.settings import ENVIRONMENT_PREFIX, KeyRing
+from reconciler.settings import ENVIRONMENT_PREFIX, SETTINGS_PATH, KeyRing
 
 #: Command -> what it does, in the order of the help. The module is `reconciler.cli.<command>`, but for `_MODULES`.
 COMMANDS: Final = {
@@ -118,9 +118,12 @@ def _conclude(error: BaseException) -> int | str | None:
     match error:
         case SystemExit():
             return error.code
+        case click.BadParameter() if (place := _place_of_setting(error)) is not None:
+            click.echo(hide(f"Error: {place}: {error.message}", _secrets()), err=True)
+            return ERROR
         case click.UsageError():
             _show(error)
-            return ERROR if _from_a_setting(error) else USAGE
+            return USAGE
         case click.Abort() | KeyboardInterrupt():
             click.echo("Interrupted.", err=True)
             return INTERRUPTED
@@ -154,14 +157,14 @@ def _secrets() -> list[str]:
     return KeyRing(os.environ).secrets()
 
 
-def _from_a_setting(error: click.UsageError) -> bool:
-    """Return whether a bad value came from the environment or the settings file, which is no wrong usage."""
-    if (
-        not isinstance(error, click.BadParameter)
-        or error.ctx is None
-        or error.param is None
-        or error.param.name is None
-    ):
-        return False
-    source = error.ctx.get_parameter_source(error.param.name)
-    return source in (ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
+def _place_of_setting(error: click.BadParameter) -> str | None:
+    """Return where a bad value was set, if that was not the command line: a mistake there is no wrong usage."""
+    if error.ctx is None or error.param is None or error.param.name is None:
+        return None
+    match error.ctx.get_parameter_source(error.param.name):
+        case ParameterSource.ENVIRONMENT:
+            return str(error.param.envvar)
+        case ParameterSource.DEFAULT_MAP:
+            return f"{error.ctx.meta.get(SETTINGS_PATH)}: {error.param.name}"
+        case _:
+            return None

@@ -24,7 +24,16 @@ from reconciler.cli.options import (
     state_url,
     values,
 )
-from reconciler.cli.parts import bird, look, new_run_id, progress, run_async, stop_on_signals, system_clock
+from reconciler.cli.parts import (
+    bird,
+    look,
+    new_run_id,
+    progress,
+    retention,
+    run_async,
+    stop_on_signals,
+    system_clock,
+)
 from reconciler.cli.plan import load_or_exit, say_unread
 from reconciler.converge import Observed, converge
 from reconciler.errors import BirdUnauthorized, UnsafePlan
@@ -71,9 +80,13 @@ def command(context: click.Context, paths: tuple[str, ...], plan_file: str | Non
     desired = load_or_exit(context, paths, settings)
     refuse_empty(len(desired), paths, settings["allow_empty"])
     request = _Request(paths, saved, yes, sandbox, state_url(settings, sandbox=sandbox), settings)
-    wait = settings["wait_seconds"]
     with (
-        open_writer(request.state, holder="reconciler apply", wait_seconds=wait) as writer,
+        open_writer(
+            request.state,
+            holder="reconciler apply",
+            wait_seconds=settings["wait_seconds"],
+            retention=retention(settings),
+        ) as writer,
         open_store(request.state) as store,
     ):
         context.exit(run_async(_apply(request, desired, store, writer)))

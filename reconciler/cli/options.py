@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from reconciler.documents import DocumentLimits, load_plain
 from reconciler.errors import SettingsError
 from reconciler.limits import Limits
-from reconciler.settings import DEFAULT_FILE, SETTINGS, KeyRing, Setting, SettingsFile, read_settings
+from reconciler.settings import DEFAULT_FILE, SETTINGS, SETTINGS_PATH, KeyRing, Setting, SettingsFile, read_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,7 +23,7 @@ COMMON: Final = ("api_url", "state", "log_format", "log_level", "no_color")
 DOCUMENTS: Final = ("max_file_bytes", "max_depth", "max_aliases")
 REACH: Final = ("allow_http", "transport", "rate_limit", "concurrency", "confirm_seconds", "give_up_seconds")
 #: What takes the lease on the state.
-WRITING: Final = ("wait_seconds", "allow_empty")
+WRITING: Final = ("wait_seconds", "allow_empty", "history_days", "history_rows")
 LIMITS: Final = ("max_irreversible", "max_resumes", "max_change_percent", "min_managed", "override_limits")
 #: The state of runs against the embedded sandbox: never mixed with that of the real API, since the IDs are the same.
 SANDBOX_STATE: Final = "sqlite:///.reconciler/sandbox-state.db"
@@ -131,6 +131,7 @@ def _read_file(context: click.Context, _parameter: click.Parameter, given: str |
         raise SettingsError(f"the settings file {path} cannot be read: {error.strerror}") from error
     content = read_settings(load_plain(data, str(path)), str(path))
     context.meta[_FILE] = content
+    context.meta[SETTINGS_PATH] = str(path)
     context.default_map = {**(context.default_map or {}), **content.values}
 
 

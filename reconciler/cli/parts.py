@@ -24,7 +24,7 @@ from reconciler.errors import SettingsError
 from reconciler.model import Desired
 from reconciler.observer import Observer
 from reconciler.reconcile import Clock
-from reconciler.store import state_folder
+from reconciler.store import Retention, state_folder
 
 if TYPE_CHECKING:
     from reconciler.bird import Bird, CircuitChange, RequestMetric
@@ -39,6 +39,11 @@ _SANDBOX_SAVE_SECONDS: Final = 5.0
 def system_clock() -> Clock:
     """Return the real time and real chance."""
     return Clock(lambda: datetime.now(UTC), time.monotonic, random.random)
+
+
+def retention(values: Values) -> Retention:
+    """Return how much of the history is kept."""
+    return Retention(values["history_days"] or None, values["history_rows"] or None)
 
 
 def new_run_id() -> str:

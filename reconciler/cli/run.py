@@ -30,10 +30,19 @@ from reconciler.cli.options import (
     state_url,
     values,
 )
-from reconciler.cli.parts import bird, look, new_run_id, progress, run_async, stop_on_signals, system_clock
-from reconciler.converge import converge
+from reconciler.cli.parts import (
+    bird,
+    look,
+    new_run_id,
+    progress,
+    retention,
+    run_async,
+    stop_on_signals,
+    system_clock,
+)
+from reconciler.converge import Observed, converge
 from reconciler.daemon import Daemon, Timing
-from reconciler.errors import SettingsError
+from reconciler.errors import BirdUnauthorized, SettingsError
 from reconciler.follow import Follower
 from reconciler.limits import Rule, Window
 from reconciler.logs import Log, adopt_libraries, make_log
@@ -81,7 +90,11 @@ def command(context: click.Context, paths: tuple[str, ...], once: bool, sandbox:
     with (
         opened or nullcontext(),
         open_writer(
-            state, holder="reconciler run", wait_seconds=settings["wait_seconds"], on_commit=metrics.committed
+            state,
+            holder="reconciler run",
+            wait_seconds=settings["wait_seconds"],
+            on_commit=metrics.committed,
+            retention=retention(settings),
         ) as writer,
         open_store(state) as store,
     ):
@@ -233,6 +246,7 @@ class _Run:
                     limits=self._settings.limits,
                     unread=observed.unread(self._catalog.desired),
                 )
+                self._say_unread(observed)
                 for refusal in plan.refusals:
                     self._log.error("limit_refused", **refusal.as_log())
                 keys = [action.key for action in plan.actions if action.key not in plan.withheld]
@@ -256,6 +270,17 @@ class _Run:
             interrupted=stop.is_set(),
         )
         return ERROR if code == DONE and self._catalog.invalid else code
+
+    def _say_unread(self, observed: Observed) -> None:
+        """Name what could not be read: a workspace that refused the key once, other calls one by one."""
+        refused = {}
+        for call, error in observed.failures.items():
+            if isinstance(error, BirdUnauthorized):
+                refused[call.workspace_id] = error
+            else:
+                self._log.error("unread", workspace_id=call.workspace_id, call_id=call.call_id, error=str(error))
+        for workspace_id, error in refused.items():
+            self._log.error("unauthorized", workspace_id=workspace_id, status=error.status, error=str(error))
 
     def _api(
         self, *, patient: bool, on_circuit: Callable[[CircuitChange], None]

@@ -15,12 +15,12 @@ from reconciler.model import Status
 
 @click.command("set")
 @click.argument("name")
-@click.argument("status", type=click.Choice([status.value for status in Status]))
+@click.argument("status", metavar="STATUS", type=click.Choice([status.value for status in Status]))
 @paths_argument
 @editing_options
 @setting_options(*COMMON, *DOCUMENTS)
 def command(name: str, status: str, paths: tuple[str, ...], commit: bool, message: str | None) -> None:
-    """Let the document NAME, found in PATH... (default: desired_state), declare STATUS.
+    """Let the document NAME, found in PATH... (default: desired_state), declare STATUS: ongoing, paused or completed.
 
     Only that word changes in its file. Nothing is sent: `apply` or the daemon brings it about.
     """

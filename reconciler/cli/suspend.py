@@ -31,9 +31,7 @@ _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 )
 @editing_options
 @setting_options(*COMMON, *DOCUMENTS)
-def command(
-    name: str, paths: tuple[str, ...], reason: str, until: str, commit: bool, message: str | None
-) -> None:
+def command(name: str, paths: tuple[str, ...], reason: str, until: str, commit: bool, message: str | None) -> None:
     """Let the document NAME, found in PATH... (default: desired_state), be left alone until a moment.
 
     One that is suspended already gets the new reason and moment. Only its `suspend` changes in its file.

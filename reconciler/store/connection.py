@@ -16,13 +16,16 @@ from typing import Final
 
 from reconciler.errors import StoreError
 
-#: For a writer. FULL, since an intent must be on disk before its PATCH leaves. The write-ahead log may grow to 16 MiB
-#: before it is folded into the file: records lie scattered, and each fold writes every touched page once.
+#: For a writer. FULL, since an intent must be on disk before its PATCH leaves.
 WRITER_PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
-    "PRAGMA wal_autocheckpoint = 4000",
 )
+#: The write-ahead log may grow to 16 MiB before it is folded into the file: records lie scattered, and each fold writes
+#: every touched page once. On a small file system it may take a sixteenth at most, or it would fill that by itself.
+_LOG_PAGES: Final = 4000
+_LOG_SHARE: Final = 16
+_LEAST_LOG_PAGES: Final = 16
 #: Seconds to wait for a lock that others hold for moments only. What lasts longer is an error that names itself.
 _BUSY_SECONDS: Final = 2.0
 #: STRICT tables.
@@ -154,6 +157,14 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute(pragma)
     if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
         raise StoreError(f"{path} lies where readers would have to wait for the writer: keep it on a local disk")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_log_pages(connection, path)}")
+
+
+def _log_pages(connection: sqlite3.Connection, path: Path) -> int:
+    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    disk = os.statvfs(path.parent)
+    share = disk.f_blocks * disk.f_frsize // _LOG_SHARE // page_bytes
+    return min(_LOG_PAGES, max(_LEAST_LOG_PAGES, share))
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def prune(connection: sqlite3.Connection, retention: Retention, now: datetime) -
     (found,) = connection.execute(f"SELECT count(*) {_EXPIRED}", values).fetchone()  # noqa: S608 (constants)
     if not found:
         return 0
-    connection.execute("DROP TRIGGER history_is_never_deleted")
+    connection.execute("DROP TRIGGER IF EXISTS history_is_never_deleted")
     connection.execute(f"DELETE FROM history WHERE id IN (SELECT id {_EXPIRED})", values)  # noqa: S608 (constants)
     connection.execute(HISTORY_GUARD)
     return int(found)

@@ -25,6 +25,7 @@ from reconciler.store import connection as files
 from reconciler.store import rows, schema
 from reconciler.store.base import Receipt, SentPatch, settle_all
 from reconciler.store.lease import Clock, Holding, Lease
+from reconciler.store.retention import LINES_AT_ONCE, LINES_BETWEEN, SECONDS_BETWEEN, Retention, prune
 
 #: Writes in one commit at most, so that none waits long for the others of its batch.
 _BATCH: Final = 1000
@@ -32,6 +33,8 @@ _BATCH: Final = 1000
 _RETRY_SECONDS: Final = 1.0
 #: While another writer holds the state, it is asked for this often.
 _ASK_SECONDS: Final = 0.25
+#: While nothing is written, old lines of the history go in steps so far apart.
+_PRUNE_SECONDS: Final = 0.05
 #: What SQLite or its Python module raises for a value that cannot be stored: the fault of one write, not of the file.
 _VALUE_FAULTS: Final = (
     sqlite3.IntegrityError,
@@ -171,6 +174,7 @@ class SqliteWriter:
         lease_seconds: float,
         clock: Clock,
         on_commit: Callable[[float], None],
+        retention: Retention,
     ) -> None:
         self._path = path
         self._clock = clock
@@ -182,6 +186,12 @@ class SqliteWriter:
         self._lost: LeaseLost | None = None
         self._closed = False
         self._commits = 0
+        self._retention = retention
+        #: Lines of the history since it was last pruned, when it is at the latest to be pruned again, and whether more
+        #: than could go at once was past its time.
+        self._new_lines = 0
+        self._prune_at = clock.elapsed()
+        self._more_to_prune = False
         #: The file that is open, and its log: both are another's once the file was removed or replaced.
         self._identity: tuple[int, int] | None = None
         self._log: tuple[int, int] | None = None
@@ -253,6 +263,12 @@ class SqliteWriter:
             except Exception as failure:  # noqa: BLE001 (this thread must outlive any fault, or every write would hang)
                 error = self._failed(StoreError(f"{self._path} could not be written: {failure!r}"))
             settle_all(self._changed, [(write.receipt, error or faults.get(write.receipt)) for write in batch])
+            # Nobody waits for this, so it comes after those who waited for the batch have been answered.
+            self._new_lines += sum(len(write.events) for write in batch)
+            try:
+                self._prune_if_due()
+            except StoreError as failure:
+                self._failed(failure)
         if self._connection is not None:
             self._give_back(self._connection)
             self._disconnect()
@@ -277,7 +293,19 @@ class SqliteWriter:
             return None
         if self._error is not None:
             return min(_RETRY_SECONDS, self._lease.heartbeat_seconds)
-        return self._lease.due_seconds()
+        return min(_PRUNE_SECONDS, self._lease.due_seconds()) if self._more_to_prune else self._lease.due_seconds()
+
+    def _prune_if_due(self) -> None:
+        """Take away what the history keeps no longer, a bounded part of it."""
+        due = self._more_to_prune or self._new_lines >= LINES_BETWEEN or self._clock.elapsed() >= self._prune_at
+        if not due or not self._retention.bounded or self._error is not None or self._connection is None:
+            return
+        self._new_lines = 0
+        self._prune_at = self._clock.elapsed() + SECONDS_BETWEEN
+        self._more_to_prune = False
+        with files.explained(self._path), self._transaction(self._connection):
+            gone = prune(self._connection, self._retention, rows.moment(round(self._clock.wall() * 1e6)))
+        self._more_to_prune = gone == LINES_AT_ONCE
 
     def _failed(self, error: StoreError) -> StoreError:
         self._error = error
