@@ -259,10 +259,12 @@ class Workers(Generic[K]):
         try:
             while not stop.is_set():
                 self._wake.clear()
-                self._start_ready()
+                # One moment for both: a key that became due in between would be neither started nor slept for.
+                now = self._now()
+                self._start_ready(now)
                 if until_idle and not len(self.queue):
                     return
-                await self._sleep()
+                await self._sleep(now)
         finally:
             stopping.cancel()
             if self._running:
@@ -271,9 +273,9 @@ class Workers(Generic[K]):
                     task.cancel()
                 await asyncio.gather(*late, return_exceptions=True)
 
-    def _start_ready(self) -> None:
+    def _start_ready(self, now: float) -> None:
         while len(self._running) < self._concurrency:
-            taken = self._take()
+            taken = self._take(now)
             if taken is None:
                 return
             key, priority = taken
@@ -286,12 +288,12 @@ class Workers(Generic[K]):
             self._bulk_running += self._bulk_before
             task.add_done_callback(self._ended)
 
-    def _take(self) -> tuple[K, Priority] | None:
+    def _take(self, now: float) -> tuple[K, Priority] | None:
         bulk_allowed = self._bulk_running < self._bulk
         taken = None
         if self._bulk_before or not bulk_allowed:
-            taken = self.queue.pop(self._now(), least_urgent=Priority.CONFIRM)
-        return self.queue.pop(self._now()) if taken is None and bulk_allowed else taken
+            taken = self.queue.pop(now, least_urgent=Priority.CONFIRM)
+        return self.queue.pop(now) if taken is None and bulk_allowed else taken
 
     async def _run(self, key: K, priority: Priority) -> None:
         again: Again | None = None
@@ -307,8 +309,8 @@ class Workers(Generic[K]):
         self._bulk_running -= self._running.pop(task) > Priority.CONFIRM
         self._wake.set()
 
-    async def _sleep(self) -> None:
-        due = self.queue.next_due(self._now())
+    async def _sleep(self, now: float) -> None:
+        due = self.queue.next_due(now)
         full = len(self._running) >= self._concurrency
         timeout = None if due is None or full else max(0.0, due - self._now())
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -496,3 +497,23 @@ def test_a_cancelled_turn_gives_its_key_back() -> None:
         await work
 
     run_virtually(main())
+
+
+def test_a_key_that_becomes_due_while_turns_are_started_is_not_slept_through() -> None:
+    # Each look at the clock finds it later: a key is not due yet when keys are started, and due when the sleep is set.
+    ticks = itertools.count(step=0.4)
+
+    async def main() -> None:
+        done: list[str] = []
+
+        async def turn(key: str, _priority: Priority) -> Again | None:
+            done.append(key)
+            return Again(1.0, Priority.CONFIRM) if len(done) < 5 else None
+
+        workers = Workers(turn, concurrency=2, now=lambda: next(ticks), failed=lambda _key, _error: None)
+        workers.add("a", Priority.EDIT)
+        async with asyncio.timeout(30):
+            await workers.work(asyncio.Event(), until_idle=True)
+        assert done == ["a"] * 5
+
+    asyncio.run(main())
