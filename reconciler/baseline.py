@@ -17,7 +17,7 @@ from reconciler.documents import DocumentLimits, FileDocuments, cross_check, par
 from reconciler.errors import ReconcilerError
 from reconciler.git import Commit, Entry, find_commit, list_entries, read_blobs
 from reconciler.model import Desired, Problem
-from reconciler.source import SUFFIXES
+from reconciler.source import SUFFIXES, is_nameable
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,9 @@ def _nearest_folder(place: Path) -> Path:
 def _in_repository(commit: Commit, place: Path) -> str:
     """Return a path as the repository calls it; empty for its root."""
     if not place.is_relative_to(commit.root):
-        raise ReconcilerError(f"{place} is not in the repository {commit.root}, so --base has nothing to hold it against")
-    return place.relative_to(commit.root).as_posix().removeprefix(".")
+        raise ReconcilerError(f"{place} is not in the repository {commit.root}, which --base reads")
+    inside = place.relative_to(commit.root).as_posix()
+    return "" if inside == "." else inside
 
 
 def _shown(path: str, roots: Sequence[tuple[str, str]]) -> str | None:
@@ -110,8 +111,8 @@ def _parse(
     problems = []
     wanted = {}
     for shown, entry in found.items():
-        if not shown.isprintable():
-            name = shown.encode("unicode_escape", "surrogateescape").decode("ascii", "replace")
+        if not is_nameable(shown):
+            name = shown.encode("unicode_escape").decode("ascii")
             message = "the name holds control characters or is not UTF-8"
             problems.append(Problem(name, 1, 1, message, rule="file-name"))
         elif entry.size > limits.max_file_bytes:

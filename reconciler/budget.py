@@ -49,6 +49,8 @@ PROMISE_SECONDS: Final = 0.1
 #: How long a request of the daemon waits before it is sent back, in seconds: longer than a full gate takes at the
 #: default rate, and short enough for another workspace's edit to wait behind it.
 PATIENCE_SECONDS: Final = 1.0
+#: How fast, in turns a second, those come back who were sent away from a workspace without a limit.
+UNLIMITED_RATE: Final = 1000.0
 #: A 429 halves the rate, down to this share of it; each second without one gives back a twentieth of the whole.
 #: Halving and adding lets several clients of one limit find rates that fit it together.
 LEAST_SHARE: Final = 1 / 32
@@ -95,6 +97,8 @@ class _Lane:
         #: By class, the last moment that somebody who was sent back has been told.
         self._promised = dict.fromkeys(Priority, float("-inf"))
         self.in_flight = 0
+        #: When a request last came back, or left while no other was under way.
+        self.moved_at = float("-inf")
 
     def rate(self, now: float) -> float:
         recovered = self._cut_rate + self.full_rate * RECOVERY_SHARE * max(0.0, now - self._cut_at)
@@ -118,13 +122,15 @@ class _Lane:
         They come one by one at the full rate, so that the pace is kept up without a crowd. Had they been spaced by a
         rate that is low just now, they would still be away long after it has recovered.
         """
-        spacing = 1.0 / self.full_rate if self.full_rate else 0.0
+        spacing = 1.0 / (self.full_rate or UNLIMITED_RATE)
         moment = max(now + max(self.wait_seconds(now, priority), PROMISE_SECONDS), self._promised[priority] + spacing)
         self._promised[priority] = moment
         return moment - now
 
     def count(self, now: float) -> None:
         """Note that a request leaves now."""
+        if not self.in_flight:
+            self.moved_at = now
         self.in_flight += 1
         if self.full_rate:
             self._due = max(self._due, now) + 1.0 / self.rate(now)
@@ -277,7 +283,9 @@ class Budgets:
 
     def release(self, workspace_id: str, priority: Priority) -> None:
         """Give the place of a request back; both are what it was acquired with."""
-        self._lanes[workspace_id].in_flight -= 1
+        lane = self._lanes[workspace_id]
+        lane.in_flight -= 1
+        lane.moved_at = self._time()
         self._in_flight -= 1
         self._bulk_in_flight -= _is_bulk(priority)
         if self._waiting:
@@ -325,6 +333,9 @@ class Budgets:
     def _is_too_long(self, lane: _Lane, priority: Priority, now: float) -> bool:
         if self._patience is None:
             return False
+        # All places taken, and nothing came back for so long: nobody knows when one will be free.
+        if lane.in_flight >= self._workspace_places and now - lane.moved_at > self._patience:
+            return True
         # Who has the API to itself may fill the gate: there is nobody to hold up.
         if lane.full_rate and len(self._lanes) > 1 and lane.ahead(priority) >= self._most_waiting:
             return True

@@ -158,6 +158,10 @@ class Daemon:
         self._first_pass = {
             key for key, document in self._catalog.desired.items() if settled.get(key) is not document.status
         }
+        if len(self._first_pass) < len(self._catalog.desired):
+            # It goes before what is only looked at again, which may take minutes, and after what is saved from now on.
+            for key in sorted(self._first_pass):
+                self._workers.add(key, Priority.RETRY)
 
     def bring_back(self, workspace_id: str) -> None:
         """Bring back what waits for a workspace: its key may be taken again, or its API answers again."""

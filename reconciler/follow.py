@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from reconciler.catalog import Catalog, CatalogChange
 from reconciler.documents import DocumentLimits, FileDocuments, parse_documents
 from reconciler.logs import Log
-from reconciler.model import Applied, Desired, Problem
+from reconciler.model import Applied, Desired, Problem, RecordingKey
 from reconciler.scrub import scrubbed
 from reconciler.source import FileStamp, Source, Tree
 
@@ -22,6 +22,8 @@ from reconciler.source import FileStamp, Source, Tree
 QUIET_SECONDS = 0.3
 #: From this many changed files on they are read in a thread, so that edits and turns go on meanwhile.
 _MANY_FILES = 50
+#: Of a file that has not been seen, or not since it went out of sight: it proves nothing about any later one.
+_UNSEEN = FileStamp(0, 0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class Follower:
         #: File -> when it will have been quiet for long enough.
         self._unsettled: dict[str, float] = {}
         self._unsettle = asyncio.Event()
+        #: What unsettled files claim that others hold. It names files that have settled since, too.
+        self._claimed: dict[RecordingKey, str] = {}
         self._vanished: frozenset[str] = frozenset()
         self._held_back: frozenset[str] = frozenset()
 
@@ -75,8 +79,8 @@ class Follower:
         """Read everything for the first time.
 
         Args:
-            records: what earlier runs recorded. A recording whose file is invalid now keeps in force what its record
-                says that its document last asked for.
+            records: what earlier runs recorded. A recording whose file is invalid or out of sight now keeps in force
+                what its record says that its document last asked for.
         """
         tree = self._source.walk()
         readings = list(self._read_all(tree.files))
@@ -87,7 +91,10 @@ class Follower:
             contents[problem.file] = FileDocuments(problem.file, (), (problem,))
         for warning in tree.warnings:
             self._log.warning("source_warning", detail=warning)
-        self._catalog.update(_remembered(contents, records))
+        remembered = _remembered(contents, tree, records)
+        # Out of sight, but to be judged when the place that they were in is back.
+        self._stamps.update(dict.fromkeys(remembered.keys() - contents.keys(), _UNSEEN))
+        self._catalog.update(remembered)
         change = self._catalog.update(contents)
         self._note(change)
         self._note_vanished(tree)
@@ -155,30 +162,84 @@ class Follower:
     async def _take_in(self, files: Collection[str]) -> CatalogChange:
         """Act at once on what is valid; let doubtful files wait until they have been quiet."""
         now = self._monotonic()
-        if len(files) >= _MANY_FILES:
-            readings = await asyncio.to_thread(lambda: list(self._read_all(files)))
-        else:
-            readings = list(self._read_all(files))
+        quiet = self._held_back - frozenset(files)
+        readings = await self._read([*files, *quiet])
+        quiet |= {file for file in files if self._unsettled.get(file, now + 1) <= now}
+        hidden = await self._hidden([reading.file for reading in readings if reading.stamp is None] if quiet else [])
         contents: dict[str, FileDocuments | None] = {}
         for reading in readings:
             file, documents = reading.file, reading.documents
-            quiet = self._unsettled.pop(file, now + 1) <= now
-            if reading.stamp is None:
-                self._stamps.pop(file, None)
-            else:
-                self._stamps[file] = reading.stamp
-            if quiet or not self._doubtful(file, documents):
+            self._unsettled.pop(file, None)
+            if file in hidden:
+                self._stamps[file] = _UNSEEN
+                continue
+            self._take_stamp(reading)
+            if file in quiet or not self._doubtful(file, documents):
                 contents[file] = documents
                 continue
             self._unsettled[file] = now + QUIET_SECONDS
             self._unsettle.set()
-            if documents is not None and not documents.problems and not self._catalog.conflicts(documents):
-                contents[file] = self._with_missing(documents)
+            if documents is not None and not documents.problems:
+                if self._catalog.conflicts(documents):
+                    self._claimed.update((item.key, file) for item in documents.desired)
+                else:
+                    contents[file] = self._with_missing(documents)
+        await self._join_moved(contents)
+        if not self._unsettled:
+            self._claimed.clear()
         if self._empties(contents):
             return CatalogChange()
         change = self._catalog.update(contents)
         self._note(change)
         return change
+
+    async def _read(self, files: Collection[str]) -> list[_Reading]:
+        if len(files) >= _MANY_FILES:
+            return await asyncio.to_thread(lambda: list(self._read_all(files)))
+        return list(self._read_all(files))
+
+    def _take_stamp(self, reading: _Reading) -> None:
+        if reading.stamp is None:
+            self._stamps.pop(reading.file, None)
+        else:
+            self._stamps[reading.file] = reading.stamp
+
+    async def _hidden(self, gone: Collection[str]) -> frozenset[str]:
+        """Return those of some missing files that are out of sight with the place they were in, and so not deleted."""
+        if not any(self._catalog.documents_of(file) for file in gone):
+            return frozenset()
+        tree = await asyncio.to_thread(self._source.walk)
+        self._note_vanished(tree)
+        return frozenset(file for file in gone if tree.hides(file))
+
+    async def _join_moved(self, contents: dict[str, FileDocuments | None]) -> None:
+        """Add the unsettled files that what goes missing has moved to, so that a move is no release.
+
+        Args:
+            contents: what is about to come into force.
+        """
+        dropped: set[RecordingKey] = set()
+        for file, documents in contents.items():
+            if documents is None or not documents.problems:
+                dropped |= self._catalog.documents_of(file).keys()
+                dropped.difference_update(() if documents is None else (item.key for item in documents.desired))
+        takers = {self._claimed[key] for key in dropped & self._claimed.keys()} & self._unsettled.keys()
+        for reading in await self._read(takers - contents.keys()):
+            documents = reading.documents
+            if documents is not None and not documents.problems and self._freed(documents, dropped):
+                self._take_stamp(reading)
+                del self._unsettled[reading.file]
+                contents[reading.file] = documents
+
+    def _freed(self, documents: FileDocuments, dropped: Collection[RecordingKey]) -> bool:
+        """Return whether a content lacks nothing of what its file holds, and claims nothing that another file keeps."""
+        if self._catalog.documents_of(documents.file).keys() - {item.key for item in documents.desired}:
+            return False
+        for item in documents.desired:
+            for holder in (self._catalog.desired.get(item.key), self._catalog.by_name(item.name)):
+                if holder is not None and holder.file != documents.file and holder.key not in dropped:
+                    return False
+        return True
 
     def _doubtful(self, file: str, documents: FileDocuments | None) -> bool:
         """Return whether a file may be in the middle of being saved."""
@@ -268,15 +329,18 @@ class Follower:
         self._vanished = vanished
 
 
-def _remembered(contents: Mapping[str, FileDocuments], records: Iterable[Applied]) -> dict[str, FileDocuments | None]:
-    """Return, for each file that is invalid now, what our records say it held when it was last valid."""
+def _remembered(
+    contents: Mapping[str, FileDocuments], tree: Tree, records: Iterable[Applied]
+) -> dict[str, FileDocuments | None]:
+    """Return, for each file that is invalid or out of sight now, what our records say it held when it was valid."""
     broken = {file for file, documents in contents.items() if documents.problems}
-    if not broken:
+    if not broken and not tree.unseen:
         return {}
     elsewhere = {item.key for documents in contents.values() for item in documents.desired}
     held: dict[str, list[Desired]] = {}
     for record in records:
-        if record.file in broken and record.key not in elsewhere:
+        hidden = record.file not in contents and tree.hides(record.file)
+        if (hidden or record.file in broken) and record.key not in elsewhere:
             held.setdefault(record.file, []).append(document_of(record))
     return {file: FileDocuments(file, tuple(desired), ()) for file, desired in held.items()}
 

@@ -165,7 +165,7 @@ def _ask_or_explain(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode(errors="replace").strip().splitlines()
         # Its first line says what is wrong, as where the repository belongs to somebody else.
-        why = "".join(character if character.isprintable() else " " for character in said[0][:300]) if said else "no reason"
+        why = "".join(character for character in said[0][:300] if character.isprintable()) if said else "no reason"
         raise ReconcilerError(f"git cannot read the repository of {folder}: {why}") from error
     except (OSError, subprocess.SubprocessError) as error:
         raise ReconcilerError(f"git cannot read the repository of {folder}: {type(error).__name__}") from error

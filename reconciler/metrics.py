@@ -30,6 +30,8 @@ QueueDepths = Callable[[], Mapping[Priority, tuple[int, float]]]
 
 #: From a fast local answer to the longest wait for a confirmation.
 _SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+#: What an edit goes through, each measured from when it was seen.
+_STEPS: Final = ("sent", "accepted", "confirmed")
 #: From a commit that a fast disk takes to one that a reader of the page should hear of.
 _COMMIT_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -79,7 +81,10 @@ class Metrics:
         for phase in Phase:
             self._phases.labels(phase.value)
         self._patches = Counter(
-            "reconciler_patches", "PATCHes by what became of them.", ["outcome"], registry=self._registry
+            "reconciler_patches",
+            "PATCHes by what became of them; one whose answer was lost counts as failed, and as applied once that is seen.",
+            ["outcome"],
+            registry=self._registry,
         )
         for outcome in Outcome:
             self._patches.labels(outcome.value)
@@ -96,6 +101,8 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        for step in _STEPS:
+            self._edit_seconds.labels(step)
         self._requests = Histogram(
             "reconciler_api_request_seconds",
             "Requests to the API by route and status.",

@@ -23,6 +23,7 @@ from reconciler.errors import (
     BirdUnavailable,
     LeaseLost,
     ReconcilerError,
+    StalePlan,
     StoreError,
 )
 from reconciler.limits import Refusal, Window
@@ -100,6 +101,16 @@ class NoMeters:
         """Do nothing."""
 
 
+def check_lease(writer: Writer) -> None:
+    """Ask once more whether this process holds the state: before a PATCH is handed over, and when it leaves.
+
+    Raises:
+        LeaseLost: it may not, so nothing may be sent.
+    """
+    if not writer.lease_valid():
+        raise LeaseLost("the state's lease ran out before the PATCH could leave; nothing was sent")
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """What one turn came to."""
@@ -155,6 +166,7 @@ class Reconciler:
         confirm_seconds: float,
         meters: Meters | None = None,
         first_looks: Mapping[RecordingKey, Live] | None = None,
+        expected: Mapping[RecordingKey, Action] | None = None,
         revision: str | None = None,
         authorized_again: Callable[[str], None] = lambda _workspace_id: None,
         fingerprint: Callable[[str], int | None] = lambda _workspace_id: None,
@@ -177,6 +189,8 @@ class Reconciler:
             meters: what is measured.
             first_looks: what a command has just seen for its plan. It serves each recording's first turn, except that a
                 PATCH is not decided on a look older than `FRESH_SECONDS`.
+            expected: the actions of a saved plan: a PATCH that is not one of them, or whose precondition (desired,
+                last-applied and live status) no longer holds, is not sent.
             revision: the Git commit of the documents.
             authorized_again: told the workspace whose key is taken again, so that what waited for it comes back.
             fingerprint: tells a workspace's present key from others; None when there is none.
@@ -197,6 +211,7 @@ class Reconciler:
         self._confirm = timedelta(seconds=confirm_seconds)
         self._meters: Meters = meters or NoMeters()
         self._first_looks = dict(first_looks or {})
+        self._expected = expected
         self._revision = revision
         self._authorized_again = authorized_again
         self._fingerprint = fingerprint
@@ -485,6 +500,8 @@ class Reconciler:
             # limits. That the budget has no room is no failure; a circuit that is open for PATCHes alone is one, so
             # that the looks, which cost a request each time, become fewer.
             return await (self._not_tried(seen, held, priority) if held.throttled else self._failed(seen, held))
+        if self._expected is not None and not _same(action, self._expected.get(action.key)):
+            return await self._stale(action, seen, live)
         refusal = self._window.admit(action, self._managed(), now)
         if refusal is not None:
             return await self._limit_refused(seen, refusal)
@@ -510,6 +527,14 @@ class Reconciler:
         self._measured(record.key, Outcome.UNCONFIRMED)
         again = Again(retry_seconds(attempts, self._clock.random), Priority.RETRY)
         return Turn(Phase.UNCONFIRMED, again, Outcome.UNCONFIRMED)
+
+    async def _stale(self, action: Action, seen: Applied, live: Live) -> Turn:
+        """Send nothing, because the saved plan says something else than what is decided now."""
+        await self._writer.save(seen)
+        error = StalePlan(
+            f"the saved plan no longer fits: last-applied is {action.last_applied or 'none'}, live is {live.word} now"
+        )
+        return Turn(seen.phase, outcome=Outcome.SKIPPED, error=error)
 
     async def _limit_refused(self, seen: Applied, refusal: Refusal) -> Turn:
         if seen.phase is not Phase.REFUSED or seen.error != str(refusal):
@@ -546,8 +571,7 @@ class Reconciler:
             resumes_foreign=action.foreign,
         )
         await self._writer.save(intent, sent_event)
-        if not self._writer.lease_valid():
-            raise LeaseLost("the state's lease ran out before the PATCH could leave; nothing was sent")
+        check_lease(self._writer)
         self._log.info(
             "patch_sent",
             **_of(intent),
@@ -563,6 +587,7 @@ class Reconciler:
             finally:
                 self._observer.forget(intent.key.call)
         except BirdUnauthorized as error:
+            self._meters.patched(Outcome.FAILED)
             await self._not_sent(seen, error, started, answer=str(error.status))
             return replace(self._refuse_key(error, reads=True), phase=Phase.FAILED)
         except BirdRejected as error:
@@ -597,6 +622,8 @@ class Reconciler:
 
     async def _send_failed(self, seen: Applied, intent: Applied, error: BirdUnavailable, started: float) -> Turn:
         """Record a PATCH that got no answer to rely on; the next turn looks before it sends again."""
+        if error.sent or error.throttled:  # else none left
+            self._meters.patched(Outcome.FAILED)
         if not error.sent:
             return self._retry(await self._not_sent(seen, error, started, answer=error.code), error)
         attempts = seen.attempts + 1
@@ -666,6 +693,7 @@ class Reconciler:
         try:
             live = await self._observer.observe(seen.key, since=now, priority=Priority.CONFIRM)
         except BirdError as look_error:
+            self._meters.patched(Outcome.FAILED)
             return await self._failed(await self._not_sent(seen, error, started, answer=str(error.status)), look_error)
         record = replace(seen, live=live.word, observed_at=live.observed_at)
         took_ms = (self._clock.monotonic() - started) * 1000
@@ -823,6 +851,18 @@ def _with_failure(record: Applied, error: BirdError) -> Applied:
     if record.phase in (Phase.SENDING, Phase.CONFIRMING, Phase.UNCONFIRMED):
         return replace(record, error=str(error))
     return replace(record, phase=Phase.FAILED, error=str(error))
+
+
+def _same(action: Action, expected: Action | None) -> bool:
+    """Return whether a PATCH is the one that was expected, on the same precondition."""
+    if expected is None or expected.live is None or action.live is None:
+        return False
+    return (action.kind, action.desired, action.last_applied, action.live.word) == (
+        expected.kind,
+        expected.desired,
+        expected.last_applied,
+        expected.live.word,
+    )
 
 
 def _of(record: Applied) -> dict[str, str]:

@@ -5,8 +5,9 @@ Reads a file that was named; sends nothing.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from reconciler.errors import ReconcilerError, StalePlan
 from reconciler.model import RecordingKey
 from reconciler.plan import FORMAT, Plan, digest_line, digest_of, line_of
+from reconciler.report import as_data
 
 #: How many differences a refusal names.
 _SHOWN = 10
@@ -30,6 +32,19 @@ class SavedPlan:
     @property
     def keys(self) -> frozenset[RecordingKey]:
         return frozenset(self.lines)
+
+
+def as_saved(plan: Plan, paths: Sequence[str]) -> dict[str, Any]:
+    """Return a plan as it is saved: its JSON form, the paths that it was made from, and a checksum over all of it."""
+    data = {**as_data(plan), "paths": list(paths)}
+    return {**data, "checksum": _checksum(data)}
+
+
+def _checksum(data: Mapping[str, Any]) -> str:
+    """Return the checksum of all but itself; unlike the digest it covers the time, the files and the counts."""
+    covered = {name: value for name, value in data.items() if name != "checksum"}
+    text = json.dumps(covered, sort_keys=True, separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def load_saved(file: str) -> SavedPlan:
@@ -70,12 +85,31 @@ def _from_data(data: dict[str, Any], file: str) -> SavedPlan:
         )
     if not data["refreshed"]:
         raise ReconcilerError(
-            f"{file} was made with --no-refresh, so it does not say what is live; make it again without"
+            f"{file} was made without a look at what is live (--no-refresh, or --base without --refresh); make it again"
+            " with one"
         )
     paths = data["paths"]
     if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
         raise ReconcilerError(f"{file} does not say which paths it was made from; make it with plan --out")
+    if data["checksum"] != _checksum(data):
+        raise ReconcilerError(
+            f"{file} was changed after it was saved: its checksum does not fit what it says beside its actions;"
+            " make it again with plan --out"
+        )
     return SavedPlan(found, tuple(paths), lines)
+
+
+def check_approved(saved: SavedPlan, digest: str) -> None:
+    """Hold a saved plan against the digest that somebody has approved.
+
+    Raises:
+        StalePlan: it is another plan.
+    """
+    if saved.digest != digest:
+        raise StalePlan(
+            f"the saved plan is not the one that was approved, so nothing was sent: it has the digest {saved.digest},"
+            f" approved was {digest}"
+        )
 
 
 def check_fits(saved: SavedPlan, plan: Plan) -> None:

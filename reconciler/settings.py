@@ -178,7 +178,9 @@ SETTINGS: Final = {
 #: Options of single commands that a settings file may hold as well, with the name that the command's code gives them.
 COMMAND_OPTIONS: Final = {
     "all": "show_all",
+    "base": "base",
     "detailed_exitcode": "detailed_exitcode",
+    "expect_digest": "expect_digest",
     "fault_rate": "fault_rate",
     "format": "output",
     "latency_ms": "latency_ms",
@@ -188,7 +190,9 @@ COMMAND_OPTIONS: Final = {
     "out": "out",
     "plan": "plan_file",
     "port": "port",
+    "refresh": "refresh",
     "report": "reports",
+    "root": "root",
     "sandbox": "sandbox",
     "sandbox_rate_limit": "sandbox_rate_limit",
     "seed": "seeds",

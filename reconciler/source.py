@@ -123,6 +123,12 @@ class Loaded:
 
 def load_documents(source: Source, limits: DocumentLimits) -> Loaded:
     """Walk, read, parse and cross-check everything. A given path that is not there is a problem like any other."""
+    tree, parsed = parse_tree(source, limits)
+    return gather(tree, parsed, cross_check(parsed))
+
+
+def parse_tree(source: Source, limits: DocumentLimits) -> tuple[Tree, list[FileDocuments]]:
+    """Walk, read and parse everything, each file by itself."""
     tree = source.walk()
     parsed: list[FileDocuments] = []
     for file in tree.files:
@@ -130,11 +136,16 @@ def load_documents(source: Source, limits: DocumentLimits) -> Loaded:
         parsed.append(
             FileDocuments(file, (), (data,)) if isinstance(data, Problem) else parse_documents(data, file, limits)
         )
+    return tree, parsed
+
+
+def gather(tree: Tree, parsed: Sequence[FileDocuments], conflicts: Iterable[Problem]) -> Loaded:
+    """Put together what a walk, its files and the checks between files came to."""
     problems = [Problem(root, 1, 1, "no such file or folder", rule="missing") for root in tree.vanished_roots]
     problems.extend(tree.problems)
     for documents in parsed:
         problems.extend(documents.problems)
-    problems.extend(cross_check(parsed))
+    problems.extend(conflicts)
     problems.sort(key=lambda problem: (problem.file, problem.line, problem.column))
     desired = () if problems else (each for documents in parsed for each in documents.desired)
     return Loaded(
@@ -588,7 +599,7 @@ class _Walk:
                             continue
                         candidate = name.endswith(SUFFIXES)
                         # Nearly all there is, so with not one call more than it needs.
-                        if candidate and entry.is_file(follow_symlinks=False) and _is_nameable(name):
+                        if candidate and entry.is_file(follow_symlinks=False) and is_nameable(name):
                             self._add_file(prefix + name, entry)
                         else:
                             self._visit_other(entry, candidate, prefix, real, root, stack)
@@ -621,7 +632,7 @@ class _Walk:
         if not (candidate or is_link or is_folder):
             return
         shown = prefix + name
-        if not _is_nameable(name):
+        if not is_nameable(name):
             self._refuse(_unnameable(shown))
         elif is_link:
             self._links.append(_Link(shown, f"{_within(real)}{name}", root))
@@ -815,7 +826,7 @@ def _join(folder: str, name: str) -> str:
     return name if folder == "." else f"{_within(folder)}{name}"
 
 
-def _is_nameable(name: str) -> bool:
+def is_nameable(name: str) -> bool:
     """Whether a name can stand in one line of text: no control characters, no line ends, only UTF-8."""
     return name.isprintable() or not any(
         unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name

@@ -11,9 +11,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from examples import NOW
@@ -54,6 +55,16 @@ class Time:
     @property
     def clock(self) -> Clock:
         return Clock(self.now, self.monotonic, lambda: 0.5)
+
+
+class RealTime(Time):
+    """The real clock, which a test may still put forward."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self.elapsed)
+
+    def monotonic(self) -> float:
+        return monotonic() + self.elapsed
 
 
 @dataclass(frozen=True)
@@ -208,9 +219,10 @@ class World:
         self.looks.append(call)
         self.urgency = priority
         asked_at = self._time.now()
+        gate = self.look_gate
         await asyncio.sleep(0)
-        if self.look_gate is not None:
-            await self.look_gate.wait()
+        if gate is not None:
+            await gate.wait()
         self.on_look(call)
         fault = self.key_refused or (self.look_faults.popleft() if self.look_faults else None)
         if fault is not None:
@@ -230,10 +242,11 @@ class World:
         self._in_flight.add(key)
         self.patches.append((key, status.value))
         try:
+            gate = self.patch_gate
             self.on_patch(key, status)
             await asyncio.sleep(0)
-            if self.patch_gate is not None:
-                await self.patch_gate.wait()
+            if gate is not None:
+                await gate.wait()
             return self._answer(key, status)
         finally:
             self._in_flight.discard(key)
@@ -308,18 +321,27 @@ class Bench:
     """Turns on the real store and the real observer, in a world that is all in memory."""
 
     def __init__(
-        self, folder: Path, *, limits: Limits | None = None, confirm_seconds: float = 30.0, blocking: bool = False
+        self,
+        folder: Path,
+        *,
+        limits: Limits | None = None,
+        confirm_seconds: float = 30.0,
+        blocking: bool = False,
+        time: Time | None = None,
+        desired: Callable[[RecordingKey], Desired | None] | None = None,
     ) -> None:
         self.url = f"sqlite:///{folder / 'state.db'}"
-        self.time = Time()
+        self.time = time or Time()
         self.world = World(self.time)
         self._blocking = blocking
         self.documents: dict[RecordingKey, Desired] = {}
+        self._desired = desired or self.documents.get
         self.log = Lines()
         self.metrics = Metrics("test")
         self.limits = limits or Limits()
         self.confirm_seconds = confirm_seconds
         self.authorized: list[str] = []
+        self.on_authorized: Callable[[str], None] = self.authorized.append
         self.first_looks: dict[RecordingKey, Live] = {}
         self.store: Store = open_store(self.url)
         self.start()
@@ -334,7 +356,7 @@ class Bench:
             if patch.resumes_foreign:
                 self.window.remember(Rule.RESUMES, patch.key, patch.at)
         self.reconciler = Reconciler(
-            desired=self.documents.get,
+            desired=self._desired,
             reader=self.store,
             writer=self.pen,
             observer=Observer(self.world, self.time.now),
@@ -347,7 +369,7 @@ class Bench:
             confirm_seconds=self.confirm_seconds,
             meters=self.metrics,
             first_looks=self.first_looks,
-            authorized_again=self.authorized.append,
+            authorized_again=lambda workspace_id: self.on_authorized(workspace_id),
         )
 
     def restart(self) -> None:

@@ -20,7 +20,6 @@ import http.client
 import itertools
 import json
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -588,13 +587,10 @@ def _write(writer: asyncio.StreamWriter, answer: _Answer, *, cut: bool = False) 
 
 async def _main(options: argparse.Namespace) -> None:
     world = _World(options)
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     server = await asyncio.start_server(lambda r, w: _serve(world, r, w), "127.0.0.1", options.port, limit=2**20)
     host, port = server.sockets[0].getsockname()
     print(f"http://{host}:{port}", flush=True)
-    await stop.wait()
-    server.close()
+    await server.serve_forever()
 
 
 def _options() -> argparse.Namespace:

@@ -91,9 +91,7 @@ class Gate:
         try:
             await self.budgets.acquire(workspace, priority)
         except BirdUnavailable as error:
-            assert (error.code, error.sent, error.held, error.throttled) == ("no_room", False, True, True)
-            assert error.retry_after is not None
-            self.sent_back.append((self.clock.now, error.retry_after))
+            self.sent_back.append((self.clock.now, told(error)))
             return
         self.out.append((self.clock.now, workspace, priority))
         if not keep:
@@ -103,6 +101,13 @@ class Gate:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+def told(error: BirdUnavailable) -> float:
+    """Return when somebody who was sent back shall try again."""
+    assert (error.code, error.sent, error.held, error.throttled) == ("no_room", False, True, True)
+    assert error.retry_after is not None
+    return error.retry_after
 
 
 def fullest_second(moments: list[float]) -> int:
@@ -393,9 +398,8 @@ async def test_who_is_sent_back_and_comes_when_told_keeps_the_pace_up():
             try:
                 await gate.budgets.acquire(ONE, Priority.EDIT)
             except BirdUnavailable as error:
-                assert error.retry_after is not None
                 woken = asyncio.Event()
-                gate.clock.call_later(error.retry_after, woken.set)
+                gate.clock.call_later(told(error), woken.set)
                 await woken.wait()
                 continue
             gate.budgets.release(ONE, Priority.EDIT)

@@ -1,4 +1,4 @@
-"""Following real files with the real watcher: what acts at once, what waits until a file is quiet, and what never flaps.
+"""Following real files with the real watcher: what acts at once, what waits for a file to be quiet, what never flaps.
 
 The follower's clock stands still until a test lets time pass, so that how busy the machine is cannot decide whether a
 file was quiet. What must not happen is proved by what comes after it, never by waiting for nothing.
@@ -7,6 +7,7 @@ file was quiet. What must not happen is proved by what comes after it, never by 
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -47,6 +48,15 @@ spec:
     )
 
 
+def move(place: Path, to: Path) -> None:
+    place.rename(to)
+
+
+def make_folder(place: Path) -> Path:
+    place.mkdir()
+    return place
+
+
 BROKEN = text(1).replace("status: paused", "status: pausd")
 
 
@@ -69,8 +79,8 @@ class Following:
         self._probes = 0
         self._root = paths[0]
 
-    async def collect(self, stop: asyncio.Event) -> None:
-        async for change in self.follower.changes(stop, poll_seconds=3600.0):
+    async def collect(self, stop: asyncio.Event, *, poll_seconds: float = 3600.0) -> None:
+        async for change in self.follower.changes(stop, poll_seconds=poll_seconds):
             self.changes.append(change)
 
     async def until(self, condition: Callable[[], object]) -> None:
@@ -81,6 +91,11 @@ class Following:
     async def doubts(self, *files: Path) -> None:
         """Wait until the follower has read these files and waits for them to be quiet."""
         await self.until(lambda: {str(file) for file in files} <= self.follower._unsettled.keys())
+
+    async def doubts_since_now(self, file: Path) -> None:
+        """Wait until the follower has read a file once more, after which it would have to be quiet anew."""
+        due = self.time.elapsed + QUIET_SECONDS
+        await self.until(lambda: self.follower._unsettled.get(str(file)) == due)
 
     def be_quiet(self) -> None:
         """Let the time pass after which what the files hold counts."""
@@ -118,13 +133,13 @@ class Following:
 
 @asynccontextmanager
 async def following(
-    *paths: Path, records: Iterable[Applied] = (), allow_empty: bool = False
+    *paths: Path, records: Iterable[Applied] = (), allow_empty: bool = False, poll_seconds: float = 3600.0
 ) -> AsyncIterator[Following]:
     """Load, then follow until the end of the block; nothing is missed between the two."""
     made = Following(*paths, allow_empty=allow_empty)
     made.follower.load(records)
     stop = asyncio.Event()
-    collecting = asyncio.create_task(made.collect(stop))
+    collecting = asyncio.create_task(made.collect(stop, poll_seconds=poll_seconds))
     try:
         yield made
         assert not collecting.done() or collecting.result() is None
@@ -262,8 +277,7 @@ async def test_a_file_that_is_saved_again_and_again_is_not_quiet(root: Path):
     async with following(root) as follow:
         for step in range(3):
             (root / "a.yaml").write_text(text(1) + f"# {step}\n")
-            due = follow.time.elapsed + QUIET_SECONDS
-            await follow.until(lambda due=due: follow.follower._unsettled.get(str(root / "a.yaml")) == due)
+            await follow.doubts_since_now(root / "a.yaml")
             follow.time.pass_by(QUIET_SECONDS - 0.05)
         await follow.caught_up()
         assert follow.removed == []
@@ -357,10 +371,8 @@ async def test_two_files_that_claim_one_recording_are_told_once_both_are_quiet(r
 # The first load.
 
 
-def recorded(number: int, file: Path, **changes: object) -> Applied:
-    made = Applied(key(number), f"card-{number:03}", str(file), 1, Status.COMPLETED, Drift.HEAL)
-    assert not changes
-    return made
+def recorded(number: int, file: Path) -> Applied:
+    return Applied(key(number), f"card-{number:03}", str(file), 1, Status.COMPLETED, Drift.HEAL)
 
 
 async def test_a_file_that_is_invalid_at_the_start_keeps_what_the_records_say(root: Path):
@@ -422,7 +434,8 @@ async def test_a_link_that_leaves_the_folder_stays_refused(root: Path, tmp_path:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "x.yaml").write_text(text(8))
     (root / "out").symlink_to(tmp_path / "elsewhere")
-    async with following(root) as follow:
+    async with following(root, poll_seconds=0.1) as follow:
+        await follow.caught_up()
         await follow.caught_up()
         assert set(follow.catalog.invalid) == {str(root / "out")}
         (root / "out").unlink()
@@ -438,7 +451,7 @@ async def test_a_vanished_root_keeps_everything_and_says_so_once(root: Path, tmp
     other.mkdir()
     (other / "z.yaml").write_text(text(9))
     async with following(other, root) as follow:
-        root.rename(tmp_path / "away")
+        move(root, tmp_path / "away")
         await follow.until(lambda: follow.log.of("source_vanished"))
         await follow.caught_up()
         follow.be_quiet()
@@ -447,7 +460,7 @@ async def test_a_vanished_root_keeps_everything_and_says_so_once(root: Path, tmp
         assert follow.follower.vanished == {str(root)}
         assert (follow.status(1), follow.status(3)) == (Status.PAUSED, Status.PAUSED)
         (tmp_path / "away" / "b.yaml").write_text(text(3, status="ongoing"))
-        (tmp_path / "away").rename(root)
+        move(tmp_path / "away", root)
         await follow.until(lambda: follow.status(3) is Status.ONGOING)
         await follow.until(lambda: follow.log.of("source_back"))
         assert follow.log.words == ["source_vanished", "source_back"]
@@ -469,8 +482,7 @@ async def test_files_that_went_before_their_root_did_are_not_released(root: Path
         await follow.caught_up()
         assert follow.removed == []
         assert (follow.status(1), follow.status(3)) == (Status.PAUSED, Status.PAUSED)
-        root.mkdir()
-        (root / "a.yaml").write_text(text(1, 2))
+        make_folder(root).joinpath("a.yaml").write_text(text(1, 2))
         await follow.until(lambda: follow.log.of("source_back"))
         await follow.doubts(root / "b.yaml")
         await follow.settle()
@@ -568,8 +580,6 @@ async def test_what_editors_leave_beside_a_file_is_nothing(root: Path):
 
 
 async def test_a_file_that_is_no_regular_file_is_warned_of(root: Path, tmp_path: Path):
-    import os
-
     os.mkfifo(root / "pipe.yaml")
     follow = Following(root)
     follow.follower.load([])

@@ -35,11 +35,12 @@ LAYERS = """
     model
     errors backoff
     commit git rewrite scrub shipped
-    budget decide documents limits logs metrics sandbox settings store systemd workqueue
-    alarm bird catalog edit plan sarif
-    observer source
-    reconcile report saved
-    converge follow
+    budget decide documents limits logs metrics revision sandbox settings store systemd workqueue
+    alarm bird catalog edit export plan sarif
+    doctor observer source
+    baseline reconcile report scan
+    saved
+    converge discover follow
     daemon web
     cli
     __main__

@@ -1,8 +1,8 @@
-"""Kills: the daemon dies at every step of a turn, and at random moments, and the plain command that follows sets it right.
+"""Kills: the daemon dies at every step of a turn, and at random moments, and the plain command after it sets all right.
 
-Aspects: each named point between reading and recording, times what people do to the documents while nobody watches; a PATCH
-that takes its effect after its sender has died; a short form of the campaign of random kills. In-process deaths of single
-turns, for every fault of the API, are in `test_convergence_machine.py`.
+Aspects: each named point between reading and recording, times what people do to the documents while nobody watches; a
+PATCH that takes its effect after its sender has died; a short form of the campaign of random kills. In-process deaths
+of single turns, for every fault of the API, are in `test_convergence_machine.py`.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, groupby, pairwise
 from pathlib import Path
@@ -189,18 +190,20 @@ def run_session(blocks: list[Block], folder: Path) -> list[tuple[int, str, str, 
         text=True,
         start_new_session=True,
     )
-    try:
-        written = process.communicate(timeout=100)[0]
-    finally:
+    with process:
         try:
-            os.killpg(process.pid, signal.SIGKILL)  # whatever it left in the background
-        except ProcessLookupError:
-            pass
-        process.wait()
+            written = process.communicate(timeout=90)[0]
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            # The command that goes on; those after it were not run.
+            written = f"{process.communicate()[0]}\n<ended 124>\n"
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # whatever it left in the background
     outputs = re.findall(r"(.*?)\n<ended (\d+)>\n", written.replace(str(folder), SHOWN_HOME), re.DOTALL)
     return [
         (line, command, shown, int(code), f"{output}\n" if output and not output.endswith("\n") else output)
-        for (line, command, shown), (output, code) in zip(commands, outputs, strict=True)
+        for (line, command, shown), (output, code) in zip(commands, outputs, strict=False)
     ]
 
 

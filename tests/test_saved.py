@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,7 @@ from reconciler.errors import ReconcilerError, StalePlan
 from reconciler.limits import Limits
 from reconciler.model import Applied, Desired, Live, RecordingKey, Status
 from reconciler.plan import Plan, digest, digest_line, make_plan
-from reconciler.report import as_data
-from reconciler.saved import check_fits, load_saved
+from reconciler.saved import as_saved, check_approved, check_fits, load_saved
 
 Data = dict[str, Any]
 
@@ -28,9 +27,9 @@ def plan_of(live: dict[int, str], *, refresh: bool = True, desired: list[Desired
     return make_plan(documents, applied, seen if refresh else None, now=NOW, limits=Limits())
 
 
-def saved_form(plan: Plan, paths: object = ("desired_state",)) -> Data:
+def saved_form(plan: Plan, paths: Sequence[str] = ("desired_state",)) -> Data:
     """The body that the command line writes for `--out`."""
-    return json.loads(json.dumps({**as_data(plan), "paths": paths}))  # type: ignore[no-any-return]  # an object
+    return json.loads(json.dumps(as_saved(plan, paths)))  # type: ignore[no-any-return]  # an object
 
 
 @pytest.fixture
@@ -91,7 +90,14 @@ def doubled(data: Data) -> object:
         (change(["actions"], []), "was changed after it was saved"),
         (doubled, "was changed after it was saved"),
         (change(["format"], "reconciler.plan/v2"), "has the format 'reconciler.plan/v2'"),
-        (change(["refreshed"], False), "was made with --no-refresh"),
+        (change(["refreshed"], False), "without a look at what is live"),
+        (change(["actions", 0, "irreversible"], True), "checksum"),
+        (change(["actions", 0, "file"], "elsewhere.yaml"), "checksum"),
+        (change(["summary", "patch"], 0), "checksum"),
+        (change(["revision"], "0" * 40), "checksum"),
+        (change(["paths"], ["elsewhere"]), "checksum"),
+        (change(["checksum"], "sha256:0"), "checksum"),
+        (without("checksum"), "damaged"),
         (change(["paths"], []), "which paths"),
         (change(["paths"], "desired_state"), "which paths"),
         (change(["paths"], [1]), "which paths"),
@@ -137,6 +143,15 @@ def test_a_plan_without_a_look_cannot_be_applied(file: Path) -> None:
     file.write_text(json.dumps(saved_form(plan_of({1: "ongoing"}, refresh=False))))
     with pytest.raises(ReconcilerError, match="--no-refresh"):
         load_saved(str(file))
+
+
+def test_only_the_approved_plan_may_be_sent(file: Path, plan: Plan) -> None:
+    file.write_text(json.dumps(saved_form(plan)))
+    saved = load_saved(str(file))
+    check_approved(saved, digest(plan.actions))
+    with pytest.raises(StalePlan, match="not the one that was approved") as caught:
+        check_approved(saved, digest([]))
+    assert digest(plan.actions) in str(caught.value)
 
 
 def test_a_file_or_line_that_moved_does_not_make_a_plan_stale(file: Path, plan: Plan) -> None:

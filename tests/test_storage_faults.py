@@ -7,6 +7,7 @@ outside (a full file system, a limit on the size of files, a removed, damaged or
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import signal
@@ -19,9 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from examples import NOW, key, record
 from foreign_api import ForeignApi, running
 from test_acceptance import daemon_options, get
 from test_cli import COMMAND, KEY, RECORDING, Shell, Started, document, eventually, numbered, recording
+
+from reconciler.model import Event
+from reconciler.store import open_writer
 
 FAULTY = (sys.executable, str(Path(__file__).with_name("faulty_store.py")))
 #: Below the number from which the share of recordings that change at once is limited.
@@ -76,7 +81,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     """A folder for the state: a file system of its own, small enough to be filled, where the machine allows that."""
     folder = tmp_path / "state"
     folder.mkdir(mode=0o700)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m,mode=0700", "tmpfs", str(folder)]
     try:
         mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
     except OSError:
@@ -114,9 +119,9 @@ def daemon_on(shell: Shell, api: ForeignApi, disk: Disk) -> Iterator[Started]:
 def full(disk: Disk) -> Iterator[None]:
     if disk.folder.is_mount():
         junk = disk.folder / "junk"
-        with junk.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-            while True:
-                file.write(b"\0" * 4096)
+        with junk.open("wb", buffering=0) as file:
+            while os.statvfs(disk.folder).f_bavail:
+                file.write(bytes(4096))
         yield
         junk.unlink()
     else:
@@ -126,7 +131,7 @@ def full(disk: Disk) -> Iterator[None]:
 
 @contextmanager
 def unwritable_past_its_size(disk: Disk) -> Iterator[None]:
-    """Let the process write no file beyond the size that the state's log has now: the write fails, as a disk's would."""
+    """Let the process write no file beyond the size that the state's log has now: such a write fails, as on a disk."""
     assert disk.daemon is not None
     pid = disk.daemon.process.pid
     size = disk.state.with_name("state.db-wal").stat().st_size
@@ -174,13 +179,18 @@ def folder_away(disk: Disk) -> Iterator[None]:
 
 Fault = Callable[[Disk], "contextmanager[None]"]
 LASTING = {
-    "full": (full, "is full: make room"),
-    "failing": (unwritable_past_its_size, "the disk failed on"),
-    "read-only": (read_only, "cannot be written"),
-    "locked": (locked, "is locked by another program"),
-    "damaged": (damaged, "is damaged"),
-    "away": (folder_away, "was removed or replaced while in use"),
+    "full": (full, "state_unwritable", "is full: make room"),
+    "failing": (unwritable_past_its_size, "state_unwritable", "the disk failed on"),
+    "read-only": (read_only, "state_unwritable", "cannot be written"),
+    "locked": (locked, "state_unwritable", "is locked by another program"),
+    # Found first by whoever reads; a cut log looks like a failing disk.
+    "damaged": (damaged, "state_unreadable", "state.db"),
+    "away": (folder_away, "state_unwritable", "was removed or replaced while in use"),
 }
+
+
+def event(number: int) -> Event:
+    return Event(NOW, "patch_sent", key(number), f"card-{number}")
 
 
 def declare(shell: Shell, status: str, count: int = COUNT) -> None:
@@ -197,7 +207,7 @@ def seed(api: ForeignApi, count: int = COUNT) -> None:
 def test_nothing_is_sent_while_the_state_cannot_be_written_and_all_of_it_once_it_can(
     shell: Shell, api: ForeignApi, disk: Disk, fault: str
 ) -> None:
-    break_it, words = LASTING[fault]
+    break_it, event, words = LASTING[fault]
     declare(shell, "ongoing")
     seed(api)
     with daemon_on(shell, api, disk) as daemon:
@@ -205,20 +215,19 @@ def test_nothing_is_sent_while_the_state_cannot_be_written_and_all_of_it_once_it
         eventually(lambda: get(daemon, "/readyz")[0] == 200)
         with break_it(disk):
             declare(shell, "paused")
-            assert words in daemon.wait_for("state_unwritable")["error"]
+            assert words in daemon.wait_for(event)["error"]
             assert get(daemon, "/readyz")[0] == 503
             assert get(daemon, "/healthz")[0] == 200
             status, text = get(daemon, "/status")
             assert (status, json.loads(text)["ready"]) == (200, False)
-            eventually(lambda: "\nreconciler_state_writable 0.0\n" in get(daemon, "/metrics")[1])
+            eventually(lambda: "\nreconciler_ready 0.0\n" in get(daemon, "/metrics")[1])
             assert api.patches() == []
             assert daemon.process.poll() is None
         daemon.wait_for("applied", count=COUNT)
-        daemon.wait_for("state_writable_again")
         eventually(lambda: get(daemon, "/readyz")[0] == 200)
-        # Not a line for each recording and each attempt.
-        assert len(daemon.events("state_unwritable")) == 1
-        assert len(daemon.events("state_unreadable")) <= 1
+        # Not a line for each recording and each attempt, and for each that it is over.
+        for word in ("writable", "readable"):
+            assert len(daemon.events(f"state_un{word}")) == len(daemon.events(f"state_{word}_again")) <= 1
         daemon.signal(signal.SIGTERM)
         assert daemon.ended() == 0
     assert sorted(api.patches()) == sorted((numbered(100 + number), "paused") for number in range(COUNT))
@@ -276,6 +285,19 @@ def test_an_acceptance_that_cannot_be_recorded_is_found_by_a_look_and_not_sent_a
         assert api.patches() == [(RECORDING, "paused")]
         history = shell("history", "--state", f"sqlite:///{disk.state}", "--format", "json").json()["events"]
         assert [event["event"] for event in history] == ["applied", "patch_sent", "in_sync"]
+
+
+def test_on_a_small_disk_the_log_is_folded_into_the_file_before_it_fills_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = os.statvfs(tmp_path)
+    small = os.statvfs_result((disk.f_bsize, 4096, 256, 0, 0, *disk[5:]))  # one megabyte
+    monkeypatch.setattr(os, "statvfs", lambda _path: small)
+    path = tmp_path / "state.db"
+    with open_writer(f"sqlite:///{path}", holder="test") as writer:
+        for number in range(300):
+            writer.save(record(number % 5), event(number)).result()
+        assert path.with_name("state.db-wal").stat().st_size < 256 * 1024
 
 
 def test_a_stop_while_the_disk_is_full_is_prompt_and_clean(shell: Shell, api: ForeignApi, disk: Disk) -> None:

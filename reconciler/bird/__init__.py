@@ -1,8 +1,8 @@
 """The Bird voice API behind a wall: a few reads, one write, our own values and errors.
 
 `client` says what is asked and what the answers mean, `wire` sends one request and maps every failure, `answers` reads
-what came back, `circuit` leaves a workspace alone that does not answer, and `guard` stands below them all and lets
-nothing else out. This package alone knows httpx and aiohttp.
+what came back, `circuit` leaves a workspace alone that does not answer, `survey` lists what there is, and `guard`
+stands below them all and lets nothing else out. This package alone knows httpx and aiohttp.
 
 What must never happen here: a write other than one status of one recording; a redirect that is followed; a repeated
 request (bringing a recording back is the work queue's task); a key, a phone number or a pre-signed link in an error.
@@ -13,16 +13,25 @@ leave open is marked as assumed where it matters.
 
 from reconciler.bird.circuit import CircuitChange, Circuits
 from reconciler.bird.client import Accepted, Bird
-from reconciler.bird.guard import ForbiddenRequest
+from reconciler.bird.dates import DatedTransport
+from reconciler.bird.guard import ForbiddenRequest, Route
+from reconciler.bird.survey import CallPage, CallRecord, Proof, RecordingRecord, Survey
 from reconciler.bird.wire import RequestMetric, Timeouts, TransportName
 
 __all__ = [
     "Accepted",
     "Bird",
+    "CallPage",
+    "CallRecord",
     "CircuitChange",
     "Circuits",
+    "DatedTransport",
     "ForbiddenRequest",
+    "Proof",
+    "RecordingRecord",
     "RequestMetric",
+    "Route",
+    "Survey",
     "Timeouts",
     "TransportName",
 ]

@@ -62,6 +62,7 @@ class Bird:
         timeouts: Timeouts | None = None,
         on_request: Callable[[RequestMetric], None] | None = None,
         on_notice: Callable[[str, str], None] | None = None,
+        before_write: Callable[[], None] = lambda: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Prepare the client; nothing is sent before the first question.
@@ -75,6 +76,8 @@ class Bird:
             timeouts: the defaults of `Timeouts` unless given.
             on_request: told of every request that has ended.
             on_notice: told, once each, the name and value of a `Deprecation` or `Sunset` header.
+            before_write: asked when a write has got its place and is about to leave, however long it has waited; what
+                it raises is raised in place of the write.
             now: the wall clock, in aware UTC.
 
         Raises:
@@ -92,6 +95,7 @@ class Bird:
             now=now,
             on_request=on_request,
             on_notice=on_notice,
+            before_write=before_write,
         )
 
     async def __aenter__(self) -> Self:
@@ -140,7 +144,8 @@ class Bird:
             priority: the class in which the reads wait for their turn.
 
         Returns:
-            For every wanted ID what was seen of it; `gone`, with words about the call, where it is nowhere.
+            For every ID that was wanted or listed what was seen of it; `gone`, with words about the call, where it is
+            nowhere.
 
         Raises:
             BirdError: one of the reads failed; nothing is concluded from the others.
@@ -150,7 +155,8 @@ class Bird:
         listed = await self.list_recordings(call, priority=priority)
         # Whoever shares this look may have asked for more while the list was read; from here on the question stands.
         wanted = frozenset(wanted)
-        seen = {recording_id: listed[recording_id] for recording_id in wanted if recording_id in listed}
+        # All that was listed, wanted or not: the next to ask about this call may be content with it.
+        seen = dict(listed)
         missing: dict[str, datetime] = {}
         for recording_id in wanted:
             if recording_id not in listed:

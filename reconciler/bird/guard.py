@@ -22,6 +22,8 @@ class Route(StrEnum):
     RECORDING = "/workspaces/{w}/channels/{c}/calls/{k}/recordings/{r}"
     CALL_RECORDINGS = "/workspaces/{w}/channels/{c}/calls/{k}/recordings"
     CALL = "/workspaces/{w}/channels/{c}/calls/{k}"
+    CHANNEL_CALLS = "/workspaces/{w}/channels/{c}/calls"
+    WORKSPACE_CALLS = "/workspaces/{w}/channels/calls"
     WORKSPACE_RECORDINGS = "/workspaces/{w}/recordings"
 
 

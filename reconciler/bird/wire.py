@@ -119,9 +119,10 @@ class Wire:
         now: Callable[[], datetime],
         on_request: Callable[[RequestMetric], None] | None,
         on_notice: Callable[[str, str], None] | None,
+        before_write: Callable[[], None],
     ) -> None:
-        url = _checked_url(api_url)
-        inner = _make_transport(transport, url, budget.concurrency) if isinstance(transport, str) else transport
+        url = checked_url(api_url)
+        inner = make_transport(transport, url, budget.concurrency) if isinstance(transport, str) else transport
         self._client = httpx.AsyncClient(
             transport=GuardedTransport(inner, url),
             follow_redirects=False,
@@ -146,6 +147,7 @@ class Wire:
         self._now = now
         self._on_request = on_request
         self._on_notice = on_notice
+        self._before_write = before_write
         self._noticed: set[str] = set()
 
     async def aclose(self) -> None:
@@ -199,6 +201,8 @@ class Wire:
             request = httpx.Request(
                 method, self._base + target, headers=headers, content=content, extensions=self._extensions
             )
+            if write:
+                self._before_write()
             trial = self._circuits.enter(workspace_id, write=write)
             asked_at = self._now()
             started = time.perf_counter()
@@ -387,7 +391,7 @@ def _check_key(key: str, workspace_id: str) -> None:
         )
 
 
-def _checked_url(api_url: str) -> httpx.URL:
+def checked_url(api_url: str) -> httpx.URL:
     try:
         url = httpx.URL(api_url)
     except httpx.InvalidURL as error:
@@ -399,7 +403,7 @@ def _checked_url(api_url: str) -> httpx.URL:
     return url
 
 
-def _make_transport(name: TransportName, url: httpx.URL, connections: int) -> httpx.AsyncBaseTransport:
+def make_transport(name: TransportName, url: httpx.URL, connections: int) -> httpx.AsyncBaseTransport:
     """Build a transport with a pool as large as the gate is wide, so that no request waits inside it.
 
     A request that is cancelled while it waits in the pool of plain httpx keeps its connection for ever
@@ -419,7 +423,10 @@ def _make_transport(name: TransportName, url: httpx.URL, connections: int) -> ht
         # Called with the first request, inside the event loop. The environment is not trusted here: aiohttp would ask
         # it for proxies with every request, and take credentials from a .netrc file.
         connector = aiohttp.TCPConnector(limit=connections, ssl=context, keepalive_timeout=KEEPALIVE_SECONDS)
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        # aiohttp sends a read again by itself when its connection broke: past the budget, and in a storm twice as much.
+        session._retry_connection = False  # noqa: SLF001 - there is no public switch
+        return session
 
     return AiohttpTransport(verify=context, client=session, proxy=proxy)
 

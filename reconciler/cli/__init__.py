@@ -32,9 +32,11 @@ COMMANDS: Final = {
     "history": "Show what happened, newest first.",
     "schema": "Print the JSON Schema of a kind.",
     "init": "Write a commented sample.",
+    "import": "Write live recordings as documents.",
     "set": "Change the status that one document declares.",
     "suspend": "Have one recording left alone until a moment.",
     "resume": "End the suspension of one recording.",
+    "doctor": "Check settings, key, rights, state and clock.",
     "sandbox": "Simulate the Bird voice API on loopback.",
 }
 #: Commands whose names cannot be those of modules.

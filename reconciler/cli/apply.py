@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import click
 
-from reconciler.cli.exits import DONE, INTERRUPTED, LIMIT_REFUSED, SOME_FAILED, UNAUTHORIZED
+from reconciler.cli.exits import DONE, INTERRUPTED, LIMIT_REFUSED, SOME_FAILED, STALE_PLAN, UNAUTHORIZED
 from reconciler.cli.options import (
     COMMON,
     DOCUMENTS,
@@ -36,16 +38,16 @@ from reconciler.cli.parts import (
 )
 from reconciler.cli.plan import load_or_exit, say_unread
 from reconciler.converge import Observed, converge
-from reconciler.errors import BirdUnauthorized, UnsafePlan
+from reconciler.errors import BirdUnauthorized, StalePlan, UnsafePlan
 from reconciler.limits import Window
 from reconciler.logs import make_log
 from reconciler.model import ActionKind, Desired, Outcome, Phase, RecordingKey
 from reconciler.observer import Observer
 from reconciler.plan import Plan, hold_against, make_plan, narrow
-from reconciler.reconcile import Reconciler, Turn
+from reconciler.reconcile import Reconciler, Turn, check_lease
 from reconciler.report import as_text
 from reconciler.revision import revision_of
-from reconciler.saved import SavedPlan, check_fits, load_saved
+from reconciler.saved import SavedPlan, check_approved, check_fits, load_saved
 from reconciler.store import Store, Writer, open_store, open_writer
 
 
@@ -64,18 +66,34 @@ class _Request:
 @click.command("apply")
 @paths_argument
 @click.option("--plan", "plan_file", type=click.Path(dir_okay=False), help="Send exactly this saved plan.")
+@click.option(
+    "--expect-digest",
+    metavar="sha256:...",
+    help="Send the saved plan only if it has this digest: the one that somebody approved.",
+)
 @click.option("--yes", "-y", is_flag=True, envvar="RECONCILER_YES", help="Do not ask.")
 @click.option("--sandbox", is_flag=True, help="Use an embedded sandbox in place of the API.")
 @setting_options(*COMMON, *DOCUMENTS, *REACH, *LIMITS, *WRITING)
 @click.pass_context
-def command(context: click.Context, paths: tuple[str, ...], plan_file: str | None, yes: bool, sandbox: bool) -> None:
+def command(
+    context: click.Context,
+    paths: tuple[str, ...],
+    plan_file: str | None,
+    expect_digest: str | None,
+    yes: bool,
+    sandbox: bool,
+) -> None:
     """Bring the recordings to what the documents in PATH... (default: desired_state) declare."""
     settings = values()
     if plan_file is not None and paths:
         raise click.UsageError("--plan knows its own paths; give either --plan FILE or PATH...")
+    if expect_digest is not None:
+        _check_digest(expect_digest, plan_file)
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("there is no terminal to ask on; give --yes to send without being asked")
     saved = None if plan_file is None else load_saved(plan_file)
+    if saved is not None and expect_digest is not None:
+        check_approved(saved, expect_digest)
     paths = paths_or_default(paths) if saved is None else saved.paths
     desired = load_or_exit(context, paths, settings)
     refuse_empty(len(desired), paths, settings["allow_empty"])
@@ -90,6 +108,13 @@ def command(context: click.Context, paths: tuple[str, ...], plan_file: str | Non
         open_store(request.state) as store,
     ):
         context.exit(run_async(_apply(request, desired, store, writer)))
+
+
+def _check_digest(digest: str, plan_file: str | None) -> None:
+    if plan_file is None:
+        raise click.UsageError("--expect-digest speaks of a saved plan; give --plan FILE too")
+    if re.fullmatch(r"sha256:[0-9a-f]{64}", digest) is None:
+        raise click.UsageError("--expect-digest takes the digest of a plan: `sha256:` and 64 hexadecimal digits")
 
 
 def refuse_empty(count: int, paths: Sequence[str], allow_empty: bool) -> None:
@@ -110,7 +135,13 @@ async def _apply(request: _Request, desired: tuple[Desired, ...], store: Store, 
     applied = {record.key: record for record in store.all()}
     managed = store.count_last_applied()
     with stop_on_signals() as stop:
-        async with bird(settings, desired, sandbox=request.sandbox, state=request.state) as (api, _):
+        async with bird(
+            settings,
+            desired,
+            sandbox=request.sandbox,
+            state=request.state,
+            before_write=partial(check_lease, writer),
+        ) as (api, _):
             observer = Observer(api, clock.now)
             observed = await look(desired, settings, api, observer, clock, stop)
             plan = make_plan(
@@ -154,6 +185,7 @@ async def _apply(request: _Request, desired: tuple[Desired, ...], store: Store, 
                 confirm_seconds=settings["confirm_seconds"],
                 first_looks=observed.live,
                 revision=plan.revision,
+                expected=None if request.saved is None else {action.key: action for action in plan.actions},
             )
             keys = [action.key for action in plan.actions if action.key not in plan.withheld]
             with progress("Converging", len(keys)) as tick:
@@ -166,7 +198,7 @@ async def _apply(request: _Request, desired: tuple[Desired, ...], store: Store, 
                     progress=tick,
                     stop=stop,
                 )
-            return _conclude(plan, observed, turns, interrupted=stop.is_set())
+            return conclude(plan, observed, turns, interrupted=stop.is_set())
 
 
 def _agreed(plan: Plan, request: _Request) -> bool:
@@ -177,7 +209,7 @@ def _agreed(plan: Plan, request: _Request) -> bool:
     return click.confirm("Apply this plan?", err=True)
 
 
-def _conclude(plan: Plan, observed: Observed, turns: dict[RecordingKey, Turn], *, interrupted: bool) -> int:
+def conclude(plan: Plan, observed: Observed, turns: dict[RecordingKey, Turn], *, interrupted: bool) -> int:
     """Say what became of it, and choose the exit code."""
     outcomes = Counter(turn.outcome for turn in turns.values() if turn.outcome is not None)
     for action in plan.actions:
@@ -191,7 +223,7 @@ def _conclude(plan: Plan, observed: Observed, turns: dict[RecordingKey, Turn], *
         f" {outcomes[Outcome.REJECTED]} rejected, {outcomes[Outcome.FAILED]} failed, {skipped} skipped."
     )
     failed = outcomes[Outcome.UNCONFIRMED] + outcomes[Outcome.REJECTED] + outcomes[Outcome.FAILED]
-    return conclude_code(
+    return _code(
         turns.values(),
         unauthorized=observed.unauthorized,
         refused=bool(plan.refusals),
@@ -200,7 +232,7 @@ def _conclude(plan: Plan, observed: Observed, turns: dict[RecordingKey, Turn], *
     )
 
 
-def conclude_code(turns: Iterable[Turn], *, unauthorized: bool, refused: bool, failed: bool, interrupted: bool) -> int:
+def _code(turns: Iterable[Turn], *, unauthorized: bool, refused: bool, failed: bool, interrupted: bool) -> int:
     """Return the exit code of a run; what needs a person most comes first."""
     turns = list(turns)
     if interrupted:
@@ -209,6 +241,8 @@ def conclude_code(turns: Iterable[Turn], *, unauthorized: bool, refused: bool, f
         return UNAUTHORIZED
     if refused or any(turn.phase is Phase.REFUSED for turn in turns):
         return LIMIT_REFUSED
+    if any(isinstance(turn.error, StalePlan) for turn in turns):
+        return STALE_PLAN
     return SOME_FAILED if failed else DONE
 
 

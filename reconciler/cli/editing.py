@@ -77,7 +77,7 @@ def edit_document(
 
 
 def _find(name: str, paths: Sequence[str], settings: Values) -> tuple[Desired, bytes]:
-    """Return the one document of a name and the content of its file. Invalid files elsewhere do not stand in the way."""
+    """Return the one document of a name, and its file's content. Invalid files elsewhere do not stand in the way."""
     source = Source(paths, max_file_bytes=settings["max_file_bytes"])
     tree = source.walk()
     if tree.vanished_roots:

@@ -27,6 +27,8 @@ WRITING: Final = ("wait_seconds", "allow_empty", "history_days", "history_rows")
 LIMITS: Final = ("max_irreversible", "max_resumes", "max_change_percent", "min_managed", "override_limits")
 #: The state of runs against the embedded sandbox: never mixed with that of the real API, since the IDs are the same.
 SANDBOX_STATE: Final = "sqlite:///.reconciler/sandbox-state.db"
+#: Where documents are unless somebody says otherwise.
+DEFAULT_FOLDER: Final = "desired_state"
 _GIVEN: Final = "reconciler.settings"
 _FILE: Final = "reconciler.settings_file"
 
@@ -150,7 +152,7 @@ def paths_argument(function: F) -> F:
 
 def paths_or_default(paths: tuple[str, ...]) -> tuple[str, ...]:
     """Return the given paths, or the folder that documents are in unless somebody says otherwise."""
-    return paths or ("desired_state",)
+    return paths or (DEFAULT_FOLDER,)
 
 
 def painter(allowed: bool, stream: Any = None) -> Callable[[str, str], str]:  # noqa: ANN401 - any text stream

@@ -61,6 +61,7 @@ async def bird(
     patient: bool = True,
     on_request: Callable[[RequestMetric], None] | None = None,
     on_circuit: Callable[[CircuitChange], None] = lambda _change: None,
+    before_write: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[tuple[Bird, Callable[[Iterable[Desired]], None]]]:
     """Open the API client, or one of the embedded sandbox, which then holds every recording that is declared.
 
@@ -72,6 +73,7 @@ async def bird(
         patient: whether a request may wait for its turn for as long as it takes.
         on_request: told of every request that has ended.
         on_circuit: told when a workspace is left alone because it does not answer, and when that ends.
+        before_write: asked when a PATCH is about to leave; what it raises is raised in its place.
 
     Yields:
         The client, and what to tell of documents that are declared later: the sandbox then has their recordings too.
@@ -91,6 +93,7 @@ async def bird(
             circuits=Circuits(on_change=on_circuit),
             transport=values["transport"],
             on_request=on_request,
+            before_write=before_write,
         )
 
     if not sandbox:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,55 +19,41 @@ from reconciler.cli.options import (
     LIMITS,
     REACH,
     Values,
-    painter,
     paths_argument,
     paths_or_default,
     setting_options,
     state_url,
     values,
 )
+from reconciler.cli.reports import FORMATS, Report, ReportType, write_file, write_problem_reports, write_reports
 from reconciler.cli.validate import show_problems, warn
-from reconciler.errors import BirdError, BirdUnauthorized, ReconcilerError
-from reconciler.model import Desired
-from reconciler.plan import Plan, make_plan
-from reconciler.report import as_data, as_json, as_text
+from reconciler.errors import BirdError, BirdUnauthorized, DesiredStateError
+from reconciler.model import Applied, Desired, Live, Problem, RecordingKey
+from reconciler.plan import Plan, make_change_plan, make_plan
 from reconciler.revision import revision_of
+from reconciler.saved import as_saved
 from reconciler.source import Source, load_documents
 from reconciler.store import open_store
-
-_FORMATS = ("text", "json")
-
-
-@dataclass(frozen=True, slots=True)
-class _Report:
-    format: str
-    file: str | None
-
-
-class _ReportType(click.ParamType[_Report]):
-    name = "FORMAT[=FILE]"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> _Report:
-        if isinstance(value, _Report):
-            return value
-        name, _, file = str(value).partition("=")
-        if name not in _FORMATS:
-            self.fail(f"{name!r} is not one of {', '.join(_FORMATS)}", param, ctx)
-        return _Report(name, file or None)
 
 
 @click.command("plan")
 @paths_argument
 @click.option("--no-refresh", is_flag=True, help="Compare with last-applied alone; needs neither key nor network.")
+@click.option(
+    "--base",
+    metavar="REF",
+    help="Say what changed since this Git commit; needs neither key, network nor state, unless --refresh is given too.",
+)
+@click.option("--refresh", is_flag=True, help="Read live state, with --base too; without --base that is the default.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there are changes.")
 @click.option(
     "--report",
     "reports",
-    type=_ReportType(),
+    type=ReportType(),
     multiple=True,
     default=("text",),
     show_default=True,
-    help="text or json, to standard output or to a file; repeatable.",
+    help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}, to standard output or to a file; repeatable.",
 )
 @click.option("--all", "show_all", is_flag=True, help="List what is in sync as well.")
 @click.option("--out", type=click.Path(dir_okay=False), help="Save the plan for `apply --plan`.")
@@ -77,70 +64,130 @@ def command(
     context: click.Context,
     paths: tuple[str, ...],
     no_refresh: bool,
+    base: str | None,
+    refresh: bool,
     detailed_exitcode: bool,
-    reports: tuple[_Report, ...],
+    reports: tuple[Report, ...],
     show_all: bool,
     out: str | None,
     sandbox: bool,
 ) -> None:
     """Show what would be sent for the documents in PATH... (default: desired_state)."""
+    if refresh and no_refresh:
+        raise click.UsageError("--refresh and --no-refresh contradict each other")
     settings = values()
     paths = paths_or_default(paths)
-    desired = load_or_exit(context, paths, settings)
-    plan, failures = _make(desired, paths, settings, refresh=not no_refresh, sandbox=sandbox)
+    question = _Question(paths, settings, sandbox, refresh or (base is None and not no_refresh))
+    try:
+        plan, failures = question.plan() if base is None else question.plan_change(base)
+    except DesiredStateError as error:
+        write_problem_reports(error.problems, reports)
+        click.echo("The documents are invalid; nothing was done.", err=True)
+        context.exit(ERROR)
     if failures:
         say_unread(failures)
-    for report in reports:
-        text = (
-            as_json(plan, show_all=show_all)
-            if report.format == "json"
-            else as_text(plan, show_all=show_all, paint=painter(settings.color and report.file is None))
-        )
-        if report.file is None:
-            click.echo(text, nl=False)
-        else:
-            write_file(report.file, text)
+    write_reports(plan, reports, show_all=show_all, color=settings.color)
     if out is not None:
-        write_file(out, json.dumps({**as_data(plan), "paths": list(paths)}, indent=2) + "\n")
+        write_file(out, json.dumps(as_saved(plan, paths), indent=2) + "\n")
     if failures:
         refused = any(isinstance(error, BirdUnauthorized) for error in failures)
         context.exit(UNAUTHORIZED if refused else ERROR)
     context.exit(CHANGES_PRESENT if detailed_exitcode and plan.summary.changes else DONE)
 
 
-def load_or_exit(context: click.Context, paths: Sequence[str], settings: Values) -> tuple[Desired, ...]:
-    """Return every document, or name every mistake and end the command."""
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What a plan is asked about."""
+
+    paths: tuple[str, ...]
+    settings: Values
+    sandbox: bool
+    refresh: bool
+
+    def plan(self) -> tuple[Plan, list[BirdError]]:
+        """Hold the documents against last-applied, and against live state where that is read."""
+        desired = load_or_explain(self.paths, self.settings)
+        applied = self._applied()
+        live, unread, failures = self._look(desired)
+        plan = make_plan(
+            desired,
+            applied,
+            live,
+            now=datetime.now(UTC),
+            limits=self.settings.limits,
+            revision=revision_of(self.paths),
+            unread=unread,
+        )
+        return plan, failures
+
+    def plan_change(self, base: str) -> tuple[Plan, list[BirdError]]:
+        """Hold the documents against those of a commit; against state and live state only where the latter is read."""
+        from reconciler.baseline import read_baseline
+
+        before = read_baseline(base, self.paths, self.settings.document_limits)
+        # A path that was there at the commit and is not any more is a deletion, not a mistake.
+        paths = [path for path in self.paths if os.path.lexists(path) or str(Path(path)) not in before.present]
+        desired = load_or_explain(paths, self.settings, before.problems)
+        applied = self._applied() if self.refresh else {}
+        live, unread, failures = self._look(desired)
+        plan = make_change_plan(
+            desired,
+            before.desired,
+            applied,
+            live,
+            base=before.commit,
+            now=datetime.now(UTC),
+            limits=self.settings.limits,
+            revision=revision_of(self.paths),
+            unread=unread,
+        )
+        return plan, failures
+
+    def _applied(self) -> dict[RecordingKey, Applied]:
+        with open_store(state_url(self.settings, sandbox=self.sandbox)) as store:
+            return {record.key: record for record in store.all()}
+
+    def _look(
+        self, desired: tuple[Desired, ...]
+    ) -> tuple[Mapping[RecordingKey, Live] | None, frozenset[RecordingKey], list[BirdError]]:
+        if not self.refresh:
+            return None, frozenset(), []
+        from reconciler.cli.parts import observe, run_async  # the HTTP client, which an offline plan does without
+
+        state = state_url(self.settings, sandbox=self.sandbox)
+        observed = run_async(observe(desired, self.settings, sandbox=self.sandbox, state=state))
+        unread = observed.unread(document.key for document in desired)
+        return observed.live, unread, list(observed.failures.values())
+
+
+def load_or_explain(paths: Sequence[str], settings: Values, also: Sequence[Problem] = ()) -> tuple[Desired, ...]:
+    """Return every document, or show every mistake.
+
+    Args:
+        paths: files or folders; none at all for no document.
+        settings: whose limits hold.
+        also: mistakes that were found elsewhere, to be shown first.
+
+    Raises:
+        DesiredStateError: there are mistakes, and they have been shown.
+    """
     source = Source(paths, max_file_bytes=settings["max_file_bytes"])
     loaded = load_documents(source, settings.document_limits)
     warn(loaded)
-    if loaded.problems:
-        show_problems(loaded.problems, source, sys.stderr.isatty(), err=True)
-        click.echo("The documents are invalid; nothing was done.", err=True)
-        context.exit(ERROR)
+    problems = (*also, *loaded.problems)
+    if problems:
+        show_problems(problems, source, sys.stderr.isatty(), err=True)
+        raise DesiredStateError(problems)
     return loaded.desired
 
 
-def _make(
-    desired: tuple[Desired, ...], paths: Sequence[str], settings: Values, *, refresh: bool, sandbox: bool
-) -> tuple[Plan, list[BirdError]]:
-    state = state_url(settings, sandbox=sandbox)
-    with open_store(state) as store:
-        applied = {record.key: record for record in store.all()}
-    observed = None
-    if refresh:
-        from reconciler.cli.parts import observe, run_async  # the HTTP client, which an offline plan does without
-
-        observed = run_async(observe(desired, settings, sandbox=sandbox, state=state))
-    plan = make_plan(
-        desired,
-        applied,
-        None if observed is None else observed.live,
-        now=datetime.now(UTC),
-        limits=settings.limits,
-        revision=revision_of(paths),
-        unread=frozenset() if observed is None else observed.unread(item.key for item in desired),
-    )
-    return plan, [] if observed is None else list(observed.failures.values())
+def load_or_exit(context: click.Context, paths: Sequence[str], settings: Values) -> tuple[Desired, ...]:
+    """Return every document, or show every mistake and end the command."""
+    try:
+        return load_or_explain(paths, settings)
+    except DesiredStateError:
+        click.echo("The documents are invalid; nothing was done.", err=True)
+        context.exit(ERROR)
 
 
 def say_unread(failures: Sequence[BirdError]) -> None:
@@ -150,15 +197,3 @@ def say_unread(failures: Sequence[BirdError]) -> None:
     click.echo(f"Error: {calls} could not be read; the plan leaves their recordings out:", err=True)
     for reason in reasons[:5]:
         click.echo(f"  {reason}", err=True)
-
-
-def write_file(name: str, text: str) -> None:
-    """Write a report or a plan, whole or not at all."""
-    path = Path(name)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        written = path.with_name(f".{path.name}.new")
-        written.write_text(text, encoding="utf-8")
-        written.replace(path)
-    except OSError as error:
-        raise ReconcilerError(f"{name} cannot be written: {error.strerror}") from error

@@ -6,16 +6,17 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from reconciler import __version__
 from reconciler.catalog import Catalog
-from reconciler.cli.apply import conclude_code, refuse_empty
+from reconciler.cli.apply import conclude, refuse_empty
 from reconciler.cli.exits import DONE, ERROR
 from reconciler.cli.options import (
     COMMON,
@@ -47,10 +48,10 @@ from reconciler.follow import Follower
 from reconciler.limits import Rule, Window
 from reconciler.logs import Log, adopt_libraries, make_log
 from reconciler.metrics import CONTENT_TYPE, ApiState, Metrics
-from reconciler.model import Desired, Live, Outcome, RecordingKey
+from reconciler.model import Desired, Live, RecordingKey
 from reconciler.observer import Observer
 from reconciler.plan import make_plan
-from reconciler.reconcile import Clock, Reconciler
+from reconciler.reconcile import Clock, Reconciler, check_lease
 from reconciler.settings import read_token
 from reconciler.source import Source
 from reconciler.store import Store, Writer, open_store, open_writer
@@ -119,6 +120,14 @@ def _bind(settings: Values) -> socket.socket | None:
     return opened
 
 
+async def _until_ended(work: Coroutine[Any, Any, None], ended: asyncio.Event) -> None:
+    """Do the work and say when it has ended: until then the page answers, though no longer that it is ready."""
+    try:
+        await work
+    finally:
+        ended.set()
+
+
 class _Run:
     """One run of the daemon, from its parts to its end."""
 
@@ -175,6 +184,7 @@ class _Run:
     async def daemon(self, opened: socket.socket | None) -> int:
         """Work until a signal comes; SIGHUP looks at everything now."""
         wake_all = asyncio.Event()
+        ended = asyncio.Event()
         with stop_on_signals((signal.SIGHUP, wake_all.set)) as stop:
 
             def circuit_changed(change: CircuitChange) -> None:
@@ -223,8 +233,8 @@ class _Run:
                     )
                     host, port = opened.getsockname()[:2]
                     self._log.info("listening", address=f"{host}:{port}")
-                    group.create_task(serve(make_app(answers), opened, stop))
-                group.create_task(daemon.run(stop, wake_all))
+                    group.create_task(serve(make_app(answers), opened, ended))
+                group.create_task(_until_ended(daemon.run(stop, wake_all), ended))
         return DONE
 
     def _token(self) -> str:
@@ -261,14 +271,7 @@ class _Run:
                         progress=tick,
                         stop=stop,
                     )
-        failed = {Outcome.UNCONFIRMED, Outcome.REJECTED, Outcome.FAILED}
-        code = conclude_code(
-            turns.values(),
-            unauthorized=observed.unauthorized,
-            refused=bool(plan.refusals),
-            failed=bool(observed.failures) or any(turn.outcome in failed for turn in turns.values()),
-            interrupted=stop.is_set(),
-        )
+        code = conclude(plan, observed, turns, interrupted=stop.is_set())
         return ERROR if code == DONE and self._catalog.invalid else code
 
     def _say_unread(self, observed: Observed) -> None:
@@ -293,6 +296,7 @@ class _Run:
             patient=patient,
             on_request=self._requested,
             on_circuit=on_circuit,
+            before_write=partial(check_lease, self._writer),
         )
 
     def _note_circuit(self, change: CircuitChange) -> None:

@@ -10,9 +10,18 @@ from pathlib import Path
 import click
 
 from reconciler.cli.exits import DONE, ERROR
-from reconciler.cli.options import COMMON, DOCUMENTS, paths_argument, paths_or_default, setting_options, values
+from reconciler.cli.options import (
+    COMMON,
+    DEFAULT_FOLDER,
+    DOCUMENTS,
+    paths_argument,
+    paths_or_default,
+    setting_options,
+    values,
+)
 from reconciler.documents import explain
 from reconciler.model import Problem
+from reconciler.scan import load_against
 from reconciler.source import Loaded, Source, load_documents
 
 
@@ -27,20 +36,35 @@ from reconciler.source import Loaded, Source, load_documents
     show_default=True,
     help="How problems are written.",
 )
+@click.option(
+    "--root",
+    default=DEFAULT_FOLDER,
+    show_default=True,
+    metavar="DIR",
+    help="Where PATH... are single files: the tree that their names and recordings must be unique in.",
+)
 @setting_options(*COMMON, *DOCUMENTS)
 @click.pass_context
-def command(context: click.Context, paths: tuple[str, ...], output: str) -> None:
-    """Check the documents in PATH... (default: desired_state) offline, and name every mistake."""
+def command(context: click.Context, paths: tuple[str, ...], output: str, root: str) -> None:
+    """Check the documents in PATH... (default: desired_state) offline, and name every mistake.
+
+    Of the files beside given ones only names and recordings are looked at, so that a hook answers at once.
+    """
     settings = values()
     source = Source(paths_or_default(paths), max_file_bytes=settings["max_file_bytes"])
-    loaded = load_documents(source, settings.document_limits)
+    if any(Path(path).is_dir() for path in paths_or_default(paths)):
+        loaded = load_documents(source, settings.document_limits)
+    else:
+        tree = Source([root], max_file_bytes=settings["max_file_bytes"])
+        loaded = load_against(source, tree, Path(root), settings.document_limits)
     warn(loaded)
     match output:
         case "json":
             click.echo(_as_json(loaded), nl=False)
         case "github":
-            for problem in loaded.problems:
-                click.echo(_annotation(problem))
+            from reconciler.report.annotations import problems_as_annotations
+
+            click.echo(problems_as_annotations(loaded.problems), nl=False)
         case "sarif":
             from reconciler.sarif import as_sarif
 
@@ -97,18 +121,6 @@ def _as_json(loaded: Loaded) -> str:
         )
         + "\n"
     )
-
-
-def _annotation(problem: Problem) -> str:
-    """Return a workflow command of GitHub Actions, with what its grammar reserves escaped."""
-
-    def escaped(text: str) -> str:
-        return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-    file = escaped(problem.file).replace(":", "%3A").replace(",", "%2C")
-    message = f"{problem.message}, {problem.hint}" if problem.hint else problem.message
-    pointer = f" [{problem.pointer}]" if problem.pointer else ""
-    return f"::error file={file},line={problem.line},col={problem.column}::{escaped(message + pointer)}"
 
 
 def _counted(number: int, word: str) -> str:

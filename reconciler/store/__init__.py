@@ -16,7 +16,18 @@ from reconciler.store.lease import LEASE_SECONDS, Clock
 from reconciler.store.retention import Retention
 from reconciler.store.sqlite import SqliteStore, SqliteWriter
 
-__all__ = ["Clock", "Receipt", "Retention", "SentPatch", "Store", "Writer", "open_store", "open_writer", "state_folder"]
+__all__ = [
+    "Clock",
+    "Receipt",
+    "Retention",
+    "SentPatch",
+    "Store",
+    "Writer",
+    "open_store",
+    "open_writer",
+    "state_folder",
+    "state_path",
+]
 
 _DEFAULT_CLOCK = Clock()
 _KEEP_ALL = Retention()
@@ -31,7 +42,7 @@ def open_store(url: str) -> Store:
     Raises:
         StoreError: the URL is of another form. What is wrong with the file itself is raised by the reads.
     """
-    return SqliteStore(_path(url))
+    return SqliteStore(state_path(url))
 
 
 def open_writer(
@@ -59,7 +70,7 @@ def open_writer(
         StoreError: the file is damaged, of a newer program, cannot be written, or the URL is of another form.
     """
     return SqliteWriter(
-        _path(url),
+        state_path(url),
         holder=holder,
         wait_seconds=wait_seconds,
         lease_seconds=lease_seconds,
@@ -75,10 +86,15 @@ def state_folder(url: str) -> Path:
     Raises:
         StoreError: the URL is of another form.
     """
-    return _path(url).parent
+    return state_path(url).parent
 
 
-def _path(url: str) -> Path:
+def state_path(url: str) -> Path:
+    """Return the file that the state is in, there or not.
+
+    Raises:
+        StoreError: the URL is of another form.
+    """
     found = re.fullmatch(r"sqlite:///([^?#]*[^?#/])", url)
     path = unquote(found[1]) if found else ""
     if not path or path == ":memory:" or "\0" in path:

@@ -1,8 +1,8 @@
 """How long the history is kept, and the one way in which lines of it may go.
 
-The oldest lines go first, a bounded number at a time, so that no write waits long. The guard that refuses every deletion is
-lifted inside the transaction that deletes, and stands again before anybody else can look. A line that the safety limits
-still count must never go, or a restart would forget what was sent in the last ten minutes.
+The oldest lines go first, a bounded number at a time, so that no write waits long. The guard that refuses every
+deletion is lifted inside the transaction that deletes, and stands again before anybody else can look. A line that the
+safety limits still count must never go, or a restart would forget what was sent in the last ten minutes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from reconciler.store.schema import HISTORY_GUARD
 
 #: Lines that one transaction takes away at most: some ten milliseconds of work.
 LINES_AT_ONCE: Final = 1000
-#: So many lines may come in before it is asked again whether old ones have to go: half of what then goes at once, so that
-#: the history cannot grow faster than it is pruned.
+#: So many lines may come in before it is asked again whether old ones have to go: half of what then goes at once, so
+#: that the history cannot grow faster than it is pruned.
 LINES_BETWEEN: Final = 500
 #: How often age alone is asked about, in seconds. Days are not kept to the minute.
 SECONDS_BETWEEN: Final = 600.0
@@ -58,7 +58,7 @@ def prune(connection: sqlite3.Connection, retention: Retention, now: datetime) -
         "oldest": 0 if retention.days is None else micros(now - timedelta(days=retention.days)),
         "counted": micros(now - timedelta(seconds=_COUNTED_SECONDS)),
     }
-    (found,) = connection.execute(f"SELECT count(*) {_EXPIRED}", values).fetchone()  # noqa: S608 (constants)
+    (found,) = connection.execute(f"SELECT count(*) {_EXPIRED}", values).fetchone()
     if not found:
         return 0
     connection.execute("DROP TRIGGER IF EXISTS history_is_never_deleted")

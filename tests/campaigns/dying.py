@@ -1,8 +1,8 @@
 """The real daemon in a process that kills itself at a named point of a turn.
 
-`dying.py POINT COUNT SANDBOX ARGUMENTS...` runs `reconciler ARGUMENTS...`, with hooks around what a turn reads, writes and
-sends. When COUNT recordings have come to the point, the process ends by SIGKILL. The product knows nothing of this: the
-hooks are put around its parts here, where the command takes them from.
+`dying.py POINT COUNT SANDBOX ARGUMENTS...` runs `reconciler ARGUMENTS...`, with hooks around what a turn reads, writes
+and sends. When COUNT recordings have come to the point, the process ends by SIGKILL. The product knows nothing of this:
+the hooks are put around its parts here, where the command takes them from.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import time
 import urllib.request
 from collections.abc import Awaitable
 from datetime import datetime
@@ -60,8 +61,12 @@ class Death:
             os.kill(os.getpid(), signal.SIGKILL)
         await asyncio.Event().wait()
 
-    def arrived(self, key: RecordingKey) -> bool:
-        """Whether the API has the recording's PATCH."""
+    def wait_for(self, key: RecordingKey) -> None:
+        """Wait, in a thread, until the API has the recording's PATCH."""
+        while not self._arrived(key):
+            time.sleep(0.01)
+
+    def _arrived(self, key: RecordingKey) -> bool:
         with urllib.request.urlopen(f"{self.sandbox}/_sandbox/requests?method=PATCH", timeout=30) as answer:
             requests = json.load(answer)["requests"]
         return any(request["path"].endswith(key.recording_id) for request in requests)
@@ -115,8 +120,7 @@ class _Voice:
             return await self._inner.set_status(key, status)
         # The test has told the sandbox to hold the answer back.
         sending = asyncio.ensure_future(self._inner.set_status(key, status))
-        while not await asyncio.to_thread(DEATH.arrived, key):
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(DEATH.wait_for, key)
         await DEATH.at("sent", key)
         return await sending
 

@@ -1,8 +1,8 @@
-"""Kills at random moments, with edits going on: nothing may be lost, sent twice without need, or overruled by what is older.
+"""Kills at random moments, with edits going on: nothing may be lost, sent twice, or overruled by an older edit.
 
-The daemon runs, people edit documents, and the daemon is killed, again and again: in its start, at rest, and most often just
-after an edit, when something is under way. In the end every recording must be as its document says, and the sandbox's record
-of the requests must show that each PATCH was needed.
+The daemon runs, people edit documents, and the daemon is killed, again and again: in its start, at rest, and most often
+just after an edit, when something is under way. In the end every recording must be as its document says, and the
+sandbox's record of the requests must show that each PATCH was needed.
 
 By hand, from the top folder: `python -m tests.campaigns.kills --kills 200 --recordings 500`.
 """
@@ -25,7 +25,7 @@ from reconciler.store import open_store
 
 from .scene import Scene, Seen, Subject, eventually, set_of, subjects
 
-#: Recordings ended in a campaign: fewer than the safety limit of 25 in ten minutes, so that nothing has to be overridden.
+#: Recordings ended in a campaign: fewer than the safety limit of 25 in ten minutes, so that none has to be overridden.
 MOST_COMPLETED = 20
 #: Recordings whose documents stand together in one set; the others have a file each.
 IN_SET = 20
@@ -48,7 +48,7 @@ class Counts:
     reads: int = 0
     #: How many recordings had something under way (an intent or an acceptance, unconfirmed) at a kill, over all kills.
     caught_under_way: int = 0
-    #: PATCHes to a status that a PATCH before it asked for already, with a read between that could not show its effect yet.
+    #: PATCHes to the status of the PATCH before, with a read between that could not show the effect of that one yet.
     repeated_after_a_read: int = 0
     seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
@@ -105,7 +105,7 @@ class Campaign:
     def life(self) -> None:
         """Let the daemon live for a while, and kill it."""
         chance = self._chance
-        # Some lives without a limit of the rate, some at the default one, where a resync goes on for their whole length.
+        # Some lives without a limit of the rate, some at the default one, where a resync lasts as long as they do.
         rate = chance.choice(("0", "0", "45", "200"))
         with self.scene.daemon("--rate-limit", rate, *self._options) as daemon:
             if chance.random() < 0.15:
@@ -150,7 +150,8 @@ class Campaign:
         self.take_requests()
         done = self.scene.run("plan", *self.scene.options("--detailed-exitcode"), str(self.scene.documents))
         if done.returncode != 0:
-            self.counts.wrong.append(f"a plan afterwards exits {done.returncode}: {done.stdout[-1000:]}{done.stderr[-1000:]}")
+            said = done.stdout[-1000:] + done.stderr[-1000:]
+            self.counts.wrong.append(f"a plan afterwards exits {done.returncode}: {said}")
         self.take_requests()
 
     def _unsettled(self) -> list[str]:
@@ -173,8 +174,9 @@ class Campaign:
             if found != status and not (status == "completed" and found == "available"):
                 wrong.append(f"{subject.name} is {found}, its document wants {status}")
         with open_store(self.scene.state) as store:
-            if store.count_last_applied() != len(self.subjects):
-                wrong.append(f"{store.count_last_applied()} of {len(self.subjects)} recordings have a last-applied status")
+            known = store.count_last_applied()
+            if known != len(self.subjects):
+                wrong.append(f"{known} of {len(self.subjects)} recordings have a last-applied status")
             history = store.history(limit=10_000_000)
         told = Counter(event.key.recording_id for event in history if event.event == "patch_sent")
         refused = [event for event in history if event.event in ("limit_refused", "rejected", "drift_detected")]
@@ -215,12 +217,13 @@ class Campaign:
             self.counts.repeated_after_a_read += 1
             if not between or shown:
                 what = "with no read between" if not between else "though a read between shows its effect"
-                self.counts.wrong.append(f"{recording}: {request.asked} sent twice {what}, {request.at - before.at:.3f} s apart")
+                apart = f"{request.at - before.at:.3f} s apart"
+                self.counts.wrong.append(f"{recording}: {request.asked} sent twice {what}, {apart}")
         return sent
 
 
 def _in_order(statuses: Sequence[str], versions: Sequence[str]) -> bool:
-    """Whether what was sent follows the edits: some of them may have been passed over, none may come after a newer one."""
+    """Whether what was sent follows the edits: some may have been passed over, none may come after a newer one."""
     left = iter(versions)
     return all(status in left for status in statuses)
 

@@ -1,0 +1,158 @@
+"""Reports: which form goes where. Several in one run, each to standard output or to a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import click
+
+from reconciler.cli.options import painter
+from reconciler.errors import ReconcilerError
+from reconciler.model import Problem
+from reconciler.plan import Plan
+from reconciler.report import as_json, as_text
+from reconciler.scrub import scrubbed
+
+FORMATS: Final = ("text", "json", "markdown", "html", "github", "gitlab", "junit", "sarif")
+#: Names the file whose Markdown GitHub Actions shows on the page of a run.
+_STEP_SUMMARY: Final = "GITHUB_STEP_SUMMARY"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One `--report`: the form, and the file; standard output where there is none."""
+
+    format: str
+    file: str | None
+
+
+class ReportType(click.ParamType[Report]):
+    """Reads ``FORMAT`` and ``FORMAT=FILE``."""
+
+    name = "FORMAT[=FILE]"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Report:
+        if isinstance(value, Report):
+            return value
+        name, _, file = str(value).partition("=")
+        if name not in FORMATS:
+            self.fail(f"{name!r} is not one of {', '.join(FORMATS)}", param, ctx)
+        return Report(name, file or None)
+
+
+def write_reports(plan: Plan, reports: Sequence[Report], *, show_all: bool, color: bool) -> None:
+    """Write a plan in each form that was asked for."""
+    for report in reports:
+        if report.format == "text":
+            text = as_text(plan, show_all=show_all, paint=painter(color and report.file is None))
+        else:
+            text = _form(plan, report.format, show_all=show_all)
+        _put(report, text)
+        if report.format == "github":
+            _summarise(_form(plan, "markdown", show_all=show_all))
+
+
+def write_problem_reports(problems: Sequence[Problem], reports: Sequence[Report]) -> None:
+    """Write why there is no plan, in those forms that can say so; what they quote may leave the author's terminal."""
+    problems = [scrubbed(problem) for problem in problems]
+    for report in reports:
+        text = _problem_form(problems, report.format)
+        if text is not None:
+            _put(report, text)
+        if report.format == "github":
+            _summarise(_problem_form(problems, "markdown") or "")
+
+
+def _form(plan: Plan, form: str, *, show_all: bool) -> str:
+    # Each form is imported when it is asked for, so that a plan on a terminal starts at once.
+    match form:
+        case "markdown":
+            from reconciler.report.markdown import as_markdown
+
+            return as_markdown(plan, show_all=show_all)
+        case "html":
+            from reconciler.report.page import as_html
+
+            return as_html(plan, show_all=show_all)
+        case "github":
+            from reconciler.report.annotations import as_annotations
+
+            return as_annotations(plan, show_all=show_all)
+        case "gitlab":
+            from reconciler.report.code_quality import as_code_quality
+
+            return as_code_quality(plan, show_all=show_all)
+        case "junit":
+            from reconciler.report.junit import as_junit
+
+            return as_junit(plan)
+        case "sarif":
+            from reconciler.report.sarif import as_sarif
+
+            return as_sarif(plan, show_all=show_all)
+        case _:
+            return as_json(plan, show_all=show_all)
+
+
+def _problem_form(problems: Sequence[Problem], form: str) -> str | None:
+    match form:
+        case "markdown":
+            from reconciler.report.markdown import problems_as_markdown
+
+            return problems_as_markdown(problems)
+        case "github":
+            from reconciler.report.annotations import problems_as_annotations
+
+            return problems_as_annotations(problems)
+        case "gitlab":
+            from reconciler.report.code_quality import problems_as_code_quality
+
+            return problems_as_code_quality(problems)
+        case "junit":
+            from reconciler.report.junit import problems_as_junit
+
+            return problems_as_junit(problems, datetime.now(UTC))
+        case "sarif":
+            from reconciler.sarif import as_sarif
+
+            return as_sarif(problems)
+        case _:
+            return None
+
+
+def _put(report: Report, text: str) -> None:
+    if report.file is None:
+        click.echo(text, nl=False)
+    else:
+        write_file(report.file, text)
+
+
+def _summarise(markdown: str) -> None:
+    """Add to the page of the run, where GitHub Actions has one."""
+    file = os.environ.get(_STEP_SUMMARY)
+    if file:
+        try:
+            with Path(file).open("a", encoding="utf-8") as summary:
+                summary.write(markdown + "\n")
+        except OSError as error:
+            raise ReconcilerError(f"{_STEP_SUMMARY} names {file}, which cannot be written: {error.strerror}") from error
+
+
+def write_file(name: str, text: str) -> None:
+    """Write a report or a plan, whole or not at all."""
+    path = Path(name)
+    try:
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")  # a device or a pipe, such as /dev/stderr
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written = path.with_name(f".{path.name}.new")
+        written.write_text(text, encoding="utf-8")
+        written.replace(path)
+    except OSError as error:
+        raise ReconcilerError(f"{name} cannot be written: {error.strerror}") from error

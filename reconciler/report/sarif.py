@@ -1,0 +1,40 @@
+"""A plan as SARIF 2.1.0, for code-scanning pages: a result for each action, at its document."""
+
+from __future__ import annotations
+
+from reconciler.model import Action, ActionKind, Reason
+from reconciler.plan import Plan
+from reconciler.report.words import REASONS, gravest_first, sentence, unread_line
+from reconciler.sarif import Result, write_sarif
+
+_LIMIT = "safety-limit"
+_UNREAD = "unread"
+
+
+def as_sarif(plan: Plan, *, show_all: bool = False) -> str:
+    """Return one run; `note` is a change or a wait, `warning` deserves a look, `error` is withheld or unread."""
+    rules = {reason.value: words for reason, words in REASONS.items()}
+    rules |= {_LIMIT: "a safety limit is passed", _UNREAD: "the live state could not be read"}
+    results = [Result(_LIMIT, "error", str(refusal)) for refusal in plan.refusals]
+    if plan.unread:
+        results.append(Result(_UNREAD, "error", unread_line(plan)))
+    results += [
+        Result(
+            action.reason.value,
+            _level(action, plan),
+            sentence(action, plan),
+            action.file,
+            action.line,
+            fingerprint="/".join([*action.key, action.kind, action.desired or "-"]),
+        )
+        for action in gravest_first(plan, plan.actions)
+        if show_all or action.kind is not ActionKind.NOOP
+    ]
+    return write_sarif(results, rules)
+
+
+def _level(action: Action, plan: Plan) -> str:
+    if action.key in plan.withheld:
+        return "error"
+    grave = action.irreversible or action.resumes or action.kind is ActionKind.REPORT or action.reason is Reason.DRIFT
+    return "warning" if grave else "note"

@@ -1,0 +1,69 @@
+"""A plan for people at a terminal and in logs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from reconciler.model import Action, ActionKind
+from reconciler.plan import Cause, Plan
+from reconciler.report.words import CAUSES, HEADINGS, marks, move, place, reason, summary_line, unread_line, visible
+
+#: Colours text: takes the text and a word for its role (`change`, `danger`, `quiet`, `heading`).
+Paint = Callable[[str, str], str]
+
+
+def plain(text: str, _role: str) -> str:
+    """Paint nothing."""
+    return text
+
+
+def as_text(plan: Plan, *, show_all: bool = False, paint: Paint = plain) -> str:
+    """Return the plan as text, grouped by cause where it has causes and by what happens, the summary line last."""
+    lines: list[str] = []
+    if plan.causes is None:
+        lines += _groups(plan.actions, plan, paint, show_all=show_all)
+    else:
+        if Cause.CHANGE not in plan.causes.values():
+            lines += ["This change leads to no action.", ""]
+        for cause, heading in CAUSES.items():
+            because = [action for action in plan.actions if plan.causes.get(action.key) is cause]
+            if because:
+                lines += [paint(f"{heading} ({len(because)})", "heading"), ""]
+                lines += _groups(because, plan, paint, show_all=show_all)
+        if show_all:
+            quiet = [action for action in plan.actions if action.kind is ActionKind.NOOP]
+            lines += _groups(quiet, plan, paint, show_all=True)
+    for refusal in plan.refusals:
+        lines += [paint(f"Limit: {refusal}", "danger"), ""]
+    if plan.unread:
+        lines += [paint(unread_line(plan), "danger"), ""]
+    lines.append(summary_line(plan.summary))
+    return "\n".join(lines) + "\n"
+
+
+def _groups(actions: Sequence[Action], plan: Plan, paint: Paint, *, show_all: bool) -> list[str]:
+    lines = []
+    for kind, heading in HEADINGS.items():
+        group = [action for action in actions if action.kind is kind]
+        if not group or (kind is ActionKind.NOOP and not show_all):
+            continue
+        lines.append(paint(f"{heading} ({len(group)})", "heading"))
+        lines += _rows(group, plan, paint)
+        lines.append("")
+    return lines
+
+
+def _rows(group: Sequence[Action], plan: Plan, paint: Paint) -> list[str]:
+    moves = [move(action, plan) for action in group]
+    names = [visible(action.name) for action in group]
+    name_width = max(len(name) for name in names)
+    move_width = max(len(each) for each in moves)
+    rows = []
+    for action, name, change in zip(group, names, moves, strict=True):
+        role = "change" if action.kind is ActionKind.PATCH else "quiet"
+        row = f"  {name:<{name_width}}  {paint(f'{change:<{move_width}}', role)}  {reason(action)}"
+        row += f"  {paint(place(action), 'quiet')}"
+        for mark in marks(action, plan):
+            row += f"  {paint(mark, 'danger')}"
+        rows.append(row)
+    return rows

@@ -1,0 +1,87 @@
+"""Single files held against the rest of their tree: for a hook that is given only what a commit touches.
+
+The given files are read and validated; of the others only what no two documents may share matters. So their bytes are
+searched for the names and recordings of the given files, and only a file in which one of these stands is parsed. What
+must never happen in this room: a file is passed over that would have been found in conflict.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from reconciler.documents import DocumentLimits, FileDocuments, Place, conflict, cross_check, parse_documents
+from reconciler.model import Problem, RecordingKey
+from reconciler.source import Loaded, Source, gather, parse_tree
+
+#: What names and IDs are made of; whatever stands beside one in YAML is not of it.
+_WORDS: Final = re.compile(rb"[0-9a-z.-]+")
+#: Begins an escape in a quoted text, in which a name can hide from the search.
+_ESCAPE: Final = b"\\"
+
+
+def load_against(files: Source, root: Source, folder: Path, limits: DocumentLimits) -> Loaded:
+    """Load some files, and name what they take that another file of their tree has already.
+
+    Args:
+        files: the given files.
+        root: the tree below `folder`. Given files that lie outside of it are loaded all the same.
+        folder: where the tree begins.
+        limits: what one file may ask of this program.
+
+    Returns:
+        As `load_documents` does, of the given files alone: a mistake inside another file is that file's own.
+    """
+    tree, parsed = parse_tree(files, limits)
+    places = {file: Path(file).resolve() for file in tree.files}
+    within = folder.resolve()
+    members = [documents for documents in parsed if places[documents.file].is_relative_to(within)]
+    problems = cross_check(parsed)
+    if members:
+        given = {(stamp.inode, stamp.device): places[file] for file, stamp in tree.files.items()}
+        problems += _conflicts(members, _others(root, given, _words(members), limits))
+    return gather(tree, parsed, problems)
+
+
+def _words(members: Sequence[FileDocuments]) -> frozenset[bytes]:
+    """Return what must stand in a file that takes something these files have, in lower case.
+
+    The item of a set has the set's name in its own, so the set's is enough.
+    """
+    return frozenset(
+        (claim.recording_id if isinstance(claim, RecordingKey) else claim.partition("/")[0]).encode()
+        for documents in members
+        for claim, _ in documents.claims()
+    )
+
+
+def _others(
+    root: Source, given: Mapping[tuple[int, int], Path], words: frozenset[bytes], limits: DocumentLimits
+) -> Iterator[FileDocuments]:
+    """Yield the other files of the tree that may take one of the words."""
+    for file, stamp in root.walk().files.items():
+        same = given.get((stamp.inode, stamp.device))
+        if same is not None and Path(file).resolve() == same:
+            continue
+        data = root.read(file)
+        if not isinstance(data, Problem) and (_ESCAPE in data or not words.isdisjoint(_WORDS.findall(data.lower()))):
+            yield parse_documents(data, file, limits)
+
+
+def _conflicts(members: Sequence[FileDocuments], others: Iterator[FileDocuments]) -> list[Problem]:
+    holders: dict[str | RecordingKey, Place] = {}
+    for documents in others:
+        for claim, line in documents.claims():
+            holders.setdefault(claim, Place(documents.file, line))
+    problems = []
+    for documents in members:
+        # A document that repeats both the name and the recording of another is one mistake.
+        told: set[tuple[int, Place]] = set()
+        for claim, line in documents.claims():
+            holder = holders.get(claim)
+            if holder is not None and (line, holder) not in told:
+                told.add((line, holder))
+                problems.append(conflict(claim, Place(documents.file, line), holder))
+    return problems

@@ -1,0 +1,551 @@
+"""The daemon on real files, the real watcher, queue, store and turns; the API is the world in memory.
+
+Aspects: what wakes a recording, what one recording's trouble does to the others, how it starts, stops and ends, what
+its probes say. Nothing is concluded from how long something takes: a test waits for what must happen, and what must not
+happen is proved by what comes after it. Left out: HTTP (`test_web`) and the process around it (`test_cli`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from examples import key
+from fake_world import Bench, Fault, RealTime, statuses
+
+from reconciler import daemon as daemon_module
+from reconciler.catalog import Catalog
+from reconciler.daemon import Daemon, Timing
+from reconciler.documents import DocumentLimits
+from reconciler.errors import LeaseLost
+from reconciler.follow import Follower
+from reconciler.limits import Limits
+from reconciler.model import CallKey, Phase, RecordingKey, Status
+from reconciler.source import Source
+
+#: Longer than anything here takes on a busy machine; only a failure waits for it.
+PATIENCE = 20.0
+HEALTH_SECONDS = 120.0
+
+
+def key_of(number: int) -> RecordingKey:
+    """Return a recording of a call of its own."""
+    return key(number, call=number)
+
+
+def text(*numbers: int, status: str = "paused", call: int | None = None) -> str:
+    """Return documents of some recordings, one each, of calls of their own or of one call."""
+    return "".join(
+        f"""\
+---
+apiVersion: reconciler/v1
+kind: CallRecording
+metadata:
+  name: card-{number:03}
+spec:
+  workspaceId: {key_of(number).workspace_id}
+  channelId: {key_of(number).channel_id}
+  callId: {key_of(call or number).call_id}
+  recordingId: {key_of(number).recording_id}
+  status: {status}
+"""
+        for number in numbers
+    )
+
+
+class Running:
+    """A daemon and all around it, in a folder of its own."""
+
+    def __init__(self, folder: Path, *, limits: Limits | None = None, resync_seconds: float = 3600.0) -> None:
+        self.root = folder / "state"
+        self.root.mkdir(exist_ok=True)
+        self.bench = Bench(folder, limits=limits, time=RealTime(), desired=lambda each: self.catalog.desired.get(each))
+        self.world = self.bench.world
+        self.world.settle_seconds = 0.0
+        self.log = self.bench.log
+        self.stop = asyncio.Event()
+        self.resync_now = asyncio.Event()
+        self._resync_seconds = resync_seconds
+        self.make()
+
+    def make(self) -> None:
+        """Make the daemon, as a process does once the state is its own."""
+        self.catalog = Catalog()
+        clock = self.bench.time.clock
+        self.follower = Follower(
+            Source([self.root], max_file_bytes=1_000_000),
+            self.catalog,
+            DocumentLimits(),
+            monotonic=clock.monotonic,
+            log=self.log,
+            allow_empty=False,
+        )
+        self.daemon = Daemon(
+            follower=self.follower,
+            catalog=self.catalog,
+            store=self.bench.store,
+            writer=self.bench.pen.writer,
+            reconciler=self.bench.reconciler,
+            window=self.bench.window,
+            timing=Timing(self._resync_seconds, 3600.0, HEALTH_SECONDS),
+            concurrency=8,
+            clock=clock,
+            metrics=self.bench.metrics,
+            log=self.log,
+            run_id="run",
+            declared=lambda _documents: None,
+        )
+        self.bench.on_authorized = self.daemon.bring_back
+
+    def restart(self) -> None:
+        """Make the daemon of another process on the same files and the same state."""
+        self.bench.restart()
+        self.world.looks.clear()
+        self.world.patches.clear()
+        self.log.clear()
+        self.stop.clear()
+        self.make()
+
+    def save(self, *numbers: int, status: str = "paused", file: str = "a.yaml", live: str | None = "ongoing") -> None:
+        """Save a file with these recordings, which exist if they did not."""
+        for number in numbers:
+            if live is not None and key_of(number) not in self.world.recordings:
+                self.world.add(key_of(number), live)
+        (self.root / file).write_text(text(*numbers, status=status))
+
+    def load(self) -> None:
+        self.follower.load(self.bench.store.all())
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not condition():  # noqa: ASYNC110 - files, threads and the world have no event in common
+                await asyncio.sleep(0.005)
+
+    def phase(self, number: int) -> Phase | None:
+        record = self.bench.store.get(key_of(number))
+        return None if record is None else record.phase
+
+    def applied(self, *numbers: int, status: Status = Status.PAUSED) -> bool:
+        """Tell whether these recordings are recorded as brought to a status."""
+        records = [self.bench.store.get(key_of(number)) for number in numbers]
+        return all(
+            record is not None and (record.phase, record.last_applied) == (Phase.APPLIED, status) for record in records
+        )
+
+    async def resynced(self, times: int = 1) -> None:
+        """Wait until so many resyncs are done since the start."""
+        await self.until(lambda: len(self.log.of("resync_done")) >= times)
+
+
+@asynccontextmanager
+async def at_work(running: Running) -> AsyncIterator[asyncio.Task[None]]:
+    """Load the documents, run the daemon for the length of the block, then stop it."""
+    running.load()
+    task = asyncio.create_task(running.daemon.run(running.stop, running.resync_now))
+    try:
+        await running.until(lambda: "started" in running.log.words or task.done())
+        yield task
+    finally:
+        running.stop.set()
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.wait({task})
+    assert "stopping" in running.log.words
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    made = Running(tmp_path)
+    yield made
+    made.bench.close()
+
+
+# What wakes a recording.
+
+
+async def test_an_edit_is_patched_and_confirmed(running: Running):
+    running.save(1)
+    async with at_work(running):
+        await running.until(lambda: running.applied(1))
+        running.save(1, status="completed")
+        await running.until(lambda: running.applied(1, status=Status.COMPLETED))
+        assert running.world.patches == [(key_of(1), "paused"), (key_of(1), "completed")]
+
+
+async def test_a_new_document_is_looked_after_and_a_removed_one_released(running: Running):
+    running.save(1, 2)
+    async with at_work(running):
+        await running.resynced()
+        running.save(3, file="b.yaml")
+        await running.until(lambda: running.applied(3))
+        running.save(1)
+        await running.until(lambda: running.log.of("released"))
+        assert running.phase(2) is None
+        assert [line.values["name"] for line in running.log.of("released")] == ["card-002"]
+        assert (key_of(2), "ongoing") not in running.world.patches
+
+
+async def test_a_start_looks_at_everything_once_and_releases_what_lost_its_document(running: Running):
+    running.save(1, 2, 3)
+    async with at_work(running):
+        await running.resynced()
+        await running.until(lambda: running.applied(1, 2, 3))
+    running.save(1, 2)
+    running.restart()
+    async with at_work(running):
+        await running.resynced()
+        assert sorted(running.world.looks) == [key_of(1).call, key_of(2).call]
+        assert running.world.patches == []
+        assert running.phase(3) is None
+
+
+async def test_recordings_of_one_call_are_looked_at_together(running: Running):
+    for number in range(1, 7):
+        running.world.add(key(number, call=1), "paused")
+    (running.root / "a.yaml").write_text(text(*range(1, 7), call=1))
+    async with at_work(running):
+        await running.resynced()
+        assert running.world.looks == [key_of(1).call]
+
+
+async def test_a_hangup_looks_at_everything_again(running: Running):
+    running.save(1, 2, 3)
+    async with at_work(running):
+        await running.resynced()
+        await running.until(lambda: running.applied(1, 2, 3))
+        running.world.looks.clear()
+        running.world.set(key_of(2), "ongoing")
+        running.resync_now.set()
+        await running.resynced(2)
+        assert set(running.world.looks) == {key_of(number).call for number in (1, 2, 3)}
+        await running.until(lambda: running.world.word(key_of(2)) == "paused" and running.applied(2))
+        assert len(running.log.of("drift_detected")) == 1
+
+
+async def test_a_resync_is_spread_over_its_period(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(daemon_module, "TICK_SECONDS", 10.0)
+    running = Running(tmp_path, resync_seconds=50.0)
+    numbers = range(1, 12)
+    running.save(*numbers, live="paused")
+    looked: list[int] = []
+    done = asyncio.Event()
+
+    async def at_the_pause(seconds: float) -> bool:
+        await running.until(lambda: not running.daemon._workers.queue.working and not running.daemon._unseen)
+        looked.append(len(running.world.looks))
+        if len(looked) == 8:
+            done.set()
+            await asyncio.Event().wait()
+        running.bench.time.pass_by(seconds)
+        return False
+
+    monkeypatch.setattr(running.daemon, "_pause", at_the_pause)
+    async with at_work(running):
+        async with asyncio.timeout(PATIENCE):
+            await done.wait()
+        # Nine tenths of fifty seconds are four ticks and a half: three recordings a tick, the last with what is left.
+        assert looked[:1] == [11], "at the start all at once"
+        assert looked[1:6] == [14, 17, 20, 22, 22]
+        assert sorted(running.world.looks[11:22]) == sorted(key_of(number).call for number in numbers)
+    running.bench.close()
+
+
+async def test_what_waited_for_a_refused_key_comes_back_together(running: Running):
+    running.save(1, 2, 3)
+    running.world.key_refused = Fault.UNAUTHORIZED
+    async with at_work(running):
+        await running.resynced()
+        assert len(running.log.of("unauthorized")) == 1
+        assert running.daemon.status()["unauthorizedWorkspaces"] == [key_of(1).workspace_id]
+        running.world.key_refused = None
+        running.bench.time.pass_by(61)
+        running.resync_now.set()
+        await running.until(lambda: running.applied(1, 2, 3))
+        assert running.daemon.status()["unauthorizedWorkspaces"] == []
+
+
+async def test_a_failed_turn_comes_back_by_itself(running: Running):
+    running.save(1)
+    running.world.patch_faults.extend([Fault.THROTTLED, Fault.SERVER_ERROR])
+    async with at_work(running):
+        await running.until(lambda: running.applied(1))
+        assert statuses(running.world.patches) == ["paused"] * 3
+
+
+# One recording's trouble is not the others'.
+
+
+async def test_a_turn_that_raises_is_counted_backs_off_and_leaves_the_others_alone(running: Running):
+    running.save(1, 2, 3)
+
+    def poison(call: CallKey) -> None:
+        if call == key_of(2).call:
+            raise RuntimeError("a fault of our own, about +1 500 555 0006")
+
+    running.world.on_look = poison
+    async with at_work(running):
+        await running.until(lambda: running.applied(1, 3) and len(running.log.of("turn_failed")) >= 2)
+        waits = [line.values["after_seconds"] for line in running.log.of("turn_failed")]
+        assert waits == sorted(waits)
+        assert "555" not in str(running.log.of("turn_failed")[0].values["error"])
+        page = running.bench.metrics.render().decode()
+        assert f"reconciler_turn_errors_total {len(waits)}.0" in page
+        running.world.on_look = lambda _call: None
+        await running.until(lambda: running.applied(2))
+        assert len(running.log.of("resync_done")) == 1, "the poison does not hold the resync up"
+
+
+async def test_an_invalid_file_leaves_the_others_alone_and_is_shown(running: Running):
+    running.save(1, file="a.yaml")
+    running.save(2, file="b.yaml")
+    async with at_work(running):
+        await running.until(lambda: running.applied(1, 2))
+        (running.root / "a.yaml").write_text(text(1, status="pausd"))
+        await running.until(lambda: running.daemon.status()["invalidFiles"])
+        running.save(2, status="completed", file="b.yaml")
+        await running.until(lambda: running.applied(2, status=Status.COMPLETED))
+        assert running.applied(1)
+        (problem,) = running.daemon.status()["invalidFiles"][str(running.root / "a.yaml")]
+        assert "pausd" in problem
+        running.save(1, status="ongoing")
+        await running.until(lambda: running.applied(1, status=Status.ONGOING))
+        assert running.daemon.status()["invalidFiles"] == {}
+
+
+async def test_a_stalled_patch_does_not_hold_up_another_recordings_edit(running: Running):
+    running.save(1, live="paused")
+    async with at_work(running):
+        await running.until(lambda: running.applied(1))
+        running.world.patch_gate = asyncio.Event()
+        running.save(2, file="b.yaml")
+        await running.until(lambda: running.world.patches)
+        gate, running.world.patch_gate = running.world.patch_gate, None
+        running.save(1, status="completed")
+        await running.until(lambda: running.applied(1, status=Status.COMPLETED))
+        assert running.phase(2) is Phase.SENDING
+        gate.set()
+        await running.until(lambda: running.applied(2))
+
+
+# Safety limits.
+
+
+async def test_a_change_set_of_more_than_half_is_refused_as_a_whole_and_said_once(running: Running):
+    numbers = range(1, 25)
+    running.save(*numbers, live="paused")
+    async with at_work(running):
+        await running.until(lambda: running.applied(*numbers))
+        half = [*range(1, 14)]
+        (running.root / "a.yaml").write_text(text(*half, status="ongoing") + text(*range(14, 25)))
+        await running.until(lambda: all(running.phase(number) is Phase.REFUSED for number in half))
+        refused = [line.values for line in running.log.of("limit_refused") if "name" not in line.values]
+        assert [(values["rule"], values["count"], values["allowed"]) for values in refused] == [("changes", 13, 12)]
+        assert running.world.patches == []
+        running.bench.time.pass_by(6)
+        (running.root / "a.yaml").write_text(text(*numbers))
+        await running.until(lambda: running.applied(*numbers))
+        running.bench.time.pass_by(6)
+        (running.root / "a.yaml").write_text(text(*range(1, 13), status="ongoing") + text(*range(13, 25)))
+        await running.until(lambda: running.applied(*range(1, 13), status=Status.ONGOING))
+        assert len(running.world.patches) == 12, "half of them is not more than half"
+
+
+async def test_what_changed_while_nobody_watched_counts_as_one_change_set(running: Running):
+    numbers = range(1, 25)
+    running.save(*numbers, live="paused")
+    async with at_work(running):
+        await running.until(lambda: running.applied(*numbers))
+    running.save(*numbers, status="ongoing")
+    running.restart()
+    async with at_work(running):
+        await running.until(lambda: all(running.phase(number) is Phase.REFUSED for number in numbers))
+        assert running.world.patches == []
+        await running.until(running.daemon.ready)  # a refusal is a person's to answer, not a restart's
+
+
+# How it ends.
+
+
+async def test_a_stop_lets_the_request_in_flight_end_and_records_it(running: Running):
+    running.save(1)
+    running.world.patch_gate = asyncio.Event()
+    async with at_work(running) as task:
+        await running.until(lambda: running.world.patches)
+        running.stop.set()
+        await running.until(lambda: "stopping" in running.log.words)
+        assert not task.done()
+        running.world.patch_gate.set()
+        async with asyncio.timeout(PATIENCE):
+            await task
+        assert running.phase(1) is Phase.CONFIRMING
+        assert running.bench.words()[-1] == "patch_accepted"
+
+
+async def test_a_stop_does_not_wait_for_ever(running: Running, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(daemon_module, "DRAIN_SECONDS", 0.05)
+    running.save(1)
+    running.world.patch_gate = asyncio.Event()
+    async with at_work(running) as task:
+        await running.until(lambda: running.world.patches)
+        running.stop.set()
+        async with asyncio.timeout(PATIENCE):
+            await task
+        assert running.phase(1) is Phase.SENDING, "the intent stays, for the next start to look into"
+
+
+async def test_a_stop_takes_no_new_work(running: Running):
+    running.save(1)
+    running.world.look_gate = asyncio.Event()
+    running.save(*range(2, 30), file="b.yaml")
+    async with at_work(running) as task:
+        await running.until(lambda: len(running.world.looks) >= 6)
+        running.stop.set()
+        await running.until(lambda: "stopping" in running.log.words)
+        running.world.look_gate.set()
+        async with asyncio.timeout(PATIENCE):
+            await task
+        assert len(running.world.looks) <= 8, "those that were running, of thirty"
+
+
+async def test_a_lost_lease_ends_the_daemon_and_sends_nothing(running: Running):
+    running.save(1)
+    running.bench.pen.leased = False
+    async with at_work(running) as task:
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(LeaseLost):
+                await task
+        assert running.world.patches == []
+        assert running.stop.is_set()
+
+
+async def test_a_fault_of_the_watching_ends_the_daemon_and_is_not_hidden(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+):
+    running.save(1)
+
+    def broken(*_arguments: object, **_keywords: object) -> None:
+        raise RuntimeError("a fault of its own")
+
+    monkeypatch.setattr(running.follower, "changes", broken)
+    async with at_work(running) as task:
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(RuntimeError, match="a fault of its own"):
+                await task
+
+
+# What its probes say.
+
+
+async def test_it_is_ready_from_its_first_pass_until_it_stops(running: Running):
+    running.save(1, 2)
+    running.world.look_gate = asyncio.Event()
+    assert not running.daemon.ready()
+    async with at_work(running) as task:
+        await running.until(lambda: len(running.world.looks) == 2)
+        assert not running.daemon.ready(), "what the documents ask for had no turn yet"
+        running.world.look_gate.set()
+        await running.until(lambda: running.applied(1, 2))
+        assert running.daemon.ready()
+        running.stop.set()
+        assert not running.daemon.ready()
+        async with asyncio.timeout(PATIENCE):
+            await task
+
+
+async def test_it_is_not_ready_without_its_lease(running: Running):
+    running.save(1)
+    async with at_work(running):
+        await running.until(lambda: running.applied(1))
+        running.bench.pen.writer.close()
+        assert not running.daemon.ready()
+
+
+async def test_a_blocked_turn_makes_it_unhealthy_and_a_quiet_hour_does_not(running: Running):
+    running.save(1)
+    async with at_work(running):
+        await running.until(lambda: running.applied(1))
+        await running.until(lambda: not running.daemon._workers.queue.working)
+        running.bench.time.pass_by(HEALTH_SECONDS * 30)
+        assert running.daemon.healthy(), "nothing was due"
+        running.world.patch_gate = asyncio.Event()
+        running.save(1, status="completed")
+        await running.until(lambda: len(running.world.patches) == 2)
+        assert running.daemon.healthy(), "the clock of progress starts with the turn"
+        running.bench.time.pass_by(HEALTH_SECONDS)
+        assert not running.daemon.healthy()
+        running.world.patch_gate.set()
+        await running.until(lambda: running.applied(1, status=Status.COMPLETED))
+        assert running.daemon.healthy()
+
+
+async def test_the_status_is_plain_data_and_names_what_is_not_in_sync(running: Running):
+    running.save(1, live="paused")
+    running.save(2, file="b.yaml")
+    running.world.patch_faults.append(Fault.CONFLICT)
+    async with at_work(running):
+        await running.until(lambda: running.applied(1) and running.phase(2) is Phase.REJECTED)
+        await running.resynced()
+        status = json.loads(json.dumps(running.daemon.status()))
+        assert status["format"] == "reconciler.status/v1"
+        assert (status["managed"], status["notInSyncTotal"], status["ready"], status["healthy"]) == (2, 1, True, True)
+        assert {phase: count for phase, count in status["phases"].items() if count} == {"applied": 1, "rejected": 1}
+        (apart,) = status["notInSync"]
+        assert apart["name"] == "card-002"
+        assert apart["recordingId"] == key_of(2).recording_id
+        assert (apart["desired"], apart["lastApplied"], apart["live"]) == ("paused", None, "ongoing")
+        assert (apart["phase"], apart["file"], apart["line"]) == ("rejected", str(running.root / "b.yaml"), 2)
+        assert "Fault409" in apart["error"]
+        assert set(status["queue"]) == {"write", "edit", "confirm", "retry", "resync"}
+        assert status["lastResync"].endswith("Z")
+        assert (status["stateError"], status["invalidFiles"], status["vanished"]) == (None, {}, [])
+
+
+async def test_a_patch_that_was_not_processed_shows_as_not_in_sync(running: Running):
+    running.save(1)
+    async with at_work(running):
+        await running.until(lambda: running.applied(1))
+        running.world.writes_refused = Fault.FORBIDDEN
+        running.save(1, status="completed")
+        await running.until(lambda: running.log.of("unauthorized"))
+        await running.until(lambda: running.daemon.status()["notInSync"])
+        assert running.daemon.status()["notInSync"][0]["phase"] == "failed"
+
+
+async def test_a_released_recording_is_in_no_count(running: Running):
+    running.save(1, 2)
+    async with at_work(running):
+        await running.until(lambda: running.applied(1, 2))
+        running.save(1)
+        await running.until(lambda: running.phase(2) is None and not running.daemon._workers.queue.working)
+        assert running.daemon.status()["phases"]["applied"] == 1
+        assert running.daemon.status()["managed"] == 1
+
+
+async def test_systemd_is_told_of_the_start_the_life_and_the_end(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "20000")
+        monkeypatch.delenv("WATCHDOG_PID", raising=False)
+        told: list[bytes] = []
+
+        def heard(word: bytes) -> bool:
+            try:
+                while True:
+                    told.append(listener.recv(100))
+            except BlockingIOError:
+                return word in told
+
+        running.save(1)
+        async with at_work(running):
+            await running.until(lambda: heard(b"WATCHDOG=1"))
+            assert told[0] == b"READY=1"
+        assert heard(b"STOPPING=1")
+        assert told[-1] == b"STOPPING=1"
