@@ -336,8 +336,10 @@ class Budgets:
         # All places taken, and nothing came back for so long: nobody knows when one will be free.
         if lane.in_flight >= self._workspace_places and now - lane.moved_at > self._patience:
             return True
-        # Who has the API to itself may fill the gate: there is nobody to hold up.
-        if lane.full_rate and len(self._lanes) > 1 and lane.ahead(priority) >= self._most_waiting:
+        # Who has the API to itself may fill the gate: there is nobody to hold up. And a write, whose intent is on disk,
+        # is better kept here for a moment than taken back.
+        crowded = lane.full_rate and priority is not Priority.WRITE and lane.ahead(priority) >= self._most_waiting
+        if crowded and len(self._lanes) > 1:
             return True
         return lane.wait_seconds(now, priority) > self._patience
 

@@ -263,7 +263,8 @@ class Catalog:
             holder = self._holder(claim)
             if holder is not None and holder.file != documents.file:
                 place = Place(documents.file, line)
-                found.setdefault((place, holder), conflict(claim, place, holder))
+                pointer = documents.pointer_to(claim, line)
+                found.setdefault((place, holder), conflict(claim, place, holder, pointer=pointer))
         return tuple(sorted(found.values(), key=attrgetter("line")))
 
     def _put_in(self, documents: FileDocuments) -> None:

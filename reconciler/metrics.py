@@ -82,7 +82,7 @@ class Metrics:
             self._phases.labels(phase.value)
         self._patches = Counter(
             "reconciler_patches",
-            "PATCHes by what became of them; one whose answer was lost counts as failed, and as applied once that is seen.",
+            "PATCHes by what became of them. Without an answer one is failed, and applied as well once that is seen.",
             ["outcome"],
             registry=self._registry,
         )

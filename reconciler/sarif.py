@@ -81,7 +81,7 @@ def _result(result: Result, number: int) -> dict[str, Any]:
     }
     if result.file:
         region = {"startLine": result.line, **({"startColumn": result.column} if result.column else {})}
-        place = {"artifactLocation": {"uri": quote(result.file)}, "region": region}
+        place = {"artifactLocation": {"uri": quote(result.file, errors="backslashreplace")}, "region": region}
         written["locations"] = [{"physicalLocation": place}]
     if result.fingerprint:
         written["partialFingerprints"] = {"recording/v1": result.fingerprint}

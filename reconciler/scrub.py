@@ -31,6 +31,10 @@ _SENSITIVE: Final = re.compile(
 )
 
 
+#: The user, and mostly a password, of a URL.
+_USER: Final = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+
+
 def scrub(text: str, secret: str = "") -> str:
     """Return foreign text without key, link, phone number or control character, cut to `BODY_CHARACTERS`."""
     if secret:
@@ -50,7 +54,11 @@ def scrubbed(problem: Problem) -> Problem:
 
 
 def hide(text: str, secrets: Iterable[str]) -> str:
-    """Return our own text without these secrets, as they are and as JSON writes them. The last wall, not the first."""
+    """Return our own text without these secrets, as they are and as JSON writes them, and without any URL's user part.
+
+    The last wall, not the first: what is hidden here should not have come so far.
+    """
+    text = _USER.sub("<user>", text)
     for secret in secrets:
         if len(secret) >= LEAST_SECRET_CHARACTERS:
             text = text.replace(secret, "<key>").replace(json.dumps(secret)[1:-1], "<key>")

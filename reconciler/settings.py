@@ -336,7 +336,7 @@ class KeyRing:
                 known = (stamp, Path(path).read_text(encoding="utf-8"))
                 self._files[path] = known
         except (OSError, ValueError) as error:  # not UTF-8, or a path that cannot be one, is a ValueError
-            raise SettingsError(f"{origin} cannot be read: {type(error).__name__}") from None
+            raise SettingsError(f"{origin} cannot be read: {_reason(error)}") from None
         return _checked(known[1], origin)
 
 
@@ -349,7 +349,7 @@ def read_token(path: str) -> str:
     try:
         token = Path(path).read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:  # not UTF-8, or a path that cannot be one, is a ValueError
-        raise SettingsError(f"token_file: the file cannot be read: {type(error).__name__}") from None
+        raise SettingsError(f"token_file: the file cannot be read: {_reason(error)}") from None
     if len(token) < TOKEN_CHARACTERS or not token.isascii() or not token.isprintable() or " " in token:
         raise SettingsError(
             f"token_file: a token has {TOKEN_CHARACTERS} or more printable characters and no space; make one with"
@@ -370,3 +370,8 @@ def _checked(key: str, origin: str) -> str:
             " this program needs an access key of api.bird.com"
         )
     return key
+
+
+def _reason(error: Exception) -> str:
+    """Return why a file cannot be read, without its path: what was given for one may be a key by mistake."""
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__

@@ -36,6 +36,7 @@ from reconciler.model import (
     Status,
     Suspend,
 )
+from reconciler.reconcile import UNKNOWN_FATE_SECONDS
 from reconciler.workqueue import KeyedQueue
 
 #: Two calls of two recordings each, and two of one.
@@ -54,6 +55,8 @@ UNKNOWN_FATE = {
     Fault.KILLED,
     Fault.KILLED_WITH_EFFECT,
 }
+#: Those of them after which its effect may be under way.
+LOST_ANSWER = UNKNOWN_FATE - {Fault.SERVER_ERROR, Fault.SERVER_ERROR_WITH_EFFECT}
 PATCH_FAULTS = sorted(UNKNOWN_FATE | {Fault.NOT_FOUND, Fault.CONFLICT, Fault.THROTTLED, Fault.REFUSED, Fault.FORBIDDEN})
 LOOK_FAULTS = [
     Fault.SERVER_ERROR,
@@ -78,6 +81,8 @@ class _World(World):
         self.shown: dict[RecordingKey, tuple[int, Live]] = {}
         #: How many looks had begun when the fate of a PATCH became unknown.
         self.unknown: dict[RecordingKey, int] = {}
+        #: What was sent when the answer to a PATCH was lost, and when that was.
+        self.lost: dict[RecordingKey, tuple[Status, float]] = {}
         #: Recordings whose `ongoing` was confirmed, with nothing under way: a pause from now on is somebody else's.
         self.settled_ongoing: set[RecordingKey] = set()
         #: Recordings whose document never asked for a pause: each pause of theirs is somebody else's.
@@ -98,11 +103,14 @@ class _World(World):
     async def set_status(self, key: RecordingKey, status: Status) -> Accepted:
         self._check(key, status)
         fault = self.patch_faults[0] if self.patch_faults else None
+        sent_at = self.bench.time.elapsed
         try:
             return await super().set_status(key, status)
         except BaseException:
             if fault in UNKNOWN_FATE:
                 self.unknown[key] = len(self.looks)
+            if fault in LOST_ANSWER:
+                self.lost[key] = (status, sent_at)
             raise
 
     def _check(self, key: RecordingKey, status: Status) -> None:
@@ -114,6 +122,10 @@ class _World(World):
         assert not live.final, "a look showed it final"
         assert live.status in (LiveStatus.ONGOING, LiveStatus.PAUSED), "a look showed it to be not controllable"
         assert number >= self.unknown.get(key, 0), "of unknown fate, and sent again before a look"
+        refused = record.rejected is status and record.rejected_live == live.word
+        assert not refused, "the API has refused exactly this"
+        lost, at = self.lost.get(key, (None, 0.0))
+        assert lost is not status or self.bench.time.elapsed - at >= UNKNOWN_FATE_SECONDS, "sent again without grace"
         assert key not in self.refused, "an edit that was refused as too much at once"
         sent = [event for event in self.bench.history() if event.event == "patch_sent"]
         newest = next(event for event in reversed(sent) if event.key == key)
@@ -151,9 +163,9 @@ class Convergence(RuleBasedStateMachine):
         #: The process dies at this many steps from now; a write or the arrival of a request is a step.
         self.dies_in: int | None = None
         self.writes_to_refuse = 0
-        #: How often something kept an outcome out of the history.
-        self.losses = 0
         self.turns = 0
+        #: Whether a check has failed, so that what follows from it does not hide it.
+        self.broken = False
         #: Recordings that were released while a change was under way: what it does then is nobody's any more.
         self.leftovers: set[RecordingKey] = set()
         self.world.on_patch = lambda _key, _status: self._step()
@@ -163,9 +175,10 @@ class Convergence(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            self._end_faults()
-            self._converges()
-            self._history_is_complete()
+            if not self.broken:
+                self._end_faults()
+                self._converges()
+                self._history_is_complete()
         finally:
             self.runner.close()
             self.bench.close()
@@ -208,7 +221,6 @@ class Convergence(RuleBasedStateMachine):
         self._step()
         if self.writes_to_refuse:
             self.writes_to_refuse -= 1
-            self.losses += 1
             raise StoreError("the disk is full")
 
     def _run_due(self) -> None:
@@ -222,10 +234,12 @@ class Convergence(RuleBasedStateMachine):
             try:
                 self.runner.run(self._side_by_side(batch))
             except Killed:
-                self.losses += len(batch)
                 self.dies_in = None
                 self.bench.restart()
                 self._begin()
+            except BaseException:
+                self.broken = True
+                raise
 
     async def _side_by_side(self, batch: list[tuple[RecordingKey, Priority]]) -> None:
         tasks = [asyncio.create_task(self._turn(each, priority)) for each, priority in batch]
@@ -240,8 +254,13 @@ class Convergence(RuleBasedStateMachine):
                 raise failure
 
     async def _turn(self, each: RecordingKey, priority: Priority) -> None:
+        sent = self._patches_of(each)
         turn = await self.bench.turn(each, priority)
         self.turns += 1
+        if self._patches_of(each) > sent and not isinstance(turn.error, StoreError):
+            told = [event for event in self.bench.history() if event.key == each]
+            last = max(number for number, event in enumerate(told) if event.event == "patch_sent")
+            assert any(event.answer for event in told[last:]), "its answer must be in the history"
         if turn.again is not None:
             assert turn.again.after_seconds > 0, "a turn that comes back at once never lets go"
         self.queue.done(each, turn.again, self.bench.time.elapsed)
@@ -251,6 +270,9 @@ class Convergence(RuleBasedStateMachine):
             assert self.world.shown[each][1].satisfies(desired.status), "applied is what a look has shown"
             if desired.status is Status.ONGOING:
                 self.world.settled_ongoing.add(each)
+
+    def _patches_of(self, each: RecordingKey) -> int:
+        return sum(key == each for key, _ in self.world.patches)
 
     # What happens.
 
@@ -285,10 +307,27 @@ class Convergence(RuleBasedStateMachine):
         if acts_at_once:
             self._run_due()
 
+    @rule(
+        each=keys,
+        status=st.sampled_from([Status.PAUSED, Status.ONGOING]),
+        fault=st.sampled_from([None, Fault.TIMEOUT_WITH_EFFECT, Fault.SERVER_ERROR_WITH_EFFECT]),
+        seconds=st.sampled_from([0.0, 0.3, 3.5]),
+    )
+    def edit_and_edit_back_before_it_takes(
+        self, each: RecordingKey, status: Status, fault: Fault | None, seconds: float
+    ) -> None:
+        self.world.settle_seconds = 8.0
+        self.patches_will_meet([fault])
+        self.edit(each, status, Drift.SAFE, 0.0, acts_at_once=True)
+        self.bench.time.pass_by(seconds)
+        back = Status.ONGOING if status is Status.PAUSED else Status.PAUSED
+        self.edit(each, back, Drift.SAFE, 0.0, acts_at_once=True)
+
     @rule(each=keys)
     def remove(self, each: RecordingKey) -> None:
         if self.bench.documents.pop(each, None) is not None:
             self._announce((each,))
+            self.world.lost.pop(each, None)
             if self.world.recordings[each].coming:
                 self.leftovers.add(each)
             self.world.settled_ongoing.discard(each)
@@ -435,8 +474,6 @@ class Convergence(RuleBasedStateMachine):
             # An intent may stand there although the process died before it sent anything.
             remaining = iter(told)
             assert all(status in remaining for status in sent), f"sent {sent}, told {told}"
-        answered = [event for event in history if event.answer is not None]
-        assert len(answered) >= len(self.world.patches) - self.losses
 
 
 TestConvergence = Convergence.TestCase

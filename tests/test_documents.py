@@ -581,9 +581,10 @@ def test_names_and_recordings_are_unique_over_all_files() -> None:
     ]
     same_name = "duplicate name `card-payment-7781`, already given in a.yaml:1, names are unique over all documents"
     expected = [
-        f"b.yaml:2:1: {same_name}",
-        f"c.yaml:2:1: duplicate recording {KEY.recording_id}, already declared in a.yaml:1, keep one of the two",
-        f"d.yaml:1:1: {same_name}",
+        f"b.yaml:2:1: {same_name} [/metadata/name]",
+        f"c.yaml:2:1: duplicate recording {KEY.recording_id}, already declared in a.yaml:1, keep one of the two"
+        " [/spec/recordingId]",
+        f"d.yaml:1:1: {same_name} [/metadata/name]",
     ]
     assert [str(problem) for problem in cross_check(files)] == expected
     assert [str(problem) for problem in cross_check(reversed(files))] == expected
@@ -605,6 +606,7 @@ def test_items_and_names_of_sets_are_unique() -> None:
     assert str(problem).startswith(
         "twice.yaml:12:1: duplicate name `evening-shift/a-1`, already given in twice.yaml:8, "
     )
+    assert problem.pointer == "/spec/recordings/1/name"
     empty = "apiVersion: reconciler/v1\nkind: CallRecordingSet\nmetadata: {name: evening-shift}\nspec:\n"
     empty += f"  workspaceId: {KEY.workspace_id}\n  channelId: {KEY.channel_id}\n  recordings: []\n"
     problems = cross_check([parse(SET, "a.yaml"), parse(empty, "b.yaml")])

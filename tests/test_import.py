@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fake_bird import API_URL, KEY as FAKE_KEY
 from foreign_api import CANARY_PHONE, ForeignApi, running
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from test_cli import CALL, CHANNEL, KEY, RECORDING, WORKSPACE, Shell, document, numbered, recording
 
@@ -99,9 +98,6 @@ def test_a_document_is_ready_to_commit_and_names_nobody(shell: Shell):
 
 async def test_a_workspace_of_the_sandbox_round_trips(tmp_path: Path):
     world = World()
-    keys = [
-        RecordingKey(WORKSPACE, (CHANNEL, OTHER_CHANNEL)[n % 2], numbered(n // 2), numbered(500 + n)) for n in range(9)
-    ]
     keys = [
         RecordingKey(WORKSPACE, CHANNEL if n < 5 else OTHER_CHANNEL, numbered(n), numbered(500 + n)) for n in range(9)
     ]
@@ -228,7 +224,7 @@ def test_whatever_a_file_ends_with_it_stays_and_the_documents_follow(
     text = (start.get(content, content).removesuffix("\n") + end).replace("\n", line_break)
     text = text.replace(RECORDING[::-1], numbered(1))
     before = parse_documents(text.encode(), "f.yaml")
-    assert before.problems == ()
+    assume(not before.problems)  # `...` ends nothing in an empty file
     texts = [document_text(f"x-{number}", an_export(number)) for number in numbers]
     joined = append(text.encode(), "f.yaml", texts)
     assert joined.startswith(text.encode())

@@ -7,7 +7,9 @@ of single turns, for every fault of the API, are in `test_convergence_machine.py
 
 from __future__ import annotations
 
+import json
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import count
@@ -15,7 +17,8 @@ from pathlib import Path
 
 import pytest
 from campaigns import dying
-from campaigns.scene import Daemon, Scene, Subject, eventually, subjects
+from campaigns.kills import campaign
+from campaigns.scene import Daemon, Scene, Subject, environment, eventually, subjects
 from examples import document, key
 from fake_world import Bench, Fault, Killed, statuses
 
@@ -44,11 +47,31 @@ def scene(shared: Scene, tmp_path: Path) -> Scene:
     return shared.at(tmp_path)
 
 
-def die(scene: Scene, point: str, among: int) -> None:
+@pytest.fixture(scope="module")
+def mortals() -> Iterator[subprocess.Popen[str]]:
+    """Start what runs daemons that die at a point."""
+    with subprocess.Popen(
+        [sys.executable, dying.__file__], env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+
+
+def die(mortals: subprocess.Popen[str], scene: Scene, point: str, among: int) -> None:
     """Run the daemon until it has died at the point."""
-    command = (sys.executable, dying.__file__, point, str(among), scene.sandbox.url)
-    with scene.start(*command, "run", *scene.options(*CONFIRM, "--listen", "off"), str(scene.documents)) as daemon:
-        assert daemon.ended() == -signal.SIGKILL, daemon.log.read_text()
+    assert mortals.stdin is not None
+    assert mortals.stdout is not None
+    log = scene.folder / "dying.log"
+    order = {
+        "point": point,
+        "count": among,
+        "sandbox": scene.sandbox.url,
+        "arguments": ["run", *scene.options(*CONFIRM, "--listen", "off"), str(scene.documents)],
+        "folder": str(scene.folder),
+        "log": str(log),
+    }
+    mortals.stdin.write(json.dumps(order) + "\n")
+    mortals.stdin.flush()
+    assert mortals.stdout.readline() == f"{-signal.SIGKILL}\n", log.read_text()
 
 
 def settled(scene: Scene, wanted: dict[Subject, str]) -> bool:
@@ -71,7 +94,7 @@ def finish(scene: Scene, daemon: Daemon, wanted: dict[Subject, str]) -> None:
 
 @pytest.mark.parametrize("point", dying.POINTS)
 def test_whatever_step_the_daemon_dies_at_the_next_one_sends_what_is_missing_and_nothing_twice(
-    scene: Scene, point: str
+    mortals: subprocess.Popen[str], scene: Scene, point: str
 ) -> None:
     same, back, on, gone = subjects(4, first=next(NUMBERS))
     scene.sandbox.seed(subject.seed() for subject in (same, back, on, gone))
@@ -81,7 +104,7 @@ def test_whatever_step_the_daemon_dies_at_the_next_one_sends_what_is_missing_and
         scene.sandbox.control(
             "POST", "faults", {"rules": [{"match": {"method": "PATCH"}, "action": "delay_after", "delay_ms": 60_000}]}
         )
-    die(scene, point, 4)
+    die(mortals, scene, point, 4)
     scene.sandbox.control("DELETE", "faults")
     before = scene.sandbox.patches()
     scene.write(f"{back.name}.yaml", back.document("ongoing"))
@@ -105,7 +128,9 @@ def test_whatever_step_the_daemon_dies_at_the_next_one_sends_what_is_missing_and
         assert told.count(subject.recording) >= len(after[subject.recording])
 
 
-def test_a_patch_that_takes_effect_after_its_sender_died_does_not_overrule_a_newer_edit(scene: Scene) -> None:
+def test_a_patch_that_takes_effect_after_its_sender_died_does_not_overrule_a_newer_edit(
+    mortals: subprocess.Popen[str], scene: Scene
+) -> None:
     same, back = subjects(2, first=next(NUMBERS))
     scene.sandbox.seed(subject.seed() for subject in (same, back))
     for subject in (same, back):
@@ -114,7 +139,7 @@ def test_a_patch_that_takes_effect_after_its_sender_died_does_not_overrule_a_new
     scene.sandbox.control(
         "POST", "faults", {"rules": [{"match": {"method": "PATCH"}, "action": "delay", "delay_ms": 1500, "times": 2}]}
     )
-    die(scene, "sent", 2)
+    die(mortals, scene, "sent", 2)
     scene.write(f"{back.name}.yaml", back.document("ongoing"))
     with scene.daemon(*CONFIRM) as daemon:
         finish(scene, daemon, {same: "paused", back: "ongoing"})
@@ -145,3 +170,13 @@ async def test_a_lost_patch_that_takes_our_own_pause_back_is_sent_again_and_not_
     assert bench.world.word(one) == "ongoing"
     assert statuses(bench.world.patches) == ["paused", "ongoing", "ongoing"]
     bench.close()
+
+
+def test_random_kills_amid_edits_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
+    counts = campaign(tmp_path, kills=10, recordings=60, seed=3)
+    print(counts)
+    assert counts.wrong == []
+    assert counts.kills == 10
+    # Else the kills met nothing.
+    assert counts.caught_under_way > 0
+    assert counts.patches > 20

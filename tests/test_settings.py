@@ -206,7 +206,7 @@ def test_a_file_that_vanishes_says_so_and_one_that_comes_back_is_read(key_file: 
     keys = KeyRing({KEY_FILE_VARIABLE: str(key_file)})
     keys.key_for(WORKSPACE)
     key_file.rename(key_file.with_name("away"))
-    with pytest.raises(SettingsError, match="cannot be read: FileNotFoundError"):
+    with pytest.raises(SettingsError, match="cannot be read: No such file or directory"):
         keys.key_for(WORKSPACE)
     key_file.with_name("away").rename(key_file)
     assert keys.key_for(WORKSPACE) == KEY

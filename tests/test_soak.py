@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from campaigns.scene import eventually
+from campaigns.soak import soak
 from examples import NOW, key, record
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -181,3 +182,16 @@ def test_a_reader_under_way_is_not_disturbed_by_a_prune(path: Path) -> None:
         assert pruned(path, Retention(rows=5)) == 495
         assert list(under_way) == []
         assert len(store.history(limit=1000)) == 5
+
+
+# The soak.
+
+
+def test_thousands_of_turns_leave_memory_tasks_descriptors_threads_and_the_state_file_as_they_are(
+    tmp_path: Path,
+) -> None:
+    figures = soak(tmp_path, turns=4000, recordings=600, history_rows=100)
+    print(figures)
+    assert figures.wrong == []
+    # Else nothing happened that could have made anything grow.
+    assert min(figures.edits, figures.came_and_went, figures.patches, figures.history_lines) > 10

@@ -224,12 +224,13 @@ class Wire:
                 seconds = time.perf_counter() - started
                 if self._on_request is not None:
                     self._on_request(RequestMetric(route.value, method, outcome, seconds))
+            self._notice(reply.headers, key)
+            if reply.status not in wanted:
+                # Before the place is given back: after a 429 nobody shall take it.
+                raise self._refusal(what, workspace_id, reply, key)
+            return Answer(reply.status, parsed, asked_at, seconds)
         finally:
             self._budget.release(workspace_id, priority)
-        self._notice(reply.headers, key)
-        if reply.status not in wanted:
-            raise self._refusal(what, workspace_id, reply, key)
-        return Answer(reply.status, parsed, asked_at, seconds)
 
     def _authorized(self, workspace_id: str, method: str) -> tuple[str, _Headers]:
         """Return the workspace's key and the headers that carry it; they are built once for each key."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import resource
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -43,12 +42,11 @@ from reconciler.store.health import examine
 _TIMEOUTS: Final = Timeouts(total=15.0)
 _MARKS: Final = {Level.OK: "ok", Level.WARNING: "warn", Level.FAILURE: "FAIL"}
 _ROLES: Final = {Level.OK: "quiet", Level.WARNING: "change", Level.FAILURE: "danger"}
-_USER: Final = re.compile(r"//[^/@]*@")
 
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """A setting: its name, its value without what is secret in it, and where that came from."""
+    """A setting: its name, its value, and where that came from."""
 
     name: str
     value: str
@@ -89,7 +87,7 @@ def command(context: click.Context, workspaces: tuple[str, ...], output: str, pa
         text = json.dumps(document, indent=2)
     else:
         text = "\n".join(_lines(findings, shown, installed, settings))
-    # The last wall: a key that stands where none belongs, such as in a path.
+    # A key may stand where none belongs, such as in a path, and a password in a URL.
     click.echo(hide(text, settings.key_ring.secrets()))
     context.exit(DONE if healthy else ERROR)
 
@@ -182,7 +180,7 @@ def _shown(context: click.Context, name: str, value: object) -> _Shown:
         ParameterSource.DEFAULT_MAP: "settings file",
     }
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    return _Shown(name, _USER.sub("//***@", text), sources.get(source, "default") if source else "default")
+    return _Shown(name, text, sources.get(source, "default") if source else "default")
 
 
 def _lines(

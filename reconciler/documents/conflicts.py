@@ -37,17 +37,30 @@ class FileDocuments:
             yield desired.name, desired.line
             yield desired.key, desired.line
 
+    def pointer_to(self, claim: str | RecordingKey, line: int) -> str:
+        """Return the JSON pointer of what is claimed, from the root of the document that claims it."""
+        field = "recordingId" if isinstance(claim, RecordingKey) else "name"
+        items: dict[str, int] = {}
+        for desired in self.desired:
+            # Only an item of a set has a slash in its name; items stand in their set's order.
+            owner, slash, _ = desired.name.partition("/")
+            index = items[owner] = items.get(owner, -1) + 1
+            if desired.line == line and claim in (desired.name, desired.key):
+                if slash:
+                    return f"/spec/recordings/{index}/{field}"
+                return "/spec/recordingId" if field == "recordingId" else "/metadata/name"
+        return "/metadata/name"
 
-def conflict(claim: str | RecordingKey, later: Place, earlier: Place) -> Problem:
+
+def conflict(claim: str | RecordingKey, later: Place, earlier: Place, *, pointer: str = "") -> Problem:
     """Word the conflict of two places that claim one name or one recording."""
     where = f"{earlier.file}:{earlier.line}"
     if isinstance(claim, RecordingKey):
         message = f"duplicate recording {claim.recording_id}, already declared in {where}"
-        return Problem(later.file, later.line, 1, message, hint="keep one of the two", rule="duplicate-recording")
+        return Problem(later.file, later.line, 1, message, pointer, "keep one of the two", rule="duplicate-recording")
     message = f"duplicate name `{cut(claim)}`, already given in {where}"
-    return Problem(
-        later.file, later.line, 1, message, hint="names are unique over all documents", rule="duplicate-name"
-    )
+    hint = "names are unique over all documents"
+    return Problem(later.file, later.line, 1, message, pointer, hint, rule="duplicate-name")
 
 
 def cross_check(files: Iterable[FileDocuments]) -> list[Problem]:
@@ -67,6 +80,7 @@ def cross_check(files: Iterable[FileDocuments]) -> list[Problem]:
             # By identity: two documents in flow style may begin on one line.
             if holder is not place and (place, holder) not in told:
                 told.add((place, holder))
-                found.append(conflict(claim, place, holder))
+                pointer = documents.pointer_to(claim, line)
+                found.append(conflict(claim, place, holder, pointer=pointer))
         problems.extend(sorted(found, key=attrgetter("line")))
     return problems

@@ -50,7 +50,7 @@ h2 small, h3 small { color: var(--quiet); font-weight: normal; }
 p { margin: .5rem 0; }
 code { font: .92em ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
 .quiet { color: var(--quiet); }
-.counts { display: grid; grid-template-columns: repeat(auto-fit, minmax(7.2rem, 1fr)); gap: .6rem; padding: 0;
+.counts { display: grid; grid-template-columns: repeat(auto-fit, minmax(6.2rem, 1fr)); gap: .6rem; padding: 0;
   margin: 1.25rem 0; list-style: none; }
 .counts li { background: var(--card); border-radius: .5rem; padding: .6rem .8rem; }
 .counts b { display: block; font-size: 1.5rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
@@ -59,7 +59,8 @@ code { font: .92em ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono",
 .warning { border-left: 4px solid var(--danger); background: var(--danger-card); padding: .5rem .9rem;
   border-radius: .25rem; }
 .wide { overflow-x: auto; }
-table { width: 100%; border-collapse: collapse; }
+table { width: 100%; min-width: 44rem; table-layout: fixed; border-collapse: collapse; }
+th:nth-child(1) { width: 40%; } th:nth-child(2) { width: 17%; } th:nth-child(3) { width: 18%; }
 th, td { text-align: left; vertical-align: top; padding: .4rem .75rem .4rem 0; border-bottom: 1px solid var(--line); }
 th { color: var(--quiet); font-weight: 600; font-size: .85rem; }
 td.move { white-space: nowrap; }
@@ -67,7 +68,7 @@ td.move { white-space: nowrap; }
 .mark { display: inline-block; color: var(--danger); border: 1px solid currentColor; border-radius: .25rem;
   padding: 0 .35rem; font-size: .75rem; font-weight: 700; }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } h2, h3 { break-after: avoid; }
-  tr, .warning, .counts li { break-inside: avoid; } thead { display: table-header-group; } .wide { overflow: visible; }
+  table { min-width: 0; } tr, .warning, .counts li { break-inside: avoid; } thead { display: table-header-group; } .wide { overflow: visible; }
   .counts li { border: 1px solid var(--line); } }
 @page { margin: 15mm; }
 </style>

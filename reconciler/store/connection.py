@@ -161,7 +161,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _log_pages(connection: sqlite3.Connection, path: Path) -> int:
-    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    page_bytes: int = connection.execute("PRAGMA page_size").fetchone()[0]
     disk = os.statvfs(path.parent)
     share = disk.f_blocks * disk.f_frsize // _LOG_SHARE // page_bytes
     return min(_LOG_PAGES, max(_LEAST_LOG_PAGES, share))

@@ -21,6 +21,7 @@ from typing import Final, Self
 
 from reconciler.errors import LeaseLost, StateHeld, StoreError
 from reconciler.model import Applied, Event, RecordingKey
+from reconciler.scrub import scrub
 from reconciler.store import connection as files
 from reconciler.store import rows, schema
 from reconciler.store.base import Receipt, SentPatch, settle_all
@@ -261,7 +262,8 @@ class SqliteWriter:
             except StoreError as failure:
                 error = self._failed(failure)
             except Exception as failure:  # noqa: BLE001 (this thread must outlive any fault, or every write would hang)
-                error = self._failed(StoreError(f"{self._path} could not be written: {failure!r}"))
+                words = f"{type(failure).__name__}: {scrub(str(failure))}"
+                error = self._failed(StoreError(f"{self._path} could not be written: {words}"))
             settle_all(self._changed, [(write.receipt, error or faults.get(write.receipt)) for write in batch])
             # Nobody waits for this, so it comes after those who waited for the batch have been answered.
             self._new_lines += sum(len(write.events) for write in batch)

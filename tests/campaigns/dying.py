@@ -1,8 +1,11 @@
 """The real daemon in a process that kills itself at a named point of a turn.
 
-`dying.py POINT COUNT SANDBOX ARGUMENTS...` runs `reconciler ARGUMENTS...`, with hooks around what a turn reads, writes
-and sends. When COUNT recordings have come to the point, the process ends by SIGKILL. The product knows nothing of this:
-the hooks are put around its parts here, where the command takes them from.
+Each line on standard input is a JSON object: `point`, `count`, `sandbox` (its URL), `arguments` (of `reconciler`),
+`folder` (the working directory) and `log` (a file for what it writes). For each, a process of its own runs the command,
+with hooks around what a turn reads, writes and sends; when `count` recordings have come to the point, it ends by
+SIGKILL. The answer is a line with its return code, as `subprocess` counts. The product knows nothing of this: the hooks
+are put around its parts here, where the command takes them from. The processes are forked, so that all this is imported
+but once.
 """
 
 from __future__ import annotations
@@ -144,8 +147,25 @@ class _Dying(Reconciler):
         super().__init__(writer=_Pen(writer), sender=_Voice(sender), **rest)
 
 
+def run_once(order: dict[str, Any]) -> int:
+    """Run the command in a process of its own; return its return code, negative for a signal."""
+    process = os.fork()
+    if process:
+        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    global DEATH
+    DEATH = Death(order["point"], order["count"], order["sandbox"])
+    os.chdir(order["folder"])
+    log = os.open(order["log"], os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    try:
+        cli.main(order["arguments"])
+    finally:
+        os._exit(99)
+
+
 if __name__ == "__main__":
-    DEATH = Death(sys.argv[1], int(sys.argv[2]), sys.argv[3])
     # Set by name: the command's module takes its parts from its own namespace.
     vars(run).update(Reconciler=_Dying, Observer=_Eyes)
-    cli.main(sys.argv[4:])
+    for line in sys.stdin:
+        print(run_once(json.loads(line)), flush=True)

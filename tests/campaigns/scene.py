@@ -202,7 +202,7 @@ class Scene:
         process = subprocess.Popen(
             [COMMAND, "sandbox", *options],
             cwd=folder,
-            env=_environment(),
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -258,7 +258,7 @@ class Scene:
         log = self.folder / f"daemon-{self._logs:04}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                command, cwd=self.folder, env=_environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=out
+                command, cwd=self.folder, env=environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=out
             )
         try:
             yield Daemon(process, log)
@@ -275,7 +275,7 @@ class Scene:
         return subprocess.run(
             [COMMAND, command, *more],
             cwd=self.folder,
-            env=_environment(),
+            env=environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -292,7 +292,8 @@ def eventually(holds: Callable[[], bool], why: Callable[[], str] = lambda: "") -
         time.sleep(0.01)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Return the environment of a campaign's processes: nobody's settings, and a key of their own."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("RECONCILER_", "BIRD_"))}
     return {**ours, "BIRD_ACCESS_KEY": KEY}
 
