@@ -83,12 +83,20 @@ class BirdUnavailable(BirdError):
 
 
 class BirdUnauthorized(BirdError):
-    """The API refused the key (401) or the key's rights (403) for a workspace."""
+    """The API refused the key (401) or the key's rights (403) for a workspace.
 
-    def __init__(self, message: str, *, status: int, workspace_id: str) -> None:
+    Attributes:
+        status: of HTTP.
+        workspace_id: the workspace that is to be left alone.
+        fingerprint: the `hash` of the key that was sent, which tells it from another one within this process; None
+            where there was none to send.
+    """
+
+    def __init__(self, message: str, *, status: int, workspace_id: str, fingerprint: int | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.workspace_id = workspace_id
+        self.fingerprint = fingerprint
 
 
 class BirdRejected(BirdError):

@@ -139,7 +139,7 @@ class Clock:
 class _Refused:
     """A workspace whose key was refused."""
 
-    #: Tells that key from another one; None when there was none.
+    #: The `hash` of that key; None when there was none.
     fingerprint: int | None
     #: Until when it is left alone.
     until: datetime
@@ -193,7 +193,7 @@ class Reconciler:
                 last-applied and live status) no longer holds, is not sent.
             revision: the Git commit of the documents.
             authorized_again: told the workspace whose key is taken again, so that what waited for it comes back.
-            fingerprint: tells a workspace's present key from others; None when there is none.
+            fingerprint: answers the `hash` of a workspace's present key; None when there is none.
             held_back: answers why a PATCH to a workspace could not leave now; None when it could.
         """
         self._desired = desired
@@ -759,8 +759,8 @@ class Reconciler:
                 again_seconds=UNAUTHORIZED_SECONDS,
                 error=str(error),
             )
-        fingerprint = self._fingerprint(error.workspace_id)
-        self._refused[error.workspace_id] = _Refused(fingerprint, until, reads and (before is None or before.reads))
+        still_reads = reads and (before is None or before.reads)
+        self._refused[error.workspace_id] = _Refused(error.fingerprint, until, still_reads)
         return Turn(None, Again(UNAUTHORIZED_SECONDS, Priority.RETRY), Outcome.FAILED, error)
 
     def _take_key(self, workspace_id: str) -> None:

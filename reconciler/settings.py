@@ -179,17 +179,23 @@ SETTINGS: Final = {
 COMMAND_OPTIONS: Final = {
     "all": "show_all",
     "base": "base",
+    "call": "call",
+    "channel": "channel",
+    "commit": "commit",
     "detailed_exitcode": "detailed_exitcode",
     "expect_digest": "expect_digest",
     "fault_rate": "fault_rate",
     "format": "output",
     "latency_ms": "latency_ms",
     "limit": "limit",
+    "message": "message",
     "no_refresh": "no_refresh",
     "once": "once",
     "out": "out",
+    "out_dir": "out_dir",
     "plan": "plan_file",
     "port": "port",
+    "reason": "reason",
     "refresh": "refresh",
     "report": "reports",
     "root": "root",
@@ -197,6 +203,8 @@ COMMAND_OPTIONS: Final = {
     "sandbox_rate_limit": "sandbox_rate_limit",
     "seed": "seeds",
     "settle_ms": "settle_ms",
+    "until": "until",
+    "workspace": "workspace",
     "yes": "yes",
 }
 
@@ -311,7 +319,7 @@ class KeyRing:
         )
 
     def fingerprint(self, workspace_id: str) -> int | None:
-        """Return what tells the present key from another one, in this process alone; None where there is no key."""
+        """Return the `hash` of the present key, which tells it from others in this process; None where none is."""
         try:
             return hash(self.key_for(workspace_id))
         except SettingsError:

@@ -841,7 +841,7 @@ def test_the_daemon_goes_on_by_itself_when_the_key_file_is_mended(tmp_path: Path
             daemon.wait_for("authorized_again")
             eventually(lambda: {api.statuses()[each] for each in recordings} == {"paused"})
             refused = [entry for entry in api.requests() if "AccessKey an-old-key" in str(entry["headers"])]
-            assert len(refused) == 1
+            assert len(refused) <= 5, "no more than were on their way together"
             assert len(daemon.events("unauthorized")) == 1
             daemon.signal(signal.SIGTERM)
             assert daemon.ended() == 0

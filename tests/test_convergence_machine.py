@@ -13,6 +13,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from examples import document, key
 from fake_world import Bench, Fault, Killed, Time, World
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from reconciler.bird import Accepted
-from reconciler.errors import StoreError
+from reconciler.errors import BirdError, BirdUnavailable, StoreError
 from reconciler.limits import ChangeSet, Limits, Rule, Window
 from reconciler.model import (
     SATISFIES,
@@ -46,18 +47,19 @@ LIMITS = Limits(max_irreversible=2, max_resumes=1, max_change_percent=50.0, min_
 #: Past this nothing of an earlier change is under way, and the limits have freed themselves.
 LONG = 700.0
 
-#: Faults of a PATCH after which nobody can know whether it took effect.
-UNKNOWN_FATE = {
+PATCH_FAULTS = [
     Fault.SERVER_ERROR,
     Fault.SERVER_ERROR_WITH_EFFECT,
     Fault.TIMEOUT,
     Fault.TIMEOUT_WITH_EFFECT,
     Fault.KILLED,
     Fault.KILLED_WITH_EFFECT,
-}
-#: Those of them after which its effect may be under way.
-LOST_ANSWER = UNKNOWN_FATE - {Fault.SERVER_ERROR, Fault.SERVER_ERROR_WITH_EFFECT}
-PATCH_FAULTS = sorted(UNKNOWN_FATE | {Fault.NOT_FOUND, Fault.CONFLICT, Fault.THROTTLED, Fault.REFUSED, Fault.FORBIDDEN})
+    Fault.NOT_FOUND,
+    Fault.CONFLICT,
+    Fault.THROTTLED,
+    Fault.REFUSED,
+    Fault.FORBIDDEN,
+]
 LOOK_FAULTS = [
     Fault.SERVER_ERROR,
     Fault.TIMEOUT,
@@ -68,7 +70,15 @@ LOOK_FAULTS = [
     Fault.KILLED,
 ]
 
+T = TypeVar("T")
+
 keys = st.sampled_from(KEYS)
+patch_faults = st.sampled_from([None] * len(PATCH_FAULTS) + PATCH_FAULTS)
+
+
+def each_of(values: st.SearchStrategy[T]) -> st.SearchStrategy[list[T]]:
+    """Return one value for each recording."""
+    return st.lists(values, min_size=len(KEYS), max_size=len(KEYS))
 
 
 class _World(World):
@@ -102,15 +112,18 @@ class _World(World):
 
     async def set_status(self, key: RecordingKey, status: Status) -> Accepted:
         self._check(key, status)
-        fault = self.patch_faults[0] if self.patch_faults else None
         sent_at = self.bench.time.elapsed
         try:
             return await super().set_status(key, status)
-        except BaseException:
-            if fault in UNKNOWN_FATE:
+        except BirdError as error:
+            if isinstance(error, BirdUnavailable) and error.sent:
                 self.unknown[key] = len(self.looks)
-            if fault in LOST_ANSWER:
-                self.lost[key] = (status, sent_at)
+                if error.code == "timeout":
+                    self.lost[key] = (status, sent_at)
+            raise
+        except BaseException:  # it dies, by itself or with another turn
+            self.unknown[key] = len(self.looks)
+            self.lost[key] = (status, sent_at)
             raise
 
     def _check(self, key: RecordingKey, status: Status) -> None:
@@ -124,7 +137,7 @@ class _World(World):
         assert number >= self.unknown.get(key, 0), "of unknown fate, and sent again before a look"
         refused = record.rejected is status and record.rejected_live == live.word
         assert not refused, "the API has refused exactly this"
-        lost, at = self.lost.get(key, (None, 0.0))
+        lost, at = self.lost.pop(key, (None, 0.0))
         assert lost is not status or self.bench.time.elapsed - at >= UNKNOWN_FATE_SECONDS, "sent again without grace"
         assert key not in self.refused, "an edit that was refused as too much at once"
         sent = [event for event in self.bench.history() if event.event == "patch_sent"]
@@ -277,25 +290,46 @@ class Convergence(RuleBasedStateMachine):
     # What happens.
 
     @initialize(
-        words=st.lists(
-            st.sampled_from(["ongoing", "ongoing", "paused", "accepted"]), min_size=len(KEYS), max_size=len(KEYS)
-        )
+        words=each_of(st.sampled_from(["ongoing", "ongoing", "ongoing", "paused", "accepted"])),
+        asked=each_of(st.sampled_from([None, Status.PAUSED, Status.PAUSED, Status.ONGOING, Status.COMPLETED])),
+        faults=each_of(patch_faults),
     )
-    def world_begins(self, words: list[str]) -> None:
+    def world_begins(self, words: list[str], asked: list[Status | None], faults: list[Fault | None]) -> None:
         for each, word in zip(KEYS, words, strict=True):
             self.world.add(each, word)
             self.world.recordings[each].by = "agent" if word == "paused" else "bird"
+        self.patches_will_meet(faults)
+        for each, status in zip(KEYS, asked, strict=True):
+            if status is not None:
+                self._declare(each, status, Drift.SAFE)
+        self._run_due()
 
     @rule(
         each=keys,
         status=st.sampled_from([Status.PAUSED, Status.ONGOING, Status.PAUSED, Status.ONGOING, Status.COMPLETED]),
         drift=st.sampled_from([Drift.SAFE, Drift.SAFE, Drift.HEAL, Drift.REPORT]),
         suspended=st.sampled_from([0.0, 0.0, 0.0, 20.0]),
+        fault=patch_faults,
         acts_at_once=st.booleans(),
     )
-    def edit(self, each: RecordingKey, status: Status, drift: Drift, suspended: float, acts_at_once: bool) -> None:
-        number = KEYS.index(each) + 1
+    def edit(
+        self,
+        each: RecordingKey,
+        status: Status,
+        drift: Drift,
+        suspended: float,
+        fault: Fault | None,
+        acts_at_once: bool,
+    ) -> None:
         suspend = Suspend("a while", self.bench.time.now() + timedelta(seconds=suspended)) if suspended else None
+        self._declare(each, status, drift, suspend)
+        if acts_at_once:
+            if fault is not None:
+                self.patches_will_meet([fault])
+            self._run_due()
+
+    def _declare(self, each: RecordingKey, status: Status, drift: Drift, suspend: Suspend | None = None) -> None:
+        number = KEYS.index(each) + 1
         before = self.bench.documents.get(each)
         self.bench.declare(replace(document(number, status), key=each, drift=drift, suspend=suspend))
         if before is None or before.status is not status:
@@ -304,8 +338,6 @@ class Convergence(RuleBasedStateMachine):
             self.world.never_paused.discard(each)
         self._announce((each,))
         self.queue.add(each, Priority.EDIT, self.bench.time.elapsed)
-        if acts_at_once:
-            self._run_due()
 
     @rule(
         each=keys,
@@ -318,10 +350,10 @@ class Convergence(RuleBasedStateMachine):
     ) -> None:
         self.world.settle_seconds = 8.0
         self.patches_will_meet([fault])
-        self.edit(each, status, Drift.SAFE, 0.0, acts_at_once=True)
-        self.bench.time.pass_by(seconds)
-        back = Status.ONGOING if status is Status.PAUSED else Status.PAUSED
-        self.edit(each, back, Drift.SAFE, 0.0, acts_at_once=True)
+        for asked in (status, Status.ONGOING if status is Status.PAUSED else Status.PAUSED):
+            self._declare(each, asked, Drift.SAFE)
+            self._run_due()
+            self.bench.time.pass_by(seconds)
 
     @rule(each=keys)
     def remove(self, each: RecordingKey) -> None:
@@ -478,5 +510,5 @@ class Convergence(RuleBasedStateMachine):
 
 TestConvergence = Convergence.TestCase
 TestConvergence.settings = settings(
-    max_examples=250, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=150, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )

@@ -580,10 +580,10 @@ def test_names_and_recordings_are_unique_over_all_files() -> None:
         parse(GOOD, "d.yaml"),
     ]
     same_name = "duplicate name `card-payment-7781`, already given in a.yaml:1, names are unique over all documents"
+    same_recording = f"duplicate recording {KEY.recording_id}, already declared in a.yaml:1, keep one of the two"
     expected = [
         f"b.yaml:2:1: {same_name} [/metadata/name]",
-        f"c.yaml:2:1: duplicate recording {KEY.recording_id}, already declared in a.yaml:1, keep one of the two"
-        " [/spec/recordingId]",
+        f"c.yaml:2:1: {same_recording} [/spec/recordingId]",
         f"d.yaml:1:1: {same_name} [/metadata/name]",
     ]
     assert [str(problem) for problem in cross_check(files)] == expected

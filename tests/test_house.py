@@ -49,7 +49,7 @@ HEIGHT = {room: height for height, line in enumerate(LAYERS.splitlines()) for ro
 #: Narrower than its layer: these rooms import from the named ones and no others.
 ONLY_FROM = {"sandbox": {"model"}}
 #: Rooms that compute: values in, values out, time passed in.
-PURE = {"backoff", "catalog", "decide", "limits", "model", "plan", "report", "sarif", "scrub"}
+PURE = {"backoff", "catalog", "decide", "edit", "export", "limits", "model", "plan", "report", "sarif", "scrub"}
 IMPURE = {"asyncio", "logging", "os", "pathlib", "socket", "subprocess", "tempfile", "threading", "time"}
 #: Which rooms may import a package: every third-party one, and sqlite3.
 OWNERS = {

@@ -1,19 +1,27 @@
-"""Saved plans: what `plan --out` writes is read back whole, and whatever else it may be is refused."""
+"""Saved plans: what `plan --out` writes is read back whole, and whatever else it may be is refused.
+
+Aspects: the file, the fit to a new plan, the guard before each PATCH, the approval of a digest. A saved plan from its
+making to the end is in `test_acceptance`.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from examples import NOW, document, key, look, record
+from fake_world import Bench, Fault, statuses
+from foreign_api import running
+from test_cli import KEY, Shell, recording
+from test_cli import document as yaml_document
 
 from reconciler.errors import ReconcilerError, StalePlan
 from reconciler.limits import Limits
-from reconciler.model import Applied, Desired, Live, RecordingKey, Status
+from reconciler.model import Applied, Desired, Live, Outcome, RecordingKey, Status
 from reconciler.plan import Plan, digest, digest_line, make_plan
 from reconciler.saved import as_saved, check_approved, check_fits, load_saved
 
@@ -191,3 +199,64 @@ def test_recordings_that_the_plan_does_not_list_do_not_make_it_stale(file: Path,
     file.write_text(json.dumps(saved_form(plan)))
     more = plan_of({1: "ongoing", 2: "ongoing", 3: "transcoding", 4: "failed", 5: "ongoing"})
     check_fits(load_saved(str(file)), more)
+
+
+# The guard before each PATCH.
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A bench on which a saved plan is carried out: one recording, live `ongoing`, to be paused."""
+    made = Bench(tmp_path)
+    made.world.add(key(1), "ongoing")
+    made.declare(document(1))
+    plan = make_plan([document(1)], {}, {key(1): look("ongoing")}, now=NOW, limits=Limits())
+    # Given at the start by the command; the bench's starts are those of a daemon, which has none.
+    made.reconciler._expected = {action.key: action for action in plan.actions}
+    yield made
+    made.close()
+
+
+async def test_what_the_plan_says_is_sent_and_tried_again(bench: Bench) -> None:
+    bench.world.patch_faults.append(Fault.SERVER_ERROR)
+    await bench.until_idle(key(1))
+    assert statuses(bench.world.patches) == ["paused", "paused"]
+    assert bench.row(key(1)).last_applied is Status.PAUSED
+
+
+@pytest.mark.parametrize("word", ["paused", "transcoding", "completed", "gone"])
+async def test_what_needs_no_patch_any_more_gets_none(bench: Bench, word: str) -> None:
+    bench.world.set(key(1), word)
+    await bench.turn(key(1))
+    assert bench.world.patches == []
+
+
+async def test_a_patch_that_the_plan_does_not_say_is_not_sent(bench: Bench) -> None:
+    for changed in (document(1, "completed"), document(2)):
+        bench.world.add(changed.key, "ongoing")
+        bench.declare(changed)
+        turn = await bench.turn(changed.key)
+        assert (turn.outcome, turn.again) == (Outcome.SKIPPED, None)
+        assert isinstance(turn.error, StalePlan)
+    assert bench.world.patches == []
+    assert bench.words() == []
+
+
+# The approval.
+
+
+def test_an_approval_is_bound_to_a_digest(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    with running(key=KEY) as api:
+        api.seed([recording()])
+        shell.env["RECONCILER_API_URL"] = api.url
+        shell.write("desired_state/one.yaml", yaml_document())
+        digest = shell("plan", "--out", "plan.json", "--report", "json").json()["digest"]
+        apply = ("apply", "--plan", "plan.json", "--yes", "--expect-digest")
+        other = shell(*apply, "sha256:" + "0" * 64)
+        assert (other.code, digest in other.err, api.patches()) == (5, True, [])
+        assert shell(*apply, digest[:-1]).code == 64
+        assert shell("apply", "--yes", "--expect-digest", digest).code == 64
+        assert shell(*apply, digest).code == 0
+        assert len(api.patches()) == 1
+    assert shell.leaks() == []

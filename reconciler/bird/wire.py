@@ -289,7 +289,7 @@ class Wire:
         said = f"{what}: answered {status}" + (f": {words}" if words else "")
         retry_after = retry_after_seconds(reply.headers.get("retry-after"), self._now())
         if status in (401, 403):
-            return BirdUnauthorized(said, status=status, workspace_id=workspace_id)
+            return BirdUnauthorized(said, status=status, workspace_id=workspace_id, fingerprint=hash(key))
         if status == 429:
             self._budget.throttled(workspace_id, retry_after)
             return BirdUnavailable(said, code="http_429", retry_after=retry_after, sent=False, throttled=True)
