@@ -186,6 +186,7 @@ COMMAND_OPTIONS: Final = {
     "expect_digest": "expect_digest",
     "fault_rate": "fault_rate",
     "format": "output",
+    "import_workspace": "workspace",
     "latency_ms": "latency_ms",
     "limit": "limit",
     "message": "message",
@@ -204,7 +205,6 @@ COMMAND_OPTIONS: Final = {
     "seed": "seeds",
     "settle_ms": "settle_ms",
     "until": "until",
-    "workspace": "workspace",
     "yes": "yes",
 }
 

@@ -37,10 +37,12 @@ from test_cli import document as written
 
 from reconciler.bird import Bird, CircuitChange, Circuits, RequestMetric, Timeouts, TransportName
 from reconciler.bird.circuit import FAILURES, LONGEST_SECONDS
+from reconciler.bird.guard import Route
 from reconciler.budget import PATIENCE_SECONDS, REST_SECONDS, Budgets
 from reconciler.converge import converge
 from reconciler.errors import BirdError, BirdUnavailable
 from reconciler.limits import Limits, Window
+from reconciler.metrics import ApiState, Metrics
 from reconciler.model import Applied, Desired, Outcome, Phase, Priority, RecordingKey
 from reconciler.observer import Observer
 from reconciler.reconcile import UNAUTHORIZED_SECONDS, Clock, Reconciler, Turn
@@ -776,6 +778,31 @@ async def test_confirming_a_thousand_patches_on_a_hundred_calls_takes_far_fewer_
     assert {turn.outcome for turn in turns.values()} == {Outcome.APPLIED}
     assert requests["PATCH"] == len(keys)
     assert requests["GET"] < len(keys) / 2, figure
+
+
+# What is measured of it.
+
+
+def test_the_measures_of_the_api_are_bounded_and_readable():
+    metrics = Metrics("1")
+    metrics.watch_api(lambda: ApiState(least_rate=22.5, open_circuits=2, in_flight=7))
+    for status in ("200", "429", "429", "503", "timeout", "999", "000", "12345678901"):
+        metrics.requested("GET", Route.CALL_RECORDINGS.value, status, 0.2)
+    samples = [
+        sample
+        for family in text_string_to_metric_families(metrics.render().decode())
+        for sample in family.samples
+        if sample.name.startswith("reconciler_api_")
+    ]
+    values = {sample.name: sample.value for sample in samples if not sample.labels}
+    assert values == {
+        "reconciler_api_throttles_total": 2.0,
+        "reconciler_api_least_rate_requests_per_second": 22.5,
+        "reconciler_api_open_circuits": 2.0,
+        "reconciler_api_requests_in_flight": 7.0,
+    }
+    counts = {s.labels["status"]: s.value for s in samples if s.name == "reconciler_api_request_seconds_count"}
+    assert counts == {"200": 1.0, "429": 2.0, "503": 1.0, "timeout": 1.0, "other": 3.0}
 
 
 # At the installed command.

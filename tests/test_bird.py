@@ -384,6 +384,20 @@ async def test_requests_carry_the_key_the_version_and_nothing_that_was_not_meant
     assert read == common
 
 
+@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
+async def test_no_cookie_is_kept(transport: TransportName):
+    requests: list[bytes] = []
+    set_cookie = b"HTTP/1.1 202 Accepted\r\nSet-Cookie: a=b; Path=/\r\nContent-Length: 0\r\n\r\n"
+    async with (
+        a_server(answering(set_cookie, requests=requests)) as address,
+        a_bird(FakeBird(), api_url=address, transport=transport) as bird,
+    ):
+        for _ in range(2):
+            await bird.set_status(a_key(), Status.PAUSED)
+    assert len(requests) == 2
+    assert b"cookie" not in b"".join(requests).lower()
+
+
 @pytest.mark.parametrize("status", [200, 201, 204, 299])
 async def test_a_success_other_than_202_leaves_the_fate_of_a_patch_unknown(fake: FakeBird, status: int):
     fake.fail("PATCH", httpx.Response(status, json={"status": "paused"}))
@@ -728,7 +742,7 @@ async def test_no_error_repeats_a_key_a_phone_number_or_a_link(fake: FakeBird, s
     said = f"{caught.value} {vars(caught.value)}"
     for secret in SECRETS:
         assert secret not in said.replace("&", "")
-    assert "555" not in said
+    assert not re.search(r"555\D*0006", said)
     assert "\x1b" not in said
     assert "\n" not in said
 
@@ -1038,6 +1052,17 @@ async def test_a_patch_is_never_sent_twice_by_the_transport(transport: Transport
         with pytest.raises(BirdUnavailable):
             await bird.set_status(a_key(), Status.PAUSED)
     assert [request[:5] for request in requests] == [b"GET /", b"PATCH"]
+
+
+@both_transports
+async def test_a_read_is_never_sent_twice_by_the_transport(transport: TransportName):
+    requests: list[bytes] = []
+    handler = answering(response("200 OK", CALL_BODY), None, requests=requests)
+    async with a_server(handler) as address, a_bird(FakeBird(), api_url=address, transport=transport) as bird:
+        assert await bird.get_call(a_key().call, priority=Priority.EDIT) == "ongoing"
+        with pytest.raises(BirdUnavailable):
+            await bird.get_call(a_key().call, priority=Priority.EDIT)
+    assert len(requests) == 2
 
 
 @both_transports

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from test_cli import KEY, Shell, numbered, recording
 from test_cli import document as yaml_document
+from test_house import HEAVY
 
 from reconciler.baseline import Baseline, read_baseline
 from reconciler.documents import DEFAULT_LIMITS, DocumentLimits
@@ -436,6 +438,20 @@ def test_a_folder_or_file_that_the_branch_removed_is_a_deletion(shell: Shell) ->
     assert causes(one.json()) == {"card-1": "release change"}
     nowhere = shell("plan", "--base", "main", "nowhere")
     assert (nowhere.code, "no such file or folder" in nowhere.err) == (1, True)
+
+
+def test_it_starts_without_what_only_live_state_needs(shell: Shell) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "reconciler", "plan", "--base", "main"],
+        cwd=shell.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+    assert "reconciler" in imported
+    assert imported & HEAVY == set()
 
 
 def test_an_unknown_commit_and_contradictions_are_refused(shell: Shell) -> None:

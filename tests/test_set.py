@@ -112,7 +112,9 @@ SCALARS = st.sampled_from(list(DRESSES))
 @st.composite
 def files(draw: st.DrawFn) -> tuple[str, dict[str, Status]]:
     """Draw a valid file in any dress, and what it says of each name."""
-    documents, names, ids = [], {}, iter(draw(st.lists(IDS, min_size=12, max_size=12, unique=True)))
+    documents: list[str] = []
+    names: dict[str, Status] = {}
+    ids = iter(draw(st.lists(IDS, min_size=12, max_size=12, unique=True)))
 
     def note(indent: str = "") -> str:
         return f"{indent}# {draw(COMMENT)}\n" if draw(st.booleans()) else ""
@@ -153,7 +155,7 @@ def files(draw: st.DrawFn) -> tuple[str, dict[str, Status]]:
         name = f"one-{number}"
         head = f"{note()}apiVersion: reconciler/v1\nkind: CallRecording\nmetadata: {{name: {name}}}\n{note()}"
         spec = [("workspaceId", WORKSPACE), ("channelId", CHANNEL), *fields(None)]
-        names[name] = next(value for key, value in spec if key == "status")
+        names[name] = Status(next(value for key, value in spec if key == "status"))
         if draw(st.booleans()):
             body = f"spec:\n{note('  ')}  {mapping(spec, '  ')}{note('  ')}"
         else:
@@ -162,7 +164,7 @@ def files(draw: st.DrawFn) -> tuple[str, dict[str, Status]]:
     items = []
     for number in range(draw(st.integers(0, 3))):
         parts = fields(f"a-{number}")
-        names[f"set/a-{number}"] = next(value for key, value in parts if key == "status")
+        names[f"set/a-{number}"] = Status(next(value for key, value in parts if key == "status"))
         dash = f"{note('    ')}  - "
         if draw(st.booleans()):
             items.append(dash + mapping(parts, "    "))

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.model import Event
-from reconciler.store import Clock, Retention, Writer, open_store, open_writer
+from reconciler.store import Clock, Retention, Writer, open_store, open_writer, sqlite
 from reconciler.store.connection import open_for_writing, transaction
 from reconciler.store.retention import LINES_AT_ONCE, LINES_BETWEEN, SECONDS_BETWEEN, prune
 
@@ -170,6 +170,26 @@ def test_age_alone_brings_the_writer_to_prune(path: Path) -> None:
         elapsed += SECONDS_BETWEEN
         pen.append(event(2, hours_ago=-30)).result()
         eventually(lambda: names(path) == ["e-000001", "e-000002"])
+
+
+@pytest.mark.parametrize("fault", [sqlite3.OperationalError("disk I/O error"), ValueError("a fault of ours")], ids=repr)
+def test_a_prune_that_fails_does_not_end_the_writer(
+    path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    faults = [fault]
+
+    def failing(connection: sqlite3.Connection, retention: Retention, now: datetime) -> int:
+        if faults:
+            raise faults.pop()
+        return prune(connection, retention, now)
+
+    monkeypatch.setattr(sqlite, "prune", failing)
+    with writer(path, Retention(rows=1)) as pen:
+        pen.append(event(0), event(1)).result()
+        pen.append(*(event(number) for number in range(2, 2 + LINES_BETWEEN))).result()
+        eventually(lambda: len(names(path)) == 1)
+        eventually(lambda: pen.error is None)
+    assert faults == []
 
 
 def test_a_reader_under_way_is_not_disturbed_by_a_prune(path: Path) -> None:

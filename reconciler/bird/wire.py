@@ -16,7 +16,6 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final, Literal, cast
 
 import aiohttp
@@ -104,6 +103,23 @@ class _Reply:
     body: bytes | None = b""
 
 
+class _NoCookies(httpx.Cookies):
+    """Keeps none, and does not search answers for them, which httpx does by way of urllib at a sixth of a PATCH's cost."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        """Do nothing."""
+
+
+class _Client(httpx.AsyncClient):
+    """The client without what none of our requests needs."""
+
+    _none = _NoCookies()
+
+    @property  # type: ignore[misc]  # nobody is to set them
+    def cookies(self) -> httpx.Cookies:
+        return self._none
+
+
 class Wire:
     """Sends single requests to one API address."""
 
@@ -123,13 +139,9 @@ class Wire:
     ) -> None:
         url = checked_url(api_url)
         inner = make_transport(transport, url, budget.concurrency) if isinstance(transport, str) else transport
-        self._client = httpx.AsyncClient(
-            transport=GuardedTransport(inner, url),
-            follow_redirects=False,
-            trust_env=False,
-            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),
-        )
-        self._base = str(url).rstrip("/")
+        self._client = _Client(transport=GuardedTransport(inner, url), follow_redirects=False, trust_env=False)
+        self._no_auth = httpx.Auth()  # the header carries the key; the client need not look for another one
+        self._base = url.copy_with(raw_path=url.raw_path.rstrip(b"/"))
         self._place = url.netloc.decode("ascii")
         self._key_for = key_for
         self._headers: dict[str, tuple[str, _Headers, _Headers]] = {}
@@ -199,7 +211,7 @@ class Wire:
             # Only now, so that a key that was changed while the request waited is the one that is used.
             key, headers = self._authorized(workspace_id, method)
             request = httpx.Request(
-                method, self._base + target, headers=headers, content=content, extensions=self._extensions
+                method, _address(self._base, target), headers=headers, content=content, extensions=self._extensions
             )
             if write:
                 self._before_write()
@@ -262,7 +274,7 @@ class Wire:
         reply: _Reply | None = None
         try:
             async with asyncio.timeout(self._timeouts.total):
-                response = await self._client.send(request, stream=True)
+                response = await self._client.send(request, auth=self._no_auth, stream=True)
                 reply = _Reply(response.status_code, response.headers)
                 try:
                     await _read_body(response, reply)
@@ -308,6 +320,18 @@ class Wire:
             if name not in self._noticed and (value := headers.get(name)) is not None:
                 self._noticed.add(name)
                 self._on_notice(name, notice_text(value, key))
+
+
+def _address(base: httpx.URL, target: str) -> httpx.URL:
+    """Return the URL of a target without parsing it, which is a tenth of what a PATCH costs.
+
+    What goes on the wire is looked at by the guard: should this ever build something else, nothing leaves.
+    """
+    path, mark, query = target.partition("?")
+    url = httpx.URL(base)
+    parts = base._uri_reference  # noqa: SLF001 - there is no public way to set a path that is known to be clean
+    url._uri_reference = parts._replace(path=parts.path.rstrip("/") + path, query=query if mark else None)  # noqa: SLF001
+    return url
 
 
 def _is_failure(status: int) -> bool:

@@ -60,15 +60,16 @@ code { font: .92em ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono",
   border-radius: .25rem; }
 .wide { overflow-x: auto; }
 table { width: 100%; min-width: 44rem; table-layout: fixed; border-collapse: collapse; }
-th:nth-child(1) { width: 40%; } th:nth-child(2) { width: 17%; } th:nth-child(3) { width: 18%; }
+th:nth-child(1) { width: 35%; } th:nth-child(2) { width: 22%; } th:nth-child(3) { width: 18%; }
 th, td { text-align: left; vertical-align: top; padding: .4rem .75rem .4rem 0; border-bottom: 1px solid var(--line); }
 th { color: var(--quiet); font-weight: 600; font-size: .85rem; }
-td.move { white-space: nowrap; }
+td { overflow-wrap: anywhere; }
 .patch td.move { color: var(--change); font-weight: 600; }
 .mark { display: inline-block; color: var(--danger); border: 1px solid currentColor; border-radius: .25rem;
   padding: 0 .35rem; font-size: .75rem; font-weight: 700; }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } h2, h3 { break-after: avoid; }
-  table { min-width: 0; } tr, .warning, .counts li { break-inside: avoid; } thead { display: table-header-group; } .wide { overflow: visible; }
+  table { min-width: 0; }
+  tr, .warning, .counts li { break-inside: avoid; } thead { display: table-header-group; } .wide { overflow: visible; }
   .counts li { border: 1px solid var(--line); } }
 @page { margin: 15mm; }
 </style>

@@ -271,6 +271,8 @@ class SqliteWriter:
                 self._prune_if_due()
             except StoreError as failure:
                 self._failed(failure)
+            except Exception as failure:  # noqa: BLE001 (as above)
+                self._failed(StoreError(f"{self._path} could not be pruned: {failure!r}"))
         if self._connection is not None:
             self._give_back(self._connection)
             self._disconnect()
