@@ -22,6 +22,8 @@ from reconciler.source import FileStamp, Source, Tree
 QUIET_SECONDS = 0.3
 #: From this many changed files on they are read in a thread, so that edits and turns go on meanwhile.
 _MANY_FILES = 50
+#: The same for a single file of this size: it takes some 20 ms to read, and ten times that to explain its mistakes.
+_LARGE_BYTES = 256 * 1024
 #: Of a file that has not been seen, or not since it went out of sight: it proves nothing about any later one.
 _UNSEEN = FileStamp(0, 0, 0, 0, 0, 0)
 
@@ -194,9 +196,13 @@ class Follower:
         return change
 
     async def _read(self, files: Collection[str]) -> list[_Reading]:
-        if len(files) >= _MANY_FILES:
+        if len(files) >= _MANY_FILES or any(self._is_large(file) for file in files):
             return await asyncio.to_thread(lambda: list(self._read_all(files)))
         return list(self._read_all(files))
+
+    def _is_large(self, file: str) -> bool:
+        stamp = self._source.stamp(file)
+        return stamp is not None and stamp.size >= _LARGE_BYTES
 
     def _take_stamp(self, reading: _Reading) -> None:
         if reading.stamp is None:

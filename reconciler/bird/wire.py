@@ -104,7 +104,7 @@ class _Reply:
 
 
 class _NoCookies(httpx.Cookies):
-    """Keeps none, and does not search answers for them, which httpx does by way of urllib at a sixth of a PATCH's cost."""
+    """Keeps none, nor searches answers for them, which httpx does by way of urllib at a sixth of a PATCH."""
 
     def extract_cookies(self, response: httpx.Response) -> None:
         """Do nothing."""

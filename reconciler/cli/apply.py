@@ -186,6 +186,7 @@ async def _apply(request: _Request, desired: tuple[Desired, ...], store: Store, 
                 first_looks=observed.live,
                 revision=plan.revision,
                 expected=None if request.saved is None else {action.key: action for action in plan.actions},
+                held_back=api.held_back,
             )
             keys = [action.key for action in plan.actions if action.key not in plan.withheld]
             with progress("Converging", len(keys)) as tick:

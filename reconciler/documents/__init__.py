@@ -40,6 +40,10 @@ __all__ = [
 ]
 
 
+#: Nobody needs one; a text that speaks of them may.
+MOST_TAG_DIRECTIVES: Final = 64
+
+
 def parse_documents(data: bytes, file: str, limits: DocumentLimits = DEFAULT_LIMITS) -> FileDocuments:
     """Read one file; whatever its bytes are, the answer is a value.
 
@@ -49,6 +53,10 @@ def parse_documents(data: bytes, file: str, limits: DocumentLimits = DEFAULT_LIM
         data: the content of the file.
         file: its path as it shall be shown.
     """
+    if data.count(b"%TAG") > MOST_TAG_DIRECTIVES:
+        # Refused before libyaml sees them: it compares each with all others, which takes minutes for a few megabytes.
+        message = f"more than {MOST_TAG_DIRECTIVES} times `%TAG`: tags are not allowed, nor is what declares them"
+        return FileDocuments(file, (), (Problem(file, 1, 1, message, rule="too-many-directives"),))
     if len(data) <= limits.max_file_bytes:
         try:
             return _read_valid(data, file, limits)

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from reconciler.model import Phase
+from reconciler.sandbox.faults import WITHOUT_EFFECT
 from reconciler.store import open_store
 
 from .scene import Scene, Seen, Subject, eventually, set_of, subjects
@@ -48,8 +49,10 @@ class Counts:
     reads: int = 0
     #: How many recordings had something under way (an intent or an acceptance, unconfirmed) at a kill, over all kills.
     caught_under_way: int = 0
-    #: PATCHes to the status of the PATCH before, with a read between that could not show the effect of that one yet.
+    #: PATCHes to the status of the PATCH before, with a read between that could not show the effect of that one.
     repeated_after_a_read: int = 0
+    #: Requests that the sandbox let fail, some of them with effect.
+    faults: int = 0
     seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
 
@@ -60,7 +63,7 @@ class Counts:
 class Campaign:
     """One campaign: the documents as they are now, what they were, and what has been seen."""
 
-    def __init__(self, scene: Scene, *, recordings: int, seed: int) -> None:
+    def __init__(self, scene: Scene, *, recordings: int, fault_rate: float, seed: int) -> None:
         self.scene = scene
         self.counts = Counts(recordings=recordings)
         self.subjects = subjects(recordings, per_call=2)
@@ -68,6 +71,7 @@ class Campaign:
         #: What each document has asked for, one entry an edit.
         self.versions: dict[Subject, list[str]] = {subject: ["ongoing"] for subject in self.subjects}
         self.requests: list[Seen] = []
+        self._fault_rate = fault_rate
         self._chance = random.Random(seed)
         self._together = self.subjects[:IN_SET]
         self._ended: set[Subject] = set()
@@ -75,6 +79,7 @@ class Campaign:
 
     def set_up(self) -> None:
         self.scene.sandbox.seed(subject.seed() for subject in self.subjects)
+        self.scene.sandbox.control("POST", "settings", {"fault_rate": self._fault_rate})
         self._write_set()
         for subject in self.subjects[IN_SET:]:
             self.scene.write(f"{subject.name}.yaml", subject.document("ongoing"))
@@ -141,7 +146,8 @@ class Campaign:
         self.scene.sandbox.control("DELETE", "requests")
 
     def finish(self) -> None:
-        """Let a last daemon live until all is well, and end it as an operator does."""
+        """Let a last daemon live, without further faults, until all is well, and end it as an operator does."""
+        self.scene.sandbox.control("POST", "settings", {"fault_rate": 0})
         with self.scene.daemon(*self._options) as daemon:
             eventually(lambda: not self._unsettled(), lambda: f"{self._unsettled()[:5]}\n{daemon.said()}")
             daemon.process.terminate()
@@ -201,9 +207,11 @@ class Campaign:
         looks: dict[str, list[float]] = defaultdict(list)
         for request in requests:
             call, recording = request.ids
+            self.counts.faults += request.fault is not None
             if request.method != "PATCH":
                 self.counts.reads += 1
-                looks[call].append(request.at)
+                if request.fault is None:
+                    looks[call].append(request.at)
                 continue
             self.counts.patches += 1
             before = last.get(recording)
@@ -213,7 +221,8 @@ class Campaign:
                 continue
             between = [at for at in looks[call] if before.at < at < request.at]
             # Time to spare on both sides: what was asked within it may have been answered either way.
-            shown = [at for at in between if at > before.at + SETTLE_MS / 1000 + 0.05]
+            effect_at = before.at + SETTLE_MS / 1000 + 0.05
+            shown = before.fault not in WITHOUT_EFFECT and any(at > effect_at for at in between)
             self.counts.repeated_after_a_read += 1
             if not between or shown:
                 what = "with no read between" if not between else "though a read between shows its effect"
@@ -228,11 +237,11 @@ def _in_order(statuses: Sequence[str], versions: Sequence[str]) -> bool:
     return all(status in left for status in statuses)
 
 
-def campaign(folder: Path, *, kills: int, recordings: int, seed: int) -> Counts:
+def campaign(folder: Path, *, kills: int, recordings: int, seed: int, fault_rate: float = 0.0) -> Counts:
     """Run a campaign in an empty folder, and return what happened."""
     started = time.monotonic()
     with Scene(folder, settle_ms=SETTLE_MS) as scene:
-        running = Campaign(scene, recordings=recordings, seed=seed)
+        running = Campaign(scene, recordings=recordings, fault_rate=fault_rate, seed=seed)
         running.set_up()
         for _ in range(kills):
             running.life()
@@ -247,12 +256,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--recordings", type=int, default=500)
+    parser.add_argument(
+        "--fault-rate", type=float, default=0.0, help="share of requests that fail, with or without effect"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="kept afterwards; else one that is removed")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         counts = campaign(
-            options.folder or Path(temporary), kills=options.kills, recordings=options.recordings, seed=options.seed
+            options.folder or Path(temporary),
+            kills=options.kills,
+            recordings=options.recordings,
+            seed=options.seed,
+            fault_rate=options.fault_rate,
         )
     print(counts)
     return 1 if counts.wrong else 0

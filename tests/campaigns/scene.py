@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -90,6 +91,8 @@ class Seen:
     path: str
     #: What a PATCH asked for.
     asked: str | None
+    #: What went wrong with it, as `reconciler.sandbox.faults` calls it.
+    fault: str | None
 
     @property
     def ids(self) -> tuple[str, str]:
@@ -130,11 +133,15 @@ class Sandbox:
 
     def requests(self, method: str = "") -> list[Seen]:
         """Return the last requests, at most 50,000, in the order of their arrival."""
-        from datetime import datetime
-
         found = self.control("GET", f"requests?method={method}" if method else "requests")["requests"]
         return [
-            Seen(datetime.fromisoformat(entry["at"]).timestamp(), entry["method"], entry["path"], entry["body"])
+            Seen(
+                datetime.fromisoformat(entry["at"]).timestamp(),
+                entry["method"],
+                entry["path"],
+                entry["body"],
+                entry["fault"],
+            )
             for entry in found
         ]
 

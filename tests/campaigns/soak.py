@@ -180,7 +180,7 @@ class _Soak:
 
 def _least(samples: Sequence[dict[str, Any]], name: str) -> int:
     """Return the least of a figure, which is what was held all the time: what is under way comes on top of it."""
-    return min(entry[name] for entry in samples)
+    return min(int(entry[name]) for entry in samples)
 
 
 def soak(folder: Path, *, turns: int, recordings: int, history_rows: int, seed: int = 1) -> Soak:
