@@ -9,6 +9,8 @@ Arguments are libFuzzer's. At the first input that breaks a claim of `check` it 
 from __future__ import annotations
 
 import sys
+import tempfile
+from pathlib import Path
 from typing import Final
 
 from reconciler.documents import DocumentLimits, parse_documents
@@ -56,8 +58,11 @@ def main() -> None:
     except ImportError:
         sys.exit("fuzz_documents: needs atheris: pip install atheris")
     atheris.instrument_all()
-    atheris.Setup(sys.argv, check)
-    atheris.Fuzz()
+    with tempfile.TemporaryDirectory() as corpus:
+        for number, seed in enumerate(SEEDS):
+            Path(corpus, str(number)).write_bytes(seed)
+        atheris.Setup([*sys.argv, corpus], check)
+        atheris.Fuzz()
 
 
 if __name__ == "__main__":

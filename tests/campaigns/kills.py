@@ -5,6 +5,7 @@ just after an edit, when something is under way. In the end every recording must
 sandbox's record of the requests must show that each PATCH was needed.
 
 By hand, from the top folder: `python -m tests.campaigns.kills --kills 200 --recordings 500`.
+`--fault-rate 0.2` lets a fifth of the requests fail on top of that, some of them after they took effect.
 """
 
 from __future__ import annotations
