@@ -8,14 +8,15 @@ Arguments are libFuzzer's. At the first input that breaks a claim of `check` it 
 
 from __future__ import annotations
 
+import importlib
 import sys
-import tempfile
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from reconciler.documents import DocumentLimits, parse_documents
 from reconciler.scrub import scrubbed
 
+CORPUS: Final = Path(__file__).parent.parent / ".hypothesis" / "fuzz" / "documents"
 LIMITS: Final = DocumentLimits(max_file_bytes=1 << 16)
 _IDS: Final = (
     b"workspaceId: 5f4f2f2e-6c0e-4c57-9f65-2f6cf0a1d7a1\n  channelId: 0b6b0f5e-7d5a-4c55-8f0e-6f2a4cf5b9b7\n  "
@@ -54,15 +55,17 @@ def check(data: bytes) -> None:
 def main() -> None:
     """Run until libFuzzer's arguments say that it is enough."""
     try:
-        import atheris
+        # By name, since a type checker knows it no more than the lock does.
+        atheris: Any = importlib.import_module("atheris")
     except ImportError:
         sys.exit("fuzz_documents: needs atheris: pip install atheris")
     atheris.instrument_all()
-    with tempfile.TemporaryDirectory() as corpus:
-        for number, seed in enumerate(SEEDS):
-            Path(corpus, str(number)).write_bytes(seed)
-        atheris.Setup([*sys.argv, corpus], check)
-        atheris.Fuzz()
+    # Kept, so that the next run begins with what this one finds.
+    CORPUS.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(SEEDS):
+        (CORPUS / f"seed-{number}").write_bytes(seed)
+    atheris.Setup([*sys.argv, str(CORPUS), f"-artifact_prefix={CORPUS.parent}/"], check)
+    atheris.Fuzz()
 
 
 if __name__ == "__main__":

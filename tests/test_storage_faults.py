@@ -15,7 +15,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -177,8 +177,7 @@ def folder_away(disk: Disk) -> Iterator[None]:
         disk.folder.mkdir()
 
 
-Fault = Callable[[Disk], "contextmanager[None]"]
-LASTING = {
+LASTING: dict[str, tuple[Callable[[Disk], AbstractContextManager[None]], str, str]] = {
     "full": (full, "state_unwritable", "is full: make room"),
     "failing": (unwritable_past_its_size, "state_unwritable", "the disk failed on"),
     "read-only": (read_only, "state_unwritable", "cannot be written"),

@@ -67,7 +67,7 @@ async def test_metrics_and_status_are_served_as_they_are() -> None:
     async with page(Daemon()) as client:
         metrics = await client.get("/metrics")
         assert metrics.headers["content-type"] == CONTENT_TYPE
-        assert 'reconciler_build_info{' in metrics.text
+        assert "reconciler_build_info{" in metrics.text
         status = await client.get("/status")
         assert status.headers["content-type"] == "application/json"
         assert json.loads(status.text) == {"managed": 3}
