@@ -38,7 +38,7 @@ OVERTAKES: Final = 9
 URGENT_SHARE: Final = 4
 #: One in eight is kept from any single workspace, so that one whose answers never come leaves some to the others.
 OTHERS_SHARE: Final = 8
-#: While there are other workspaces, no more requests of one wait here than this share of the places, for each of them
+#: With a limit on patience, no more reads of one workspace wait here than this share of the places, for each of them
 #: holds a worker.
 WAITING_SHARE: Final = 4
 #: How long a workspace rests after a 429 that names no time. Bird's limit is per second.
@@ -336,10 +336,8 @@ class Budgets:
         # All places taken, and nothing came back for so long: nobody knows when one will be free.
         if lane.in_flight >= self._workspace_places and now - lane.moved_at > self._patience:
             return True
-        # Who has the API to itself may fill the gate: there is nobody to hold up. And a write, whose intent is on disk,
-        # is better kept here for a moment than taken back.
-        crowded = lane.full_rate and priority is not Priority.WRITE and lane.ahead(priority) >= self._most_waiting
-        if crowded and len(self._lanes) > 1:
+        # A write, whose intent is on disk, is better kept here for a moment than taken back.
+        if lane.full_rate and priority is not Priority.WRITE and lane.ahead(priority) >= self._most_waiting:
             return True
         return lane.wait_seconds(now, priority) > self._patience
 

@@ -281,9 +281,11 @@ class Daemon:
             keys = iter(await self._keys_to_look_at(everything=not spread))
             total = len(self._catalog.desired)
             while share := list(islice(keys, max(1, self._share(total)) if spread else None)):
-                self._unseen.update(share)
                 for key in share:
-                    self._workers.add(key, Priority.RESYNC)
+                    # One that the last resync queued, and that still waits for its share of the budget, keeps its place.
+                    if not (spread and key in self._unseen and key in self._workers.queue):
+                        self._workers.add(key, Priority.RESYNC)
+                self._unseen.update(share)
                 if spread and await self._pause(TICK_SECONDS):
                     spread = False
             self._all_queued = True

@@ -591,8 +591,6 @@ async def test_an_edit_passes_the_many_edits_of_a_busy_workspace(tmp_path: Path)
         api.add(each)
     async with a_scene(tmp_path, api, real_time=True, rate=20.0, concurrency=8) as scene:
         scene.declare(*many, one)
-        # Both workspaces are known from earlier turns.
-        await scene.bird.list_recordings(one.call, priority=Priority.EDIT)
         await workers_bring(scene, [*many, one], lambda: api.statuses[one] == "paused")
         paused = sum(api.statuses[each] == "paused" for each in many)
         assert paused < 100, f"{paused} of 400 edits of the busy workspace came first"

@@ -210,7 +210,7 @@ def test_a_reader_under_way_is_not_disturbed_by_a_prune(path: Path) -> None:
 def test_thousands_of_turns_leave_memory_tasks_descriptors_threads_and_the_state_file_as_they_are(
     tmp_path: Path,
 ) -> None:
-    figures = soak(tmp_path, turns=4000, recordings=600, history_rows=100)
+    figures = soak(tmp_path, turns=3000, recordings=600, history_rows=100)
     print(figures)
     assert figures.wrong == []
     # Else nothing happened that could have made anything grow.
