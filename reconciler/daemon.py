@@ -282,7 +282,7 @@ class Daemon:
             total = len(self._catalog.desired)
             while share := list(islice(keys, max(1, self._share(total)) if spread else None)):
                 for key in share:
-                    # One that the last resync queued, and that still waits for its share of the budget, keeps its place.
+                    # One that the last resync queued, and that still waits for its share of the budget, keeps its turn.
                     if not (spread and key in self._unseen and key in self._workers.queue):
                         self._workers.add(key, Priority.RESYNC)
                 self._unseen.update(share)
