@@ -106,7 +106,7 @@ class Daemon:
         self._unreadable = Alarm(log, "state_unreadable", "state_readable_again", clock.monotonic)
         self._began = clock.now()
         metrics.watch_queue(self._queue_depths)
-        metrics.watch_resync(lambda: (clock.now() - (self._last_resync or self._began)).total_seconds())
+        metrics.watch_resync(lambda: max(0.0, (clock.now() - (self._last_resync or self._began)).total_seconds()))
         for rule in Rule:
             metrics.limit_refusals.labels(rule.value)
 

@@ -44,7 +44,7 @@ class Observer:
     def put(self, call: CallKey, started_at: datetime, answers: dict[str, Live]) -> None:
         """Take in a look; one that began before the last known one (and took longer) is of no more use."""
         seen = self._seen.get(call)
-        if seen is not None and seen[0] > started_at:
+        if seen is not None and started_at < seen[0] <= self._now():
             return
         self._seen[call] = (started_at, answers)
         self._seen.move_to_end(call)
@@ -62,14 +62,18 @@ class Observer:
             BirdError: the look failed; everyone who shared it gets the same error.
         """
         call, recording_id = key.call, key.recording_id
+        # What began later than now is of before the clock was set back: nobody knows how old it is.
         seen = self._seen.get(call)
-        if seen is not None and seen[0] >= since and recording_id in seen[1]:
+        if seen is not None and since <= seen[0] <= self._now() and recording_id in seen[1]:
             return seen[1][recording_id]
         while True:
             look = self._looking.get(call)
             # One that has ended waits only for its callback; to wait for it would not let that callback run.
             joined = (
-                look is not None and not look.task.done() and look.started_at >= since and look.priority <= priority
+                look is not None
+                and not look.task.done()
+                and since <= look.started_at <= self._now()
+                and look.priority <= priority
             )
             if look is None or not joined:
                 look = self._start(call, priority)

@@ -60,6 +60,8 @@ FRESH_SECONDS = 2.0
 #: Turns of one call that begin this close together share a look: less than a person needs to notice, and more than a
 #: batch of turns needs to begin.
 SHARED_SECONDS = 0.1
+#: Less than this and a clock was corrected; more and it was set.
+_CLOCK_STEP = timedelta(seconds=1)
 #: A limit frees itself as its ten minutes pass.
 LIMIT_SECONDS = 60.0
 
@@ -261,7 +263,7 @@ class Reconciler:
                 return await self._hold(desired.suspend.until, stored, applied, now)
             refused = self._refused.get(key.workspace_id)
             if refused is not None and not refused.reads:
-                if now < refused.until:
+                if _is_ahead(refused.until, now):
                     if applied != stored:
                         await self._writer.save(applied)
                     return self._blocked(key.workspace_id, refused.until - now)
@@ -292,6 +294,7 @@ class Reconciler:
         if refused is not None and not refused.reads:
             self._take_key(key.workspace_id)
         now = self._clock.now()
+        applied = await self._within_reach(applied, now)
         applied = _with_overtaken(applied, live, now)
         action = decide(key, desired, applied, live, now)
         seen = replace(applied, live=live.word, observed_at=live.observed_at)
@@ -305,13 +308,23 @@ class Reconciler:
             case _:
                 return await self._patch(action, seen, live, now, priority)
 
+    async def _within_reach(self, applied: Applied, now: datetime) -> Applied:
+        """Bring a deadline back that the clock, having been set back, would reach only after the length of its jump."""
+        until = now + self._confirm
+        if applied.confirm_by is None or applied.confirm_by <= until + _CLOCK_STEP:
+            return applied
+        sent_at, accepted_at = (None if at is None else min(at, now) for at in (applied.sent_at, applied.accepted_at))
+        applied = replace(applied, sent_at=sent_at, accepted_at=accepted_at, confirm_by=until)
+        await self._writer.save(applied)
+        return applied
+
     def _first_look(self, key: RecordingKey, desired: Desired, applied: Applied) -> Live | None:
         """Return what the plan saw, if this turn may still decide on it."""
         live = self._first_looks.pop(key, None)
         if live is None:
             return None
         now = self._clock.now()
-        fresh = now - live.observed_at <= timedelta(seconds=FRESH_SECONDS)
+        fresh = timedelta(0) <= now - live.observed_at <= timedelta(seconds=FRESH_SECONDS)
         return live if fresh or decide(key, desired, applied, live, now).kind is not ActionKind.PATCH else None
 
     def _since(self, applied: Applied, priority: Priority) -> datetime:
@@ -490,7 +503,7 @@ class Reconciler:
                 reason=action.reason.value,
             )
         refused = self._refused.get(seen.key.workspace_id)
-        if refused is not None and now < refused.until:
+        if refused is not None and _is_ahead(refused.until, now):
             blocked = self._blocked(seen.key.workspace_id, refused.until - now)
             await self._writer.save(replace(seen, phase=Phase.FAILED, error=str(blocked.error)))
             return replace(blocked, phase=Phase.FAILED)
@@ -863,6 +876,11 @@ def _same(action: Action, expected: Action | None) -> bool:
         expected.last_applied,
         expected.live.word,
     )
+
+
+def _is_ahead(until: datetime, now: datetime) -> bool:
+    """Return whether a workspace's rest is not over; one that is longer than any was begun before a clock's jump."""
+    return now < until <= now + timedelta(seconds=UNAUTHORIZED_SECONDS) + _CLOCK_STEP
 
 
 def _of(record: Applied) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """README.md is true: what it shows is run, what it lists is compared with the source that it lists.
 
-Aspects: commands and their outputs, examples of documents and settings, tables, links. A section's commands are one
-session of a shell, in a folder of its own with the samples; a block that is not run says why in a comment above it.
-That each command and option exists is held in `test_house.py`.
+Aspects: commands and their outputs, examples of documents, settings, hooks and pipelines, tables, links. A section's
+commands are one session of a shell, in a folder of its own with the samples; a block that is not run says why in a
+comment above it. That each command and option exists is held in `test_house.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import difflib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -28,14 +29,17 @@ from typing import Any
 
 import click
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
-from test_house import HEIGHT
+from test_house import HEIGHT, PURE, check_usage
 
 from reconciler.bird.guard import Route
 from reconciler.cli import cli, exits
+from reconciler.cli.reports import FORMATS
 from reconciler.documents import load_plain, parse_documents
 from reconciler.metrics import Metrics
 from reconciler.model import Phase
+from reconciler.plan import Cause
 from reconciler.settings import SETTINGS, Setting, read_settings
 
 CHECKOUT = Path(__file__).parent.parent
@@ -53,6 +57,7 @@ VARYING = {
     r'"took_ms": [\d.]+': '"took_ms": <ms>',
     r"\bin \d+ ms\b": "in <ms>",
     r"process \d+ on \S+,": "process <process>,",
+    r"sha256:[0-9a-f]{64}": "<digest>",
 }
 SHELLS = {"console", "sh", "bash", "zsh", "fish"}
 #: The options of curl that the page uses, for machines that have no curl.
@@ -227,7 +232,8 @@ def test_shown_commands_do_what_is_shown(title: str, folder: Path) -> None:
         elif not agree(shown, written):
             lines = difflib.ndiff(plain(shown).splitlines(keepends=True), plain(written).splitlines(keepends=True))
             wrong.append(f"README.md:{line}: $ {command}\n{''.join(lines)}")
-    assert not wrong, "\n".join(wrong)
+    logs = [f"{log.name}:\n{log.read_text()}" for log in sorted(folder.glob("*.log"))]
+    assert not wrong, "\n".join([*wrong, *logs])
 
 
 def test_a_block_that_is_not_checked_says_why() -> None:
@@ -300,20 +306,65 @@ def test_the_shown_completion_is_there(shell: str) -> None:
     assert "reconciler" in done.stdout
 
 
-def test_shown_documents_are_valid_and_shown_settings_are_known() -> None:
-    seen = {"documents": 0, "settings": 0}
-    for block in (block for block in BLOCKS if block.language == "yaml"):
-        where = f"README.md:{block.line}"
-        if block.section == "Documents":
-            parsed = parse_documents(block.text.encode(), where)
-            assert [str(problem) for problem in parsed.problems] == []
-            assert parsed.desired
-            seen["documents"] += 1
-        else:
-            read_settings(load_plain(block.text.encode(), where), where)
-            seen["settings"] += 1
-    assert seen["documents"] == 2
-    assert seen["settings"]
+def examples(section: str) -> list[Block]:
+    """The YAML of a section."""
+    return [block for block in BLOCKS if block.language == "yaml" and block.section == section]
+
+
+def test_shown_documents_are_valid() -> None:
+    assert len(examples("Documents")) == 2
+    for block in examples("Documents"):
+        parsed = parse_documents(block.text.encode(), f"README.md:{block.line}")
+        assert [str(problem) for problem in parsed.problems] == []
+        assert parsed.desired
+
+
+def test_shown_settings_are_known() -> None:
+    (block,) = examples("Settings")
+    where = f"README.md:{block.line}"
+    assert read_settings(load_plain(block.text.encode(), where), where).values
+
+
+def test_shown_hooks_exist() -> None:
+    shipped = {hook["id"] for hook in yaml.safe_load((CHECKOUT / ".pre-commit-hooks.yaml").read_text())}
+    (block,) = examples("pre-commit")
+    (repository,) = yaml.safe_load(block.text)["repos"]
+    assert {hook["id"] for hook in repository["hooks"]} == shipped
+    assert {word for word in quoted(section("pre-commit")) if word.startswith("reconciler-")} == shipped
+
+
+def test_the_shown_action_has_its_inputs_and_outputs() -> None:
+    action = yaml.safe_load((CHECKOUT / "action.yml").read_text())
+    explained = {quoted(row[0])[0]: row for row in rows("GitHub Actions")}
+    assert explained.keys() == action["inputs"].keys() | action["outputs"].keys()
+    for name, given in action["inputs"].items():
+        for default in quoted(explained[name][1]):
+            assert default == given["default"]
+    (block,) = examples("GitHub Actions")
+    (job,) = yaml.safe_load(block.text)["jobs"].values()
+    (step,) = (step for step in job["steps"] if "id" in step)
+    assert step["with"].keys() <= action["inputs"].keys()
+    used = re.findall(rf"steps\.{step['id']}\.outputs\.([\w-]+)", block.text)
+    assert used
+    assert set(used) <= action["outputs"].keys()
+
+
+def test_the_shown_pipeline_keeps_the_reports_that_it_asks_for() -> None:
+    (block,) = examples("GitLab CI")
+    (job,) = yaml.safe_load(block.text).values()
+    (words,) = (shlex.split(line)[1:] for line in job["script"] if line.startswith("reconciler "))
+    check_usage(cli, words)
+    written = {word.partition("=")[2] for word in words if "=" in word}
+    assert {*job["artifacts"]["paths"], *job["artifacts"]["reports"].values()} == written
+
+
+def test_no_example_is_left_unchecked() -> None:
+    checked = {"Documents", "Settings", "pre-commit", "GitHub Actions", "GitLab CI"}
+    assert {block.section for block in BLOCKS if block.language == "yaml"} == checked
+
+
+def test_every_report_is_explained() -> None:
+    assert [quoted(cell)[0] for cell, *_ in rows("Reports")] == list(FORMATS)
 
 
 def test_every_field_is_in_the_reference() -> None:
@@ -365,6 +416,7 @@ def test_each_command_has_its_options() -> None:
         options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
         declared = {word for option in options for word in (*option.opts, *option.secondary_opts)}
         table = {option.split()[0] for cell, *_ in rows(f"reconciler {name}") for option in quoted(cell)}
+        table = {word for word in table if word.startswith("-")}
         listed = re.search(r"^Settings: (those of)?(.*?\.)$", section(f"reconciler {name}"), re.DOTALL | re.MULTILINE)
         # "Those of" the command before.
         inherited = settings if listed and listed[1] else set()
@@ -382,6 +434,11 @@ def test_the_exit_codes_are_those_of_the_source() -> None:
 def test_every_phase_is_explained() -> None:
     shown = [word for cell, *_ in rows("Words") for word in quoted(cell)]
     assert shown == [phase.value for phase in Phase]
+
+
+def test_every_cause_is_explained() -> None:
+    cells = [quoted(cell)[0] for cell, *_ in rows("reconciler plan")]
+    assert [cell for cell in cells if not cell.startswith("-")] == [cause.value for cause in Cause]
 
 
 def test_every_metric_is_explained() -> None:
@@ -439,6 +496,9 @@ def test_the_layout_names_every_room_from_the_top() -> None:
     assert sorted(chain(*lines)) == sorted(room for room in rooms if not room.startswith("_"))
     heights = [[HEIGHT[room] for room in line] for line in lines]
     assert [lines[at] for at, (upper, lower) in enumerate(pairwise(heights)) if min(upper) < max(lower)] == []
+    pure = re.search(r"^Pure, .*?\.$", section("Layout"), re.DOTALL | re.MULTILINE)
+    assert pure
+    assert set(quoted(pure[0])) == PURE
 
 
 def test_every_dependency_has_its_reason() -> None:

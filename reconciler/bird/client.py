@@ -61,7 +61,7 @@ class Bird:
         transport: TransportName | httpx.AsyncBaseTransport = "aiohttp",
         timeouts: Timeouts | None = None,
         on_request: Callable[[RequestMetric], None] | None = None,
-        on_notice: Callable[[str, str], None] | None = None,
+        on_notice: Callable[[str, str], object] | None = None,
         before_write: Callable[[], None] = lambda: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:

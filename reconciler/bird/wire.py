@@ -134,7 +134,7 @@ class Wire:
         timeouts: Timeouts,
         now: Callable[[], datetime],
         on_request: Callable[[RequestMetric], None] | None,
-        on_notice: Callable[[str, str], None] | None,
+        on_notice: Callable[[str, str], object] | None,
         before_write: Callable[[], None],
     ) -> None:
         url = checked_url(api_url)

@@ -60,6 +60,7 @@ async def bird(
     state: str,
     patient: bool = True,
     on_request: Callable[[RequestMetric], None] | None = None,
+    on_notice: Callable[[str, str], object] | None = None,
     on_circuit: Callable[[CircuitChange], None] = lambda _change: None,
     before_write: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[tuple[Bird, Callable[[Iterable[Desired]], None]]]:
@@ -72,6 +73,7 @@ async def bird(
         state: where the state is kept, and beside it the sandbox's recordings.
         patient: whether a request may wait for its turn for as long as it takes.
         on_request: told of every request that has ended.
+        on_notice: told, once each, of a `Deprecation` or `Sunset` header of the API.
         on_circuit: told when a workspace is left alone because it does not answer, and when that ends.
         before_write: asked when a PATCH is about to leave; what it raises is raised in its place.
 
@@ -93,6 +95,7 @@ async def bird(
             circuits=Circuits(on_change=on_circuit),
             transport=values["transport"],
             on_request=on_request,
+            on_notice=on_notice,
             before_write=before_write,
         )
 

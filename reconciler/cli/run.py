@@ -295,6 +295,7 @@ class _Run:
             state=self._state,
             patient=patient,
             on_request=self._requested,
+            on_notice=lambda header, value: self._log.warning("api_notice", header=header, value=value),
             on_circuit=on_circuit,
             before_write=partial(check_lease, self._writer),
         )
