@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import signal
 import sys
@@ -207,7 +208,13 @@ def stop_on_signals(*also: tuple[signal.Signals, Callable[[], Any]]) -> Iterator
 
 
 def run_async(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, on uvloop where that is installed."""
+    """Run a coroutine to its end, on uvloop where that is installed.
+
+    What libraries log goes to the command's own log where it has adopted them, else nowhere: the standard library would
+    write it with tracebacks, and those quote requests. What failed reaches the command as an error all the same.
+    """
+    if not logging.getLogger().handlers:
+        logging.getLogger().addHandler(logging.NullHandler())
     try:
         from uvloop import new_event_loop
     except ImportError:
