@@ -149,7 +149,11 @@ class Daemon:
 
     def _take_over(self) -> None:
         """Take over what earlier runs left: phases, and what changed while nobody watched, as one change set."""
-        records = list(self._store.all())
+        records = [
+            record
+            for record in self._store.all()
+            if record.key in self._catalog.desired or self._follower.covers(record.file)
+        ]
         for record in records:
             self._phases[record.key] = record.phase
         self._announce(self._catalog.desired, records)
@@ -299,10 +303,19 @@ class Daemon:
         skipped = frozenset[RecordingKey]() if everything or self._resyncs % FINAL_EVERY == 0 else self._final
         while True:
             try:
-                return [key for key in every_key(self._catalog, self._store) if key not in skipped]
+                return [key for key in self._every_key() if key not in skipped]
             except StoreError as error:
                 self._unreadable.met(error)
                 await asyncio.sleep(TICK_SECONDS)
+
+    def _every_key(self) -> list[RecordingKey]:
+        """Return every recording that has a document, or had one here, those of one call side by side."""
+        taken_away = (
+            record.key
+            for record in self._store.all()
+            if record.key not in self._catalog.desired and self._follower.covers(record.file)
+        )
+        return sorted({*self._catalog.desired, *taken_away})
 
     def _note_resync(self) -> None:
         """Say that a resync is done once everything has had its turn."""
@@ -431,8 +444,3 @@ class Daemon:
     def _queue_depths(self) -> Mapping[Priority, tuple[int, float]]:
         depths = self._workers.queue.depths(self._clock.monotonic())
         return {priority: (depth.ready, depth.oldest_seconds) for priority, depth in depths.items()}
-
-
-def every_key(catalog: Catalog, store: Store) -> list[RecordingKey]:
-    """Return every recording that has a document or a record, those of one call side by side."""
-    return sorted({*catalog.desired, *(record.key for record in store.all())})

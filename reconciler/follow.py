@@ -72,6 +72,10 @@ class Follower:
         """How many files there are."""
         return len(self._stamps)
 
+    def covers(self, file: str) -> bool:
+        """Return whether a document that stood in `file` would be found here, if it still stood anywhere."""
+        return self._source.covers(file)
+
     @property
     def vanished(self) -> frozenset[str]:
         """Given paths that are missing now; what they held stays in force."""
@@ -191,8 +195,12 @@ class Follower:
             self._claimed.clear()
         if self._empties(contents):
             return CatalogChange()
+        invalid_before = set(self._catalog.invalid)
         change = self._catalog.update(contents)
         self._note(change)
+        # One that was deleted is no longer in the way either; whoever was told of it is told of its end.
+        for file in sorted(invalid_before - self._catalog.invalid.keys() - set(change.became_valid)):
+            self._log.info("document_valid_again", file=file, gone=True)
         return change
 
     async def _read(self, files: Collection[str]) -> list[_Reading]:

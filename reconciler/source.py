@@ -174,6 +174,17 @@ class Source:
         self._walks_ended = 0
         self._walk_seconds = 0.0
 
+    def covers(self, file: str) -> bool:
+        """Return whether a document that stood in `file` would be found here, if it still stood anywhere.
+
+        A file that is there and lies outside the given paths still declares what it declares: nobody took that away,
+        and a command that was given other paths must not take it for released.
+        """
+        place = os.path.abspath(file)
+        if any(_is_within(place, os.path.abspath(root)) for root in self._roots):
+            return True
+        return not os.path.lexists(place)
+
     def walk(self) -> Tree:
         """Find every file, without opening any. May be called from any thread."""
         walk, _ = self._walk()

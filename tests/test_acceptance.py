@@ -477,6 +477,22 @@ def test_a_document_taken_away_releases_its_recording_and_sends_nothing(shell: S
     assert "released" in shell("history", "one").out
 
 
+def test_one_file_given_alone_releases_nothing_that_another_file_still_declares(shell: Shell, api: ForeignApi) -> None:
+    one(shell, api)
+    shell.write("desired_state/two.yaml", document("ongoing", name="two", recording=numbered(2)))
+    api.seed([recording("ongoing", recording_id=numbered(2))])
+    assert shell("apply", *reach(api), "--yes").code == 0
+    api.set_status(**{numbered(2): "paused"})
+    for command in (("apply", "--yes"), ("run", "--once", "--listen", "off")):
+        assert shell(command[0], *reach(api), *command[1:], "desired_state/one.yaml").code == 0
+    api.forget()
+    done = shell("apply", *reach(api), "--yes")
+    assert (done.code, "1 to report, 0 to release" in done.out) == (0, True), "the pause is known to be an agent's"
+    assert api.patches() == []
+    shell.folder.joinpath("desired_state/two.yaml").unlink()
+    assert "1 to release" in shell("plan", *reach(api), "desired_state/one.yaml").out, "now nobody declares it"
+
+
 def test_paths_without_a_document_are_refused_unless_emptiness_is_meant(shell: Shell, api: ForeignApi) -> None:
     one(shell, api)
     assert shell("apply", *reach(api), "--yes").code == 0

@@ -36,12 +36,12 @@ from reconciler.cli.parts import (
     stop_on_signals,
     system_clock,
 )
-from reconciler.cli.plan import load_or_exit, say_unread
+from reconciler.cli.plan import load_or_exit, records_of, say_unread
 from reconciler.converge import Observed, converge
 from reconciler.errors import BirdUnauthorized, StalePlan, UnsafePlan
 from reconciler.limits import Window
 from reconciler.logs import make_log
-from reconciler.model import ActionKind, Desired, Outcome, Phase, RecordingKey
+from reconciler.model import ActionKind, Desired, LiveStatus, Outcome, Phase, RecordingKey
 from reconciler.observer import Observer
 from reconciler.plan import Plan, hold_against, make_plan, narrow
 from reconciler.reconcile import Reconciler, Turn, check_lease
@@ -132,7 +132,7 @@ def refuse_empty(count: int, paths: Sequence[str], allow_empty: bool) -> None:
 
 async def _apply(request: _Request, desired: tuple[Desired, ...], store: Store, writer: Writer) -> int:
     settings, clock = request.settings, system_clock()
-    applied = {record.key: record for record in store.all()}
+    applied = records_of(store, desired, request.paths)
     managed = store.count_last_applied()
     with stop_on_signals() as stop:
         async with bird(
@@ -217,18 +217,27 @@ def conclude(plan: Plan, observed: Observed, turns: dict[RecordingKey, Turn], *,
         turn = turns.get(action.key)
         if turn is not None and turn.outcome not in (None, Outcome.APPLIED):
             click.echo(f"{action.name}: {turn.outcome}{_why(turn)}", err=True)
-    withheld = len(plan.withheld)
-    skipped = outcomes[Outcome.SKIPPED] + withheld
-    click.echo(
-        f"Applied: {outcomes[Outcome.APPLIED]} applied, {outcomes[Outcome.UNCONFIRMED]} unconfirmed,"
-        f" {outcomes[Outcome.REJECTED]} rejected, {outcomes[Outcome.FAILED]} failed, {skipped} skipped."
+    applied, unconfirmed, rejected = (
+        outcomes[outcome] for outcome in (Outcome.APPLIED, Outcome.UNCONFIRMED, Outcome.REJECTED)
     )
-    failed = outcomes[Outcome.UNCONFIRMED] + outcomes[Outcome.REJECTED] + outcomes[Outcome.FAILED]
+    failed = outcomes[Outcome.FAILED] + len(plan.unread)
+    skipped = outcomes[Outcome.SKIPPED] + len(plan.withheld)
+    click.echo(
+        f"Applied: {applied} applied, {unconfirmed} unconfirmed, {rejected} rejected,"
+        f" {failed} failed, {skipped} skipped."
+    )
+    looked_at = observed.live.values()
+    if looked_at and all(live.status is LiveStatus.GONE for live in looked_at):
+        click.echo(
+            "Warning: the API knows none of these recordings. If their calls are still going on, check --api-url,"
+            " the IDs and the rights of the key.",
+            err=True,
+        )
     return _code(
         turns.values(),
         unauthorized=observed.unauthorized,
         refused=bool(plan.refusals),
-        failed=failed > 0 or bool(observed.failures),
+        failed=unconfirmed + rejected + failed > 0 or bool(observed.failures),
         interrupted=interrupted,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -96,7 +97,7 @@ def _option(setting: Setting) -> Callable[[F], F]:
     kinds: dict[str, Any] = {
         "text": click.STRING,
         "whole": click.IntRange(_whole(setting.minimum), _whole(setting.maximum)),
-        "number": click.FloatRange(setting.minimum, setting.maximum),
+        "number": _Number(setting.minimum, setting.maximum),
         "choice": click.Choice(setting.choices),
         "flag": click.BOOL,
     }
@@ -112,6 +113,16 @@ def _option(setting: Setting) -> Callable[[F], F]:
         help=setting.help,
         callback=_keep,
     )
+
+
+class _Number(click.FloatRange):
+    """A number that is one: neither `nan` nor `inf`, which pass every comparison that a range makes, or none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 - click's
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
 
 
 def _whole(bound: float | None) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +33,7 @@ from reconciler.plan import Plan, make_change_plan, make_plan
 from reconciler.revision import revision_of
 from reconciler.saved import as_saved
 from reconciler.source import Source, load_documents
-from reconciler.store import open_store
+from reconciler.store import Store, open_store
 
 
 @click.command("plan")
@@ -107,7 +107,7 @@ class _Question:
     def plan(self) -> tuple[Plan, list[BirdError]]:
         """Hold the documents against last-applied, and against live state where that is read."""
         desired = load_or_explain(self.paths, self.settings)
-        applied = self._applied()
+        applied = self._applied(desired)
         live, unread, failures = self._look(desired)
         plan = make_plan(
             desired,
@@ -128,7 +128,7 @@ class _Question:
         # A path that was there at the commit and is not any more is a deletion, not a mistake.
         paths = [path for path in self.paths if os.path.lexists(path) or str(Path(path)) not in before.present]
         desired = load_or_explain(paths, self.settings, before.problems)
-        applied = self._applied() if self.refresh else {}
+        applied = self._applied(desired) if self.refresh else {}
         live, unread, failures = self._look(desired)
         plan = make_change_plan(
             desired,
@@ -143,9 +143,9 @@ class _Question:
         )
         return plan, failures
 
-    def _applied(self) -> dict[RecordingKey, Applied]:
+    def _applied(self, desired: Iterable[Desired]) -> dict[RecordingKey, Applied]:
         with open_store(state_url(self.settings, sandbox=self.sandbox)) as store:
-            return {record.key: record for record in store.all()}
+            return records_of(store, desired, self.paths)
 
     def _look(
         self, desired: tuple[Desired, ...]
@@ -179,6 +179,13 @@ def load_or_explain(paths: Sequence[str], settings: Values, also: Sequence[Probl
         show_problems(problems, source, sys.stderr.isatty(), err=True)
         raise DesiredStateError(problems)
     return loaded.desired
+
+
+def records_of(store: Store, desired: Iterable[Desired], paths: Sequence[str]) -> dict[RecordingKey, Applied]:
+    """Return our records of what is declared, and of what was declared below the paths and is not any more."""
+    source = Source(paths, max_file_bytes=1)
+    declared = {document.key for document in desired}
+    return {record.key: record for record in store.all() if record.key in declared or source.covers(record.file)}
 
 
 def load_or_exit(context: click.Context, paths: Sequence[str], settings: Values) -> tuple[Desired, ...]:

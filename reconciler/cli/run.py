@@ -41,6 +41,7 @@ from reconciler.cli.parts import (
     stop_on_signals,
     system_clock,
 )
+from reconciler.cli.plan import records_of
 from reconciler.converge import Observed, converge
 from reconciler.daemon import Daemon, Timing
 from reconciler.errors import BirdUnauthorized, SettingsError
@@ -142,6 +143,7 @@ class _Run:
         *,
         sandbox: bool,
     ) -> None:
+        self._paths = paths
         self._settings = settings
         self._keys = settings.key_ring
         self._metrics = metrics
@@ -170,7 +172,9 @@ class _Run:
             allow_empty=settings["allow_empty"],
         )
         self._follower.load(store.all())
-        refuse_empty(len(self._catalog.desired), paths, settings["allow_empty"])
+        if not self._catalog.invalid:
+            # With a file that is invalid there are documents: they come into force when they are mended.
+            refuse_empty(len(self._catalog.desired), paths, settings["allow_empty"])
         self._remember_patches()
 
     def _remember_patches(self) -> None:
@@ -242,8 +246,8 @@ class _Run:
 
     async def once(self) -> int:
         """Give every recording turns until nothing is left to wait for."""
-        applied = {record.key: record for record in self._store.all()}
         desired = tuple(self._catalog.desired.values())
+        applied = records_of(self._store, desired, self._paths)
         with stop_on_signals() as stop:
             async with self._api(patient=True, on_circuit=self._note_circuit) as (api, _):
                 observer = Observer(api, self._clock.now)

@@ -144,8 +144,8 @@ class Lease:
         held = self.look(connection)
         if held is None or held.token != self._token:
             self.forfeit()
-            taker = "and has let go of it again" if held is None else f"and now belongs to {held}"
-            raise LeaseLost(f"the state was taken over from this process {taker}: nothing more is sent or written")
+            taker = "another writer, which has ended since" if held is None else str(held)
+            raise LeaseLost(f"the state was taken over from this process by {taker}: nothing more is sent or written")
         if self.due_seconds() > 0 and not now:
             return None
         connection.execute(_TAKE, self._row(elapsed))
