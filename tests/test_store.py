@@ -850,3 +850,16 @@ def test_reading_commands_do_not_pay_for_asyncio() -> None:
     code = "import sys, reconciler.store\nassert 'asyncio' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
     assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN  # What the test of disk errors relies on.
+
+
+def test_beside_a_writer_a_file_that_is_gone_is_a_fault_and_no_empty_state(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'state' / 'state.db'}"
+    with open_writer(url, holder="test") as writer, open_store(url, must_exist=True) as store:
+        writer.save(record(1)).result(5)
+        assert len(list(store.all())) == 1
+        (tmp_path / "state").rename(tmp_path / "away")
+        for read in (lambda: store.get(record(1).key), lambda: list(store.all()), store.count_last_applied):
+            with pytest.raises(StoreError, match="gone"):
+                read()
+        (tmp_path / "away").rename(tmp_path / "state")
+        assert store.get(record(1).key) is not None

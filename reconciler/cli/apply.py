@@ -105,7 +105,7 @@ def command(
             wait_seconds=settings["wait_seconds"],
             retention=retention(settings),
         ) as writer,
-        open_store(request.state) as store,
+        open_store(request.state, must_exist=True) as store,
     ):
         context.exit(run_async(_apply(request, desired, store, writer)))
 

@@ -98,7 +98,7 @@ def command(context: click.Context, paths: tuple[str, ...], once: bool, sandbox:
             on_commit=metrics.committed,
             retention=retention(settings),
         ) as writer,
-        open_store(state) as store,
+        open_store(state, must_exist=True) as store,
     ):
         run = _Run(paths, settings, store, writer, state, metrics, sandbox=sandbox)
         context.exit(run_async(run.once() if once else run.daemon(opened)))

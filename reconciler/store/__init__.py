@@ -33,16 +33,18 @@ _DEFAULT_CLOCK = Clock()
 _KEEP_ALL = Retention()
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, *, must_exist: bool = False) -> Store:
     """Open the state for reading. Where there is none yet it is empty, and nothing is made.
 
     Args:
         url: ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``.
+        must_exist: a reader beside a writer says so: to it a file that is gone is a fault, and not a state in which
+            nothing has been applied yet.
 
     Raises:
         StoreError: the URL is of another form. What is wrong with the file itself is raised by the reads.
     """
-    return SqliteStore(state_path(url))
+    return SqliteStore(state_path(url), must_exist=must_exist)
 
 
 def open_writer(

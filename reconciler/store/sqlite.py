@@ -48,10 +48,12 @@ _VALUE_FAULTS: Final = (
 
 
 class SqliteStore:
-    """Reads a state file; see `reconciler.store.base.Store`. A file that is not there yet is an empty state."""
+    """Reads a state file; see `reconciler.store.base.Store`. A file that is not there yet is an empty state, unless it
+    must exist."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, must_exist: bool = False) -> None:
         self._path = path
+        self._must_exist = must_exist
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
@@ -126,6 +128,8 @@ class SqliteStore:
 
     def _open(self) -> sqlite3.Connection | None:
         if files.identity(self._path) is None:
+            if self._must_exist:
+                raise StoreError(f"{self._path} is gone: put it back, or wait until a new one has been begun")
             return None
         connection = files.open_for_reading(self._path)
         try:
