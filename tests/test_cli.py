@@ -188,7 +188,7 @@ def eventually(holds: Callable[[], bool], why: Callable[[], str] = lambda: "") -
     until = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < until, why()
-        time.sleep(0.01)
+        time.sleep(0.01)  # a look in between, until it holds
 
 
 def document(status: str = "paused", *, name: str = "one", call: str = CALL, recording: str = RECORDING) -> str:

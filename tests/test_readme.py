@@ -286,7 +286,7 @@ def answered(url: str, process: subprocess.Popen[bytes]) -> str:
         asked = subprocess.run(ask, capture_output=True, text=True, timeout=30, check=False)
         if asked.returncode == 0:
             return asked.stdout
-        time.sleep(0.05)
+        time.sleep(0.05)  # until the daemon answers; the loop has its own end
     return ""
 
 

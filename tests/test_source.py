@@ -430,7 +430,7 @@ def test_links_out_of_the_root_are_refused_where_there_is_no_proc(
     monkeypatch.setattr(os, "readlink", without_proc)
     source = source_of(tmp_path / "root")
     assert source.read(str(file)) == b"a"
-    refusal = source.read(f"{tmp_path}/root/b.yaml")
+    refusal = source.read(str(tmp_path / "root" / "b.yaml"))
     assert isinstance(refusal, Problem)
     assert refusal.rule == "link-outside"
 

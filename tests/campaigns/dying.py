@@ -67,7 +67,7 @@ class Death:
     def wait_for(self, key: RecordingKey) -> None:
         """Wait, in a thread, until the API has the recording's PATCH."""
         while not self._arrived(key):
-            time.sleep(0.01)
+            time.sleep(0.01)  # a look in between, until it holds
 
     def _arrived(self, key: RecordingKey) -> bool:
         with urllib.request.urlopen(f"{self.sandbox}/_sandbox/requests?method=PATCH", timeout=30) as answer:

@@ -116,12 +116,12 @@ class Campaign:
         with self.scene.daemon("--rate-limit", rate, *self._options) as daemon:
             if chance.random() < 0.15:
                 self.counts.kills_before_ready += 1
-                time.sleep(chance.uniform(0.0, 1.0))
+                time.sleep(chance.uniform(0.0, 1.0))  # the random moment of the kill is the experiment
             else:
                 daemon.wait_for("started")
                 for _ in range(chance.randint(0, 6)):
                     self.edit(8)
-                    time.sleep(chance.expovariate(12))
+                    time.sleep(chance.expovariate(12))  # people save at random moments
                 if chance.random() < 0.7:
                     self.edit(8)
                     # From the save to the confirmation takes about 0.3 seconds: die somewhere in them.
@@ -142,7 +142,7 @@ class Campaign:
         before = -1
         while (total := self.scene.sandbox.control("GET", "requests?method=NONE")["total"]) != before:
             before = total
-            time.sleep(0.02)
+            time.sleep(0.02)  # two equal looks so far apart mean that nobody sends any more
         self.requests += self.scene.sandbox.requests()
         self.scene.sandbox.control("DELETE", "requests")
 

@@ -296,7 +296,7 @@ def eventually(holds: Callable[[], bool], why: Callable[[], str] = lambda: "") -
     until = time.monotonic() + PATIENCE_SECONDS
     while not holds():
         assert time.monotonic() < until, why()
-        time.sleep(0.01)
+        time.sleep(0.01)  # a look in between, until it holds
 
 
 def environment() -> dict[str, str]:

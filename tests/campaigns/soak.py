@@ -114,7 +114,7 @@ class _Soak:
     def _disturb(self) -> None:
         """Do some of what happens in a day."""
         chance, scene, figures = self._chance, self._scene, self._figures
-        time.sleep(0.05)
+        time.sleep(0.05)  # the pace of the disturbances; nothing is claimed of it
         subject = chance.choice(list(self._alone))
         match chance.randrange(8):
             case 0 | 1 | 2:

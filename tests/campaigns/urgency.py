@@ -68,7 +68,7 @@ def measure(folder: Path, *, recordings: int, edits: int, seed: int = 1, rate: i
                 scene.write(f"{subject.name}.yaml", subject.document("paused"))
                 saved.append(time.time())
                 eventually(lambda number=number: len(scene.sandbox.requests("PATCH")) > number, daemon.said)  # type: ignore[misc] # the lambda's default
-                time.sleep(chance.uniform(0.05, 0.3))
+                time.sleep(chance.uniform(0.05, 0.3))  # edits at random distances, as people make them
             daemon.kill()
         return _read(scene.sandbox.requests(), edited, saved, recordings)
 
