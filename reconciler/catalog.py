@@ -85,6 +85,11 @@ class Catalog:
         held = self._keys_of_call.get(call.call_id, {})
         return tuple(key for key in (held if isinstance(held, dict) else (held,)) if key.call == call)
 
+    def revision_of(self, key: RecordingKey) -> str | None:
+        """Return the commit of a recording's document in force; None where there is none, or it came from no commit."""
+        desired = self._by_key.get(key)
+        return None if desired is None else self._in_force[desired.file].revision
+
     def documents_of(self, file: str) -> Mapping[RecordingKey, Desired]:
         """Return what a file has in force, which for an invalid file is its last valid version."""
         documents = self._in_force.get(file)

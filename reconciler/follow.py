@@ -8,24 +8,61 @@ an error nor a release may flap. Nothing is decided here about a recording.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from reconciler.catalog import Catalog, CatalogChange
 from reconciler.documents import DocumentLimits, FileDocuments, parse_documents
 from reconciler.logs import Log
 from reconciler.model import Applied, Desired, Problem, RecordingKey
 from reconciler.scrub import scrubbed
-from reconciler.source import FileStamp, Source, Tree
+from reconciler.source import FileStamp, Tree
 
-#: How long a file must have been quiet before an error in it, or a recording missing from it, counts.
-QUIET_SECONDS = 0.3
 #: From this many changed files on they are read in a thread, so that edits and turns go on meanwhile.
 _MANY_FILES = 50
 #: The same for a single file of this size: it takes some 20 ms to read, and ten times that to explain its mistakes.
 _LARGE_BYTES = 256 * 1024
 #: Of a file that has not been seen, or not since it went out of sight: it proves nothing about any later one.
 _UNSEEN = FileStamp(0, 0, 0, 0, 0, 0)
+
+
+class Files(Protocol):
+    """Where the files come from: a folder that people save into, or the commits of a Git repository."""
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long a file must have been quiet before an error in it, or a recording missing from it, counts.
+
+        0 where contents arrive whole, all files of a change at once.
+        """
+        ...
+
+    def covers(self, file: str) -> bool:
+        """Return whether a document that stood in `file` would be found here, if it still stood anywhere."""
+        ...
+
+    def walk(self) -> Tree:
+        """Find every file, without reading any. Any thread may call it."""
+        ...
+
+    def stamp(self, file: str) -> FileStamp | None:
+        """Take one file's stamp; None when nothing to read has that name now."""
+        ...
+
+    def read(self, file: str) -> bytes | Problem:
+        """Read one file that a walk or a change named, or say why not."""
+        ...
+
+    def revision_of(self, file: str) -> str | None:
+        """Return the commit that gave a file what `read` returns now; None outside Git."""
+        ...
+
+    def changes(
+        self, stop: asyncio.Event, *, poll_seconds: float, warn: Callable[[str], None]
+    ) -> AsyncGenerator[frozenset[str] | None, None]:
+        """Yield the names of files to look at again, or None for "walk everything", until `stop` is set."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +79,7 @@ class Follower:
 
     def __init__(
         self,
-        source: Source,
+        source: Files,
         catalog: Catalog,
         limits: DocumentLimits,
         *,
@@ -51,6 +88,7 @@ class Follower:
         allow_empty: bool,
     ) -> None:
         self._source = source
+        self._quiet_seconds = source.quiet_seconds
         self._catalog = catalog
         self._limits = limits
         self._monotonic = monotonic
@@ -170,7 +208,7 @@ class Follower:
         now = self._monotonic()
         quiet = self._held_back - frozenset(files)
         readings = await self._read([*files, *quiet])
-        quiet |= {file for file in files if self._unsettled.get(file, now + 1) <= now}
+        quiet |= {file for file in files if self._quiet_seconds == 0 or self._unsettled.get(file, now + 1) <= now}
         hidden = await self._hidden([reading.file for reading in readings if reading.stamp is None] if quiet else [])
         contents: dict[str, FileDocuments | None] = {}
         for reading in readings:
@@ -183,7 +221,7 @@ class Follower:
             if file in quiet or not self._doubtful(file, documents):
                 contents[file] = documents
                 continue
-            self._unsettled[file] = now + QUIET_SECONDS
+            self._unsettled[file] = now + self._quiet_seconds
             self._unsettle.set()
             if documents is not None and not documents.problems:
                 if self._catalog.conflicts(documents):
@@ -324,7 +362,9 @@ class Follower:
             if isinstance(data, Problem):
                 yield _Reading(file, stamp, FileDocuments(file, (), (data,)))
             else:
-                yield _Reading(file, stamp, parse_documents(data, file, self._limits))
+                documents = parse_documents(data, file, self._limits)
+                revision = self._source.revision_of(file)
+                yield _Reading(file, stamp, replace(documents, revision=revision) if revision else documents)
 
     def _note(self, change: CatalogChange) -> None:
         for file in change.became_invalid:

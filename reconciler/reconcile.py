@@ -169,7 +169,8 @@ class Reconciler:
         meters: Meters | None = None,
         first_looks: Mapping[RecordingKey, Live] | None = None,
         expected: Mapping[RecordingKey, Action] | None = None,
-        revision: str | None = None,
+        revision_of: Callable[[RecordingKey], str | None] = lambda _key: None,
+        newest_revision: Callable[[], str | None] = lambda: None,
         authorized_again: Callable[[str], None] = lambda _workspace_id: None,
         fingerprint: Callable[[str], int | None] = lambda _workspace_id: None,
         held_back: Callable[[str], BirdUnavailable | None] = lambda _workspace_id: None,
@@ -193,7 +194,8 @@ class Reconciler:
                 PATCH is not decided on a look older than `FRESH_SECONDS`.
             expected: the actions of a saved plan: a PATCH that is not one of them, or whose precondition (desired,
                 last-applied and live status) no longer holds, is not sent.
-            revision: the Git commit of the documents.
+            revision_of: answers which Git commit gave a recording its document; None where that is not known.
+            newest_revision: answers which Git commit all documents are of; None outside Git.
             authorized_again: told the workspace whose key is taken again, so that what waited for it comes back.
             fingerprint: answers the `hash` of a workspace's present key; None when there is none.
             held_back: answers why a PATCH to a workspace could not leave now; None when it could.
@@ -214,7 +216,8 @@ class Reconciler:
         self._meters: Meters = meters or NoMeters()
         self._first_looks = dict(first_looks or {})
         self._expected = expected
-        self._revision = revision
+        self._revision_of = revision_of
+        self._newest_revision = newest_revision
         self._authorized_again = authorized_again
         self._fingerprint = fingerprint
         self._held_back = held_back
@@ -297,7 +300,9 @@ class Reconciler:
         applied = await self._within_reach(applied, now)
         applied = _with_overtaken(applied, live, now)
         action = decide(key, desired, applied, live, now)
-        seen = replace(applied, live=live.word, observed_at=live.observed_at)
+        # What was sent keeps the commit that asked for it.
+        revision = self._asked_by(applied) if applied.sent is None else applied.revision
+        seen = replace(applied, live=live.word, observed_at=live.observed_at, revision=revision)
         match action.kind:
             case ActionKind.NOOP:
                 return await self._in_sync(action, applied, seen, now)
@@ -361,18 +366,23 @@ class Reconciler:
             suspend=desired.suspend,
         )
 
+    def _asked_by(self, record: Applied) -> str | None:
+        """Return the commit that asked for what is decided now: its document's own, or the last one known of it."""
+        return self._revision_of(record.key) or record.revision or self._newest_revision()
+
     # What a decision leads to, one method each.
 
     async def _release(self, key: RecordingKey, applied: Applied | None) -> Turn:
         self._edits_seen.pop(key, None)
         if applied is not None:
-            await self._writer.release(key, self._event("released", applied, cause=Reason.REMOVED))
+            released = replace(applied, revision=self._newest_revision() or applied.revision)
+            await self._writer.release(key, self._event("released", released, cause=Reason.REMOVED))
             self._log.info("released", name=applied.name, recording_id=key.recording_id)
         return Turn(None)
 
     async def _hold(self, until: datetime, stored: Applied | None, applied: Applied, now: datetime) -> Turn:
         self._edits_seen.pop(applied.key, None)
-        held = replace(applied, phase=Phase.HELD, due_at=until)
+        held = replace(applied, phase=Phase.HELD, due_at=until, revision=self._asked_by(applied))
         if applied.phase is not Phase.HELD:
             await self._writer.save(held, self._event("suspended", held, cause=Reason.SUSPENDED))
             self._log.info("suspended", **_of(held), until=until.isoformat())
@@ -403,7 +413,6 @@ class Reconciler:
             attempts=0,
             due_at=None,
             error="",
-            revision=self._revision or before.revision,
         )
         if confirmed:
             await self._writer.save(
@@ -572,7 +581,7 @@ class Reconciler:
             sent_at=now,
             accepted_at=None,
             confirm_by=now + grace,
-            revision=self._revision,
+            revision=self._asked_by(seen),
         )
         sent_event = self._event(
             "patch_sent",

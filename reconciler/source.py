@@ -35,6 +35,8 @@ SUFFIXES: Final = (".yaml", ".yml")
 #: How far a file's times must lie in the past before an equal stamp proves equal content (Git's "racy" rule). Two
 #: seconds is the coarsest clock of a file system in use (FAT); local ones tick every few milliseconds.
 SETTLED_NS: Final = 2_000_000_000
+#: How long a file must have been quiet before an error in it, or a recording missing from it, counts.
+QUIET_SECONDS: Final = 0.3
 #: As many links in one path as Linux follows.
 MAX_LINKS: Final = 40
 
@@ -173,6 +175,14 @@ class Source:
         self._walks_begun = 0
         self._walks_ended = 0
         self._walk_seconds = 0.0
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long a file must have been quiet before it is believed to be saved whole."""
+        return QUIET_SECONDS
+
+    def revision_of(self, _file: str) -> None:
+        """Return None: what people save is no commit yet."""
 
     def covers(self, file: str) -> bool:
         """Return whether a document that stood in `file` would be found here, if it still stood anywhere.

@@ -19,9 +19,9 @@ from fake_world import Lines, Time
 
 from reconciler.catalog import Catalog, CatalogChange
 from reconciler.documents import DocumentLimits
-from reconciler.follow import QUIET_SECONDS, Follower
+from reconciler.follow import Follower
 from reconciler.model import Applied, Drift, RecordingKey, Status
-from reconciler.source import Source
+from reconciler.source import QUIET_SECONDS, Source
 
 #: Longer than anything here takes on a busy machine; only a failure waits for it.
 PATIENCE = 20.0

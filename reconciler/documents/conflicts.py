@@ -29,6 +29,8 @@ class FileDocuments:
     problems: tuple[Problem, ...]
     #: The name and line of each `CallRecordingSet`: names of documents too, though no recording has them.
     sets: tuple[tuple[str, int], ...] = ()
+    #: The Git commit that gave the file this content, where a commit did.
+    revision: str | None = None
 
     def claims(self) -> Iterator[tuple[str | RecordingKey, int]]:
         """Yield whatever this file takes for itself, a name or a recording, each with its line."""
