@@ -74,6 +74,7 @@ class Daemon:
         log: Log,
         run_id: str,
         declared: Callable[[Iterable[Desired]], None],
+        source: Callable[[], dict[str, Any] | None] = lambda: None,
     ) -> None:
         self._follower = follower
         self._catalog = catalog
@@ -87,6 +88,7 @@ class Daemon:
         self._log = log
         self._run_id = run_id
         self._declared = declared
+        self._source = source
         self._workers = Workers(self._turn, concurrency=concurrency, now=clock.monotonic, failed=self._failed)
         self._phases: dict[RecordingKey, Phase] = {}
         self._failures: Counter[RecordingKey] = Counter()
@@ -432,6 +434,7 @@ class Daemon:
                 for file, problems in sorted(self._catalog.invalid.items())
             },
             "vanished": sorted(self._follower.vanished),
+            "source": self._source(),
             "unauthorizedWorkspaces": sorted(self._reconciler.unauthorized),
             "queue": {
                 priority.name.lower(): {"ready": depth.ready, "oldestSeconds": round(depth.oldest_seconds, 3)}

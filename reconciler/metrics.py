@@ -46,6 +46,18 @@ class ApiState:
     in_flight: int
 
 
+@dataclass(frozen=True, slots=True)
+class SourceFigures:
+    """Where a Git source stands."""
+
+    #: The commit in force.
+    revision: str
+    #: Since the last fetch that went well; None before the first one of this process.
+    fetch_age_seconds: float | None
+    #: Whether a newer commit is refused.
+    refused: bool
+
+
 class Metrics:
     """The daemon's measures. Set by the daemon and by what it calls, read by the page."""
 
@@ -137,6 +149,10 @@ class Metrics:
         """Ask this for the state of the way to the API whenever the page is read."""
         self._asked.api = state
 
+    def watch_source(self, figures: Callable[[], SourceFigures]) -> None:
+        """Ask this for where the Git source stands whenever the page is read."""
+        self._asked.source = figures
+
     def patched(self, outcome: Outcome) -> None:
         """Count what became of a PATCH."""
         self._patches.labels(outcome.value).inc()
@@ -181,6 +197,7 @@ class _WhenAsked(Collector):
         self.depths: QueueDepths = dict
         self.resync_age_seconds: Callable[[], float] | None = None
         self.api: Callable[[], ApiState] | None = None
+        self.source: Callable[[], SourceFigures] | None = None
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         depth = GaugeMetricFamily("reconciler_queue_depth", "Keys that are due, by class.", labels=["priority"])
@@ -210,3 +227,24 @@ class _WhenAsked(Collector):
                 value=api.open_circuits,
             )
             yield GaugeMetricFamily("reconciler_api_requests_in_flight", "Requests under way.", value=api.in_flight)
+        if self.source is not None:
+            yield from _source_families(self.source())
+
+
+def _source_families(source: SourceFigures) -> Iterable[GaugeMetricFamily]:
+    revision = GaugeMetricFamily(
+        "reconciler_source_revision_info", "Which commit of the Git source is in force.", labels=["revision"]
+    )
+    revision.add_metric([source.revision], 1)
+    yield revision
+    if source.fetch_age_seconds is not None:
+        yield GaugeMetricFamily(
+            "reconciler_source_fetch_age_seconds",
+            "Seconds since the Git source was last fetched.",
+            value=source.fetch_age_seconds,
+        )
+    yield GaugeMetricFamily(
+        "reconciler_source_refused",
+        "1 while a newer commit of the Git source is refused for its signature.",
+        value=source.refused,
+    )

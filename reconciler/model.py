@@ -269,6 +269,19 @@ class Event:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A Git commit that documents came from, as people know it."""
+
+    #: Hexadecimal.
+    id: str
+    #: Name and address, as the commit itself says; on one line.
+    author: str
+    #: The first line of its message.
+    subject: str
+    committed_at: datetime
+
+
 class ActionKind(StrEnum):
     PATCH = "patch"
     WAIT = "wait"

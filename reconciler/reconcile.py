@@ -348,15 +348,22 @@ class Reconciler:
             shared = max(shared, confirm_seconds_after((now - applied.accepted_at).total_seconds()) / 2)
         return max(applied.accepted_at, now - timedelta(seconds=shared))
 
-    @staticmethod
-    def _with_document(key: RecordingKey, applied: Applied | None, desired: Desired) -> Applied:
+    def _with_document(self, key: RecordingKey, applied: Applied | None, desired: Desired) -> Applied:
         """Return the record with what the document says now; a new desired status starts with a clean slate."""
         if applied is None:
             return Applied(
                 key, desired.name, desired.file, desired.line, desired.status, desired.drift, desired.suspend
             )
         if applied.desired is not desired.status:
-            applied = replace(applied, desired=desired.status, attempts=0, error="", rejected=None, rejected_live=None)
+            applied = replace(
+                applied,
+                desired=desired.status,
+                attempts=0,
+                error="",
+                rejected=None,
+                rejected_live=None,
+                revision=self._revision_of(key) or self._newest_revision(),
+            )
         return replace(
             applied,
             name=desired.name,

@@ -168,6 +168,41 @@ SETTINGS: Final = {
         Setting("min_managed", "whole", 20, "From how many such recordings max_change_percent counts.", minimum=0),
         Setting("override_limits", "flag", False, "Send even what a safety limit would refuse, this one time."),
         Setting("allow_empty", "flag", False, "Release every recording when the paths hold no document at all."),
+        Setting(
+            "git", "text", "", "Address of the Git repository that run reads in place of PATH...; empty for files."
+        ),
+        Setting("branch", "text", "", "Its branch; empty for the one that the repository itself names."),
+        Setting("path", "text", "", "Folder or file in it that holds the documents; empty for all of it."),
+        Setting("git_interval", "number", 30.0, "Seconds between two looks at the branch.", minimum=0.5),
+        Setting(
+            "git_depth",
+            "whole",
+            256,
+            "How many commits back the revision in force is looked for in a new one's history.",
+            minimum=2,
+            maximum=100_000,
+        ),
+        Setting("git_timeout_seconds", "number", 120.0, "How long a fetch may take.", minimum=1),
+        Setting("git_token_file", "text", "", "File with the token for an https:// address; else Git's own helpers."),
+        Setting(
+            "verify",
+            "choice",
+            "off",
+            "Signatures of commits: not looked at, only warned of, or needed.",
+            ("off", "warn", "enforce"),
+        ),
+        Setting(
+            "verify_scope",
+            "choice",
+            "all",
+            "Which are judged: all commits since the revision in force, or only the tip.",
+            ("all", "tip"),
+        ),
+        Setting("allowed_signers", "text", "", "File with the SSH keys that may sign, as ssh-keygen(1) has it."),
+        Setting("gpg_keyring", "text", "", "File with the GPG keys that may sign, as gpg --export writes it."),
+        Setting("hook_secret_file", "text", "", "File with the secret of POST /hooks/git; without one there is none."),
+        Setting("hook_max_bytes", "whole", 1024 * 1024, "Largest delivery that the hook reads.", minimum=1024),
+        Setting("hook_limit", "whole", 60, "Deliveries that the hook takes in a minute.", minimum=1),
         Setting("max_file_bytes", "whole", 32 * 1024 * 1024, "Largest file that is read.", minimum=1),
         Setting("max_depth", "whole", 32, "Deepest nesting in a document.", minimum=1, maximum=200),
         Setting("max_aliases", "whole", 64, "Most YAML aliases in a file.", minimum=0),
@@ -348,8 +383,8 @@ class KeyRing:
         return _checked(known[1], origin)
 
 
-def read_token(path: str) -> str:
-    """Return the token of the file that the setting `token_file` names.
+def read_token(path: str, setting: str = "token_file") -> str:
+    """Return the token of the file that a setting names.
 
     Raises:
         SettingsError: it cannot be read, or is not of `TOKEN_CHARACTERS` or more printable ASCII characters.
@@ -357,10 +392,10 @@ def read_token(path: str) -> str:
     try:
         token = Path(path).read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:  # not UTF-8, or a path that cannot be one, is a ValueError
-        raise SettingsError(f"token_file: the file cannot be read: {_reason(error)}") from None
+        raise SettingsError(f"{setting}: the file cannot be read: {_reason(error)}") from None
     if len(token) < TOKEN_CHARACTERS or not token.isascii() or not token.isprintable() or " " in token:
         raise SettingsError(
-            f"token_file: a token has {TOKEN_CHARACTERS} or more printable characters and no space; make one with"
+            f"{setting}: a token has {TOKEN_CHARACTERS} or more printable characters and no space; make one with"
             " `openssl rand -hex 32`"
         )
     return token

@@ -1,7 +1,8 @@
-"""The daemon's page: health, readiness, metrics, status. It reads, and changes nothing.
+"""The daemon's page: health, readiness, metrics, status; and the one place where a Git host may knock.
 
-It knows neither the daemon nor the store: it is handed functions that answer. What must never happen here: names and
-IDs of recordings shown to another machine without a token, or an answer's failure that takes a traceback outside.
+It knows neither the daemon nor the store: it is handed functions that answer. It changes nothing: a hook only wakes.
+What must never happen here: names and IDs of recordings shown to another machine without a token, or an answer's
+failure that takes a traceback outside.
 """
 
 from __future__ import annotations
@@ -10,20 +11,26 @@ import asyncio
 import hmac
 import ipaddress
 import json
+import math
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from reconciler.errors import ReconcilerError, SettingsError
+from reconciler.hook import Hook, is_genuine, is_push, kind_of
 from reconciler.logs import Secrets
 from reconciler.scrub import hide
+
+#: How long a delivery may take to arrive: a host sends it in one go.
+_DELIVERY_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +48,13 @@ class Answers:
     secrets: Secrets = tuple
 
 
-def make_app(answers: Answers) -> Starlette:
-    """Return the application. A failing probe gives no reason: reasons are in the log and under `/status`."""
+def make_app(answers: Answers, hook: Hook | None = None) -> Starlette:
+    """Return the application. A failing probe gives no reason: reasons are in the log and under `/status`.
+
+    Args:
+        answers: what the page shows.
+        hook: takes deliveries at `/hooks/git`; None where nobody may knock.
+    """
 
     def probe(holds: Callable[[], bool]) -> Response:
         return PlainTextResponse("ok\n") if holds() else PlainTextResponse("failed: reason withheld\n", 503)
@@ -65,14 +77,59 @@ def make_app(answers: Answers) -> Starlette:
             return PlainTextResponse("failed: reason withheld\n", 503)
         return Response(hide(text, answers.secrets()), media_type="application/json")
 
-    return Starlette(
-        routes=[
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
-            Route("/metrics", metrics),
-            Route("/status", status),
-        ]
-    )
+    routes = [
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/metrics", metrics),
+        Route("/status", status),
+    ]
+    if hook is not None:
+        routes.append(Route("/hooks/git", partial(_take_delivery, hook), methods=["POST"]))
+    return Starlette(routes=routes)
+
+
+async def _take_delivery(hook: Hook, request: Request) -> Response:
+    kind = kind_of(request.headers)
+    wait_seconds = hook.limiter.wait_seconds()
+    if wait_seconds:
+        # Not told of: a flood must not fill the log.
+        return PlainTextResponse("too many deliveries\n", 429, {"Retry-After": str(math.ceil(wait_seconds))})
+    try:
+        async with asyncio.timeout(_DELIVERY_SECONDS):
+            body = await _read_bounded(request, hook.max_bytes)
+    except TimeoutError:
+        hook.told(kind, "too slow")
+        return PlainTextResponse("too slow\n", 408)
+    except ClientDisconnect:
+        return Response(status_code=400)
+    if body is None:
+        hook.told(kind, "larger than hook_max_bytes allows")
+        return PlainTextResponse(f"the delivery has more than hook_max_bytes allows ({hook.max_bytes})\n", 413)
+    try:
+        genuine = is_genuine(kind, request.headers, body, hook.secret())
+    except SettingsError:
+        hook.told(kind, "the secret's file cannot be read")
+        return PlainTextResponse("failed: reason withheld\n", 503)
+    if not genuine:
+        hook.told(kind, "wrong signature or token")
+        return PlainTextResponse("unauthorized\n", 401)
+    if is_push(request.headers):
+        hook.nudge()
+        hook.told(kind, "taken")
+    return PlainTextResponse("ok\n", 202)
+
+
+async def _read_bounded(request: Request, most: int) -> bytes | None:
+    """Return a request's body; None when it has, or says that it has, more bytes than allowed."""
+    said = request.headers.get("content-length", "0")
+    if not said.isdecimal() or int(said) > most:
+        return None
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > most:
+            return None
+    return bytes(body)
 
 
 def _authorized(request: Request, token: Callable[[], str]) -> bool:

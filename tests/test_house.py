@@ -35,10 +35,10 @@ LAYERS = """
     model
     errors backoff
     commit git rewrite scrub shipped
-    budget decide documents limits logs metrics revision sandbox settings store systemd workqueue
+    budget decide documents hook limits logs metrics revision sandbox settings store systemd workqueue
     alarm bird catalog edit export plan sarif
     doctor observer source
-    baseline reconcile report scan
+    baseline mirror reconcile report scan
     saved
     converge discover follow
     daemon web

@@ -46,7 +46,7 @@ from reconciler.observer import Observer
 from reconciler.plan import Plan, hold_against, make_plan, narrow
 from reconciler.reconcile import Reconciler, Turn, check_lease
 from reconciler.report import as_text
-from reconciler.revision import revision_of
+from reconciler.revision import describe, revision_of
 from reconciler.saved import SavedPlan, check_approved, check_fits, load_saved
 from reconciler.store import Store, Writer, open_store, open_writer
 
@@ -153,6 +153,8 @@ async def _apply(request: _Request, desired: tuple[Desired, ...], store: Store, 
                 revision=revision_of(request.paths),
                 unread=observed.unread(document.key for document in desired),
             )
+            if plan.revision is not None and (whose := describe(request.paths, plan.revision)) is not None:
+                writer.describe(whose)
             if observed.failures:
                 say_unread(list(observed.failures.values()))
             if request.saved is not None:

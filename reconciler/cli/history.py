@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import click
 
 from reconciler.cli.exits import DONE
 from reconciler.cli.options import COMMON, setting_options, state_url, values
-from reconciler.model import Event
+from reconciler.model import Event, Revision
 from reconciler.report import instant
 from reconciler.store import open_store
 
@@ -34,18 +35,19 @@ def command(context: click.Context, name: str | None, output: str, limit: int, s
     settings = values()
     with open_store(state_url(settings, sandbox=sandbox)) as store:
         events = store.history(name, limit=limit)
+        known = store.revisions({event.revision for event in events if event.revision is not None})
     if output == "json":
-        document = {"format": "reconciler.history/v1", "events": [_data(event) for event in events]}
+        document = {"format": "reconciler.history/v1", "events": [_data(event, known) for event in events]}
         click.echo(json.dumps(document, indent=2))
     else:
         for event in events:
-            click.echo(_line(event))
+            click.echo(_line(event, known))
         if not events:
             click.echo("Nothing has happened yet." if name is None else f"Nothing is known of {name}.")
     context.exit(DONE)
 
 
-def _line(event: Event) -> str:
+def _line(event: Event, known: Mapping[str, Revision]) -> str:
     parts = [instant(event.at), f"{event.event:<14}", event.name]
     if event.event in ("released", "in_sync", "suspended"):
         parts.append(event.to_status or "")
@@ -58,10 +60,15 @@ def _line(event: Event) -> str:
         parts.append(f"answer {event.answer}{took}")
     if event.detail:
         parts.append(event.detail)
+    if event.revision is not None:
+        revision = known.get(event.revision)
+        whose = "" if revision is None else f" by {revision.author}: {revision.subject}"
+        parts.append(f"commit {event.revision[:12]}{whose}")
     return "  ".join(part for part in parts if part)
 
 
-def _data(event: Event) -> dict[str, object]:
+def _data(event: Event, known: Mapping[str, Revision]) -> dict[str, object]:
+    revision = known.get(event.revision or "")
     return {
         "at": instant(event.at),
         "event": event.event,
@@ -72,6 +79,8 @@ def _data(event: Event) -> dict[str, object]:
         "recordingId": event.key.recording_id,
         "cause": event.cause,
         "revision": event.revision,
+        "author": None if revision is None else revision.author,
+        "subject": None if revision is None else revision.subject,
         "from": event.from_status,
         "to": event.to_status,
         "requestedAt": None if event.requested_at is None else instant(event.requested_at),

@@ -23,6 +23,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 COMMON: Final = ("api_url", "state", "log_format", "log_level", "no_color")
 DOCUMENTS: Final = ("max_file_bytes", "max_depth", "max_aliases")
 REACH: Final = ("allow_http", "transport", "rate_limit", "concurrency", "confirm_seconds", "give_up_seconds")
+#: A Git branch in place of files.
+GIT: Final = ("git", "branch", "path", "git_interval", "git_depth", "git_timeout_seconds", "git_token_file")
+SIGNATURES: Final = ("verify", "verify_scope", "allowed_signers", "gpg_keyring")
+HOOK: Final = ("hook_secret_file", "hook_max_bytes", "hook_limit")
 #: What takes the lease on the state.
 WRITING: Final = ("wait_seconds", "allow_empty", "history_days", "history_rows")
 LIMITS: Final = ("max_irreversible", "max_resumes", "max_change_percent", "min_managed", "override_limits")

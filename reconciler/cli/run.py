@@ -17,12 +17,16 @@ import click
 from reconciler import __version__
 from reconciler.catalog import Catalog
 from reconciler.cli.apply import conclude, refuse_empty
+from reconciler.cli.branch import check_git_settings, figures_of, make_hook, open_branch, status_of
 from reconciler.cli.exits import DONE, ERROR
 from reconciler.cli.options import (
     COMMON,
     DOCUMENTS,
+    GIT,
+    HOOK,
     LIMITS,
     REACH,
+    SIGNATURES,
     WRITING,
     Values,
     paths_argument,
@@ -46,6 +50,7 @@ from reconciler.converge import Observed, converge
 from reconciler.daemon import Daemon, Timing
 from reconciler.errors import BirdUnauthorized, SettingsError
 from reconciler.follow import Follower
+from reconciler.hook import Hook
 from reconciler.limits import Rule, Window
 from reconciler.logs import Log, adopt_libraries, make_log
 from reconciler.metrics import CONTENT_TYPE, ApiState, Metrics
@@ -77,15 +82,20 @@ if TYPE_CHECKING:
     "health_seconds",
     "listen",
     "token_file",
+    *GIT,
+    *SIGNATURES,
+    *HOOK,
 )
 @click.pass_context
 def command(context: click.Context, paths: tuple[str, ...], once: bool, sandbox: bool) -> None:
-    """Keep recordings as the documents in PATH... (default: desired_state) declare."""
+    """Keep recordings as the documents in PATH... (default: desired_state) declare, or those of a branch (--git)."""
     settings = values()
-    paths = paths_or_default(paths)
-    for path in paths:
-        if not os.path.lexists(path):
-            raise SettingsError(f"{path}: no such file or folder")
+    check_git_settings(settings, paths)
+    if not settings["git"]:
+        paths = paths_or_default(paths)
+        for path in paths:
+            if not os.path.lexists(path):
+                raise SettingsError(f"{path}: no such file or folder")
     state = state_url(settings, sandbox=sandbox)
     metrics = Metrics(__version__)
     opened = None if once else _bind(settings)
@@ -163,8 +173,9 @@ class _Run:
         adopt_libraries(self._log)
         self._window = Window(settings.limits)
         self._catalog = Catalog()
+        self._branch = open_branch(settings, state, writer, self._clock, self._log) if settings["git"] else None
         self._follower = Follower(
-            Source(paths, max_file_bytes=settings["max_file_bytes"]),
+            self._branch or Source(paths, max_file_bytes=settings["max_file_bytes"]),
             self._catalog,
             settings.document_limits,
             monotonic=self._clock.monotonic,
@@ -174,7 +185,8 @@ class _Run:
         self._follower.load(store.all())
         if not self._catalog.invalid:
             # With a file that is invalid there are documents: they come into force when they are mended.
-            refuse_empty(len(self._catalog.desired), paths, settings["allow_empty"])
+            where = (self._branch.state.address,) if self._branch else paths
+            refuse_empty(len(self._catalog.desired), where, settings["allow_empty"])
         self._remember_patches()
 
     def _remember_patches(self) -> None:
@@ -189,7 +201,13 @@ class _Run:
         """Work until a signal comes; SIGHUP looks at everything now."""
         wake_all = asyncio.Event()
         ended = asyncio.Event()
-        with stop_on_signals((signal.SIGHUP, wake_all.set)) as stop:
+
+        def look_now() -> None:
+            wake_all.set()
+            if self._branch is not None:
+                self._branch.nudge()
+
+        with stop_on_signals((signal.SIGHUP, look_now)) as stop:
 
             def circuit_changed(change: CircuitChange) -> None:
                 self._note_circuit(change)
@@ -205,6 +223,9 @@ class _Run:
                     Observer(api, self._clock.now),
                     lambda workspace_id: daemon.bring_back(workspace_id),
                 )
+                if self._branch is not None:
+                    branch = self._branch
+                    self._metrics.watch_source(lambda: figures_of(branch.state, self._clock.now()))
                 self._metrics.watch_api(lambda: ApiState(api.least_rate, api.open_circuits, api.in_flight))
                 daemon = Daemon(
                     follower=self._follower,
@@ -224,6 +245,7 @@ class _Run:
                     log=self._log,
                     run_id=self._run_id,
                     declared=seed,
+                    source=lambda: None if self._branch is None else status_of(self._branch.state),
                 )
                 if opened is not None:
                     answers = Answers(
@@ -237,9 +259,15 @@ class _Run:
                     )
                     host, port = opened.getsockname()[:2]
                     self._log.info("listening", address=f"{host}:{port}")
-                    group.create_task(serve(make_app(answers), opened, ended))
+                    group.create_task(serve(make_app(answers, self._hook()), opened, ended))
                 group.create_task(_until_ended(daemon.run(stop, wake_all), ended))
         return DONE
+
+    def _hook(self) -> Hook | None:
+        branch = self._branch
+        if branch is None or not self._settings["hook_secret_file"]:
+            return None
+        return make_hook(self._settings, branch.nudge, self._clock.monotonic, self._log)
 
     def _token(self) -> str:
         return read_token(self._settings["token_file"])
@@ -345,6 +373,8 @@ class _Run:
             confirm_seconds=self._settings["confirm_seconds"],
             meters=self._metrics,
             first_looks=first_looks,
+            revision_of=self._catalog.revision_of,
+            newest_revision=lambda: None if self._branch is None else self._branch.newest_revision,
             authorized_again=authorized_again,
             fingerprint=self._keys.fingerprint,
             held_back=api.held_back,

@@ -8,13 +8,13 @@ the lease must never write again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from reconciler.errors import StoreError
-from reconciler.model import Applied, Event, RecordingKey
+from reconciler.model import Applied, Event, RecordingKey, Revision
 
 if TYPE_CHECKING:
     import asyncio
@@ -52,6 +52,10 @@ class Store(Protocol):
             limit: at most so many events.
             since: an aware datetime; only events at or after it.
         """
+        ...
+
+    def revisions(self, identifiers: Collection[str]) -> dict[str, Revision]:
+        """Return what is known of some commits, by their IDs."""
         ...
 
     def patches_since(self, since: datetime) -> list[SentPatch]:
@@ -95,6 +99,10 @@ class Writer(Protocol):
 
     def append(self, *events: Event) -> Receipt:
         """Append events alone."""
+        ...
+
+    def describe(self, *revisions: Revision) -> Receipt:
+        """Keep what is known of commits that records and events name, over what was known before."""
         ...
 
     def lease_valid(self) -> bool:

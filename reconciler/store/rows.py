@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, Final, TypeVar
 
-from reconciler.model import Applied, Drift, Event, Phase, RecordingKey, Status, Suspend
+from reconciler.model import Applied, Drift, Event, Phase, RecordingKey, Revision, Status, Suspend
 from reconciler.store.base import SentPatch
 
 #: How much of an error's or an event's own words is kept: enough for a sentence, too little to bloat the file.
@@ -55,6 +55,7 @@ _EVENT: Final = (
     *("at", "event", *_KEY, "name", "cause", "revision", "from_status", "to_status", "requested_at", "request_ms"),
     *("answer", "outcome", "irreversible", "resumes_foreign", "run_id", "detail"),
 )
+_REVISION: Final = ("id", "author", "subject", "committed_at")
 _WHERE_KEY: Final = " AND ".join(f"{column} = ?" for column in _KEY)
 
 SELECT_ALL: Final = f"SELECT {', '.join(_RECORDING)} FROM recordings ORDER BY {', '.join(_KEY)}"  # noqa: S608 (constants)
@@ -64,6 +65,9 @@ SELECT_PATCHES: Final = (
     f"SELECT at, {', '.join(_KEY)}, irreversible, resumes_foreign FROM history "  # noqa: S608 (constants)
     "WHERE event = 'patch_sent' AND at >= ? ORDER BY at, id"
 )
+
+SELECT_REVISION: Final = f"SELECT {', '.join(_REVISION)} FROM revisions WHERE id = ?"  # noqa: S608 (constants)
+PUT_REVISION: Final = f"INSERT OR REPLACE INTO revisions ({', '.join(_REVISION)}) VALUES (?, ?, ?, ?)"  # noqa: S608 (constants)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -273,6 +277,20 @@ def event_from_row(row: Row) -> Event:
         row[17],
         row[18],
     )
+
+
+def revision_row(revision: Revision) -> Row:
+    """Return the row of a commit.
+
+    Raises:
+        TypeError: its time is naive.
+    """
+    return revision.id, revision.author, revision.subject, micros(revision.committed_at)
+
+
+def revision_from_row(row: Row) -> Revision:
+    """Return the commit of a row."""
+    return Revision(row[0], row[1], row[2], moment(row[3]))
 
 
 def patch_from_row(row: Row) -> SentPatch:

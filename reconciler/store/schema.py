@@ -122,8 +122,20 @@ _VERSION_1: Final = (
     f"PRAGMA application_id = {APPLICATION_ID}",
 )
 
+_VERSION_2: Final = (
+    # Whose commits stand in the history, and what they say of themselves: a mirror may be gone when somebody asks.
+    """
+    CREATE TABLE revisions (
+        id TEXT PRIMARY KEY,
+        author TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        committed_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+)
+
 #: The statements that lead from version n to n + 1, at index n. Append to it; never change what has been released.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
 
 
 def layout_version(connection: sqlite3.Connection, path: Path) -> int:

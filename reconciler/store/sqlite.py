@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from reconciler.errors import LeaseLost, StateHeld, StoreError
-from reconciler.model import Applied, Event, RecordingKey
+from reconciler.model import Applied, Event, RecordingKey, Revision
 from reconciler.scrub import scrub
 from reconciler.store import connection as files
 from reconciler.store import rows, schema
@@ -81,6 +81,10 @@ class SqliteStore:
 
     def history(self, name: str | None = None, *, limit: int = 100, since: datetime | None = None) -> list[Event]:
         return [rows.event_from_row(row) for row in self._stream(*rows.select_history(name, limit, since))]
+
+    def revisions(self, identifiers: Collection[str]) -> dict[str, Revision]:
+        found = (row for each in identifiers for row in self._read(rows.SELECT_REVISION, (each,)))
+        return {revision.id: revision for revision in map(rows.revision_from_row, found)}
 
     def patches_since(self, since: datetime) -> list[SentPatch]:
         return [rows.patch_from_row(row) for row in self._stream(rows.SELECT_PATCHES, (rows.micros(since),))]
@@ -165,6 +169,7 @@ class _Write:
     #: None with a key: the key's row goes.
     row: rows.Row | None
     events: list[rows.Row]
+    revisions: Sequence[rows.Row]
 
 
 class SqliteWriter:
@@ -223,6 +228,9 @@ class SqliteWriter:
     def append(self, *events: Event) -> Receipt:
         return self._hand_in(None, None, events)
 
+    def describe(self, *revisions: Revision) -> Receipt:
+        return self._hand_in(None, None, (), [rows.revision_row(revision) for revision in revisions])
+
     def lease_valid(self) -> bool:
         return self._lease.valid()
 
@@ -241,9 +249,15 @@ class SqliteWriter:
     ) -> None:
         self.close()
 
-    def _hand_in(self, key: RecordingKey | None, row: rows.Row | None, events: Sequence[Event]) -> Receipt:
+    def _hand_in(
+        self,
+        key: RecordingKey | None,
+        row: rows.Row | None,
+        events: Sequence[Event],
+        revisions: Sequence[rows.Row] = (),
+    ) -> Receipt:
         receipt = Receipt(self._changed)
-        write = _Write(receipt, key, row, [rows.event_row(event) for event in events])
+        write = _Write(receipt, key, row, [rows.event_row(event) for event in events], revisions)
         with self._changed:
             # Under the lock, so that nothing is put behind the end mark, where nobody would settle it.
             if self._closed:
@@ -440,5 +454,8 @@ def _put(connection: sqlite3.Connection, batch: list[_Write]) -> None:
     saved = [row for row in last.values() if row is not None]
     released = [key for key, row in last.items() if row is None]
     events = [event for write in batch for event in write.events]
+    for write in batch:
+        for revision in write.revisions:
+            connection.execute(rows.PUT_REVISION, revision)
     for statement, values in chain(rows.deletes(released), rows.upserts(saved), rows.inserts(events)):
         connection.execute(statement, values)

@@ -1,0 +1,161 @@
+"""A Git branch as the daemon's source, from the settings: the parts that `run` and `doctor` put together."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from reconciler.cli.options import Values
+from reconciler.errors import SettingsError
+from reconciler.hook import Hook, Limiter
+from reconciler.logs import Log
+from reconciler.metrics import SourceFigures
+from reconciler.mirror import Address, GitSource, Mirror, SourceState, Verifier, parse_address
+from reconciler.model import Revision
+from reconciler.reconcile import Clock
+from reconciler.report import instant
+from reconciler.settings import read_token
+from reconciler.store import Writer, state_folder
+
+#: Below the state folder.
+_MIRRORS = "mirrors"
+_GPG_HOME = "gnupg"
+
+
+def check_git_settings(settings: Values, paths: tuple[str, ...]) -> None:
+    """Refuse what contradicts itself, above all a safety that would not hold.
+
+    Raises:
+        SettingsError: it does.
+    """
+    if not settings["git"]:
+        for name in ("verify", "hook_secret_file"):
+            if settings[name] not in ("", "off"):
+                raise SettingsError(f"{name}: there is no Git source to which it applies; name one with --git")
+        return
+    if paths:
+        raise SettingsError("git: documents come from the repository or from PATH..., not from both; see --path")
+    if settings["hook_secret_file"]:
+        read_token(settings["hook_secret_file"], "hook_secret_file")
+
+
+def path_in_repository(path: str) -> str:
+    """Return the setting `path` as Git writes it; empty for the whole repository.
+
+    Raises:
+        SettingsError: it leads out of the repository.
+    """
+    normal = posixpath.normpath(path).strip("/") if path else ""
+    if normal == ".." or normal.startswith("../"):
+        raise SettingsError(f"path: {path} leads out of the repository")
+    return "" if normal == "." else normal
+
+
+def open_mirror(settings: Values, state: str) -> tuple[Address, Mirror, Verifier]:
+    """Return the address, the mirror, which is neither made nor fetched yet, and the judge of its commits.
+
+    Raises:
+        SettingsError: one of the settings cannot be used.
+    """
+    address = parse_address(settings["git"])
+    if settings["git_token_file"]:
+        if address.protocol != "https":
+            raise SettingsError("git_token_file: a token is for an https:// address")
+        read_token(settings["git_token_file"], "git_token_file")
+    folder = state_folder(state) / _MIRRORS
+    verifier = Verifier(
+        settings["verify"],
+        settings["verify_scope"],
+        allowed_signers=settings["allowed_signers"],
+        gpg_keyring=settings["gpg_keyring"],
+        home=folder / _GPG_HOME,
+    )
+    mirror = Mirror(
+        folder,
+        address,
+        settings["branch"],
+        # What came into force unjudged is no ground to judge on.
+        judged=verifier.mode == "enforce",
+        max_file_bytes=settings["max_file_bytes"],
+        token_file=settings["git_token_file"],
+        timeout_seconds=settings["git_timeout_seconds"],
+        depth=settings["git_depth"],
+    )
+    return address, mirror, verifier
+
+
+def open_branch(settings: Values, state: str, writer: Writer, clock: Clock, log: Log) -> GitSource:
+    """Return the source, with a revision in force.
+
+    Raises:
+        ReconcilerError: there is none that may be, or one of the settings cannot be used.
+    """
+    address, mirror, verifier = open_mirror(settings, state)
+
+    def describe(*revisions: Revision) -> None:
+        writer.describe(*revisions)
+
+    source = GitSource(
+        mirror,
+        verifier,
+        address=address,
+        branch=settings["branch"],
+        path=path_in_repository(settings["path"]),
+        interval_seconds=settings["git_interval"],
+        max_file_bytes=settings["max_file_bytes"],
+        describe=describe,
+        now=clock.now,
+        log=log,
+    )
+    source.open()
+    return source
+
+
+def make_hook(settings: Values, nudge: Callable[[], None], monotonic: Callable[[], float], log: Log) -> Hook:
+    """Return what takes the deliveries of a Git host."""
+
+    def told(kind: str, outcome: str) -> None:
+        say = log.info if outcome == "taken" else log.warning
+        say("hook", host=kind, outcome=outcome)
+
+    return Hook(
+        secret=lambda: read_token(settings["hook_secret_file"], "hook_secret_file"),
+        nudge=nudge,
+        told=told,
+        limiter=Limiter(settings["hook_limit"], monotonic),
+        max_bytes=settings["hook_max_bytes"],
+    )
+
+
+def figures_of(state: SourceState, now: datetime) -> SourceFigures:
+    """Return what is measured of a source."""
+    age = None if state.fetched_at is None else max(0.0, (now - state.fetched_at).total_seconds())
+    return SourceFigures("" if state.revision is None else state.revision.id, age, bool(state.refused))
+
+
+def status_of(state: SourceState) -> dict[str, Any]:
+    """Return what `/status` shows of a source."""
+    return {
+        "address": state.address,
+        "branch": state.branch or None,
+        "path": state.path or None,
+        "revision": _revision(state.revision),
+        "fetchedAt": None if state.fetched_at is None else instant(state.fetched_at),
+        "error": state.error or None,
+        "verify": state.verify,
+        "refusedRevision": _revision(state.refused_revision),
+        "refused": [{**(_revision(each.revision) or {}), "why": each.why} for each in state.refused],
+    }
+
+
+def _revision(revision: Revision | None) -> dict[str, Any] | None:
+    if revision is None:
+        return None
+    return {
+        "id": revision.id,
+        "author": revision.author,
+        "subject": revision.subject,
+        "committedAt": instant(revision.committed_at),
+    }

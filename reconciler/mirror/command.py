@@ -1,0 +1,225 @@
+"""The user's own git, run on a mirror: what it may reach, which credentials it finds, and when it is stopped.
+
+A repository's content is hostile input, and so is what a server says. Nothing of either may run: no hook, no filter, no
+submodule, no other protocol than the address's own. What must never happen in this room: a secret in an argument or in
+a file, since both can be read by others; a question to a person, since nobody is there to answer; a process that
+outlives its purpose.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from reconciler.errors import ReconcilerError
+from reconciler.mirror.address import Address
+from reconciler.scrub import scrub
+
+#: A question to the objects that are here takes milliseconds; this only ends what hangs, as on a dead network mount.
+_LOCAL_SECONDS: Final = 120
+#: How often a fetch under way is asked whether anybody still needs it.
+_LOOK_SECONDS: Final = 0.1
+#: How long git may take to tidy up, its lock files above all, once it is told to end.
+_END_SECONDS: Final = 2.0
+#: Variables that would lead git elsewhere, make it talk about what it sends, or that are none of its business.
+_WITHHELD: Final = ("GIT_TRACE", "GIT_CURL_VERBOSE", "BIRD_", "RECONCILER_")
+_FOREIGN: Final = frozenset(
+    {
+        "GIT_ALLOW_PROTOCOL",
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_COMMON_DIR",
+        "GIT_CONFIG_PARAMETERS",
+        "GIT_DIR",
+        "GIT_INDEX_FILE",
+        "GIT_NAMESPACE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_PREFIX",
+        "GIT_PROTOCOL_FROM_USER",
+        "GIT_SHALLOW_FILE",
+        "GIT_WORK_TREE",
+    }
+)
+#: What holds for every question: nothing that a repository or a server brings may run.
+_SAFELY: Final = {
+    "core.fsmonitor": "false",
+    "core.hooksPath": "/dev/null",
+    "fetch.recurseSubmodules": "false",
+    "gc.autoDetach": "false",
+    "maintenance.autoDetach": "false",
+    "protocol.allow": "never",
+    "submodule.recurse": "false",
+}
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
+#: Says the token when git asks, and to nobody else: git hands this text to a shell, in which both are built in.
+_HELPER: Final = (
+    '!f() { test "$1" = get || exit 0; printf "%s\\n" "username=$TOKEN_USER" "password=$(cat -- "$TOKEN_FILE")"; }; f'
+)
+
+
+class GitFailed(ReconcilerError):
+    """Git did not do what it was asked; the message is what it said, without a secret, on one line."""
+
+
+class GitCommand:
+    """Runs git on one bare repository, for one address."""
+
+    def __init__(self, folder: Path, address: Address, *, token_file: str, timeout_seconds: float) -> None:
+        """Prepare the command.
+
+        Args:
+            folder: the bare repository.
+            address: where fetches go, and nowhere else.
+            token_file: a file that holds a token for an https address; empty for the user's own credential helpers.
+            timeout_seconds: how long a fetch may take.
+        """
+        self._folder = folder
+        self._address = address
+        self._token_file = str(Path(token_file).absolute()) if token_file else ""
+        self._timeout_seconds = timeout_seconds
+
+    def ask(self, *arguments: str, stdin: bytes = b"", settings: Mapping[str, str] = _NONE) -> bytes:
+        """Ask about what is here and return the answer. Nothing is fetched.
+
+        Raises:
+            GitFailed: git says no, takes too long, or is not there.
+        """
+        done = self.run(*arguments, stdin=stdin, settings=settings)
+        if done.returncode != 0:
+            raise GitFailed(_said(done.stderr) or f"git ended with {done.returncode}")
+        return done.stdout
+
+    def run(
+        self,
+        *arguments: str,
+        stdin: bytes = b"",
+        settings: Mapping[str, str] = _NONE,
+        environment: Mapping[str, str] = _NONE,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run git on what is here and return how it ended.
+
+        Raises:
+            GitFailed: it takes too long, or is not there.
+        """
+        try:
+            return subprocess.run(  # noqa: S603 - a fixed program, no shell, revisions and paths where options cannot be
+                ["git", "--literal-pathspecs", *arguments],  # noqa: S607 - the user's git
+                input=stdin,
+                capture_output=True,
+                check=False,
+                timeout=_LOCAL_SECONDS,
+                env={**self.environment({**_SAFELY, **settings}), **environment},
+            )
+        except subprocess.TimeoutExpired as error:
+            raise GitFailed(f"git took longer than {_LOCAL_SECONDS} s") from error
+        except OSError as error:
+            raise GitFailed(_no_git(error)) from error
+
+    def fetch(self, *arguments: str, settings: Mapping[str, str], stop: threading.Event) -> None:
+        """Run `git fetch`, the one that reaches out, until it ends, takes too long, or `stop` is set.
+
+        Raises:
+            GitFailed: it did not end well.
+        """
+        configured = {**_SAFELY, f"protocol.{self._address.protocol}.allow": "always", **settings}
+        extra: dict[str, str] = {}
+        if self._token_file:
+            # Bound to the address's own host: where a redirect leads, nobody hears the token.
+            configured[f"credential.{self._address.origin}.helper"] = _HELPER
+            extra = {"TOKEN_FILE": self._token_file, "TOKEN_USER": self._address.user or "x-access-token"}
+        elif self._address.user:
+            configured[f"credential.{self._address.origin}.username"] = self._address.user
+        environment = {**self.environment(configured, forget_helpers=bool(self._token_file)), **extra}
+        try:
+            process = subprocess.Popen(  # noqa: S603 - a fixed program, no shell
+                ["git", "fetch", *arguments],  # noqa: S607 - the user's git
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=environment,
+                # A session of its own has no terminal to ask on, and ends as a whole.
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise GitFailed(_no_git(error)) from error
+        said = self._wait(process, stop)
+        if process.returncode != 0:
+            raise GitFailed(said or f"git ended with {process.returncode}")
+
+    def _wait(self, process: subprocess.Popen[bytes], stop: threading.Event) -> str:
+        """Wait for the end of a process and return what it said; end it when its time is over, or nobody needs it."""
+        deadline = time.monotonic() + self._timeout_seconds
+        while True:
+            try:
+                return _said(process.communicate(timeout=_LOOK_SECONDS)[1])
+            except subprocess.TimeoutExpired:
+                late = time.monotonic() >= deadline
+                if late or stop.is_set():
+                    _end(process)
+                    process.communicate()
+                    limit = f"it took longer than git_timeout_seconds allows ({self._timeout_seconds:g} s)"
+                    return limit if late else "it was ended before its time"
+
+    def environment(self, settings: Mapping[str, str], *, forget_helpers: bool = False) -> dict[str, str]:
+        """Return the environment in which git knows the mirror and these settings, beside the user's own.
+
+        Args:
+            settings: by their names; they win over those of any file.
+            forget_helpers: whether the user's own credential helpers take no part for the address's host.
+        """
+        kept = {
+            name: value for name, value in os.environ.items() if name not in _FOREIGN and not name.startswith(_WITHHELD)
+        }
+        pairs = list(settings.items())
+        if forget_helpers:
+            pairs.insert(0, (f"credential.{self._address.origin}.helper", ""))
+        # After those that the user gave in this way, so that these win.
+        first = int(kept.get("GIT_CONFIG_COUNT") or "0")
+        configured = {"GIT_CONFIG_COUNT": str(first + len(pairs))}
+        for index, (name, value) in enumerate(pairs, first):
+            configured[f"GIT_CONFIG_KEY_{index}"] = name
+            configured[f"GIT_CONFIG_VALUE_{index}"] = value
+        return {
+            **kept,
+            **configured,
+            "GIT_DIR": str(self._folder),
+            "GIT_NO_LAZY_FETCH": "1",
+            "GIT_NO_REPLACE_OBJECTS": "1",
+            "GIT_OPTIONAL_LOCKS": "0",
+            "GIT_TERMINAL_PROMPT": "0",
+            "LC_ALL": "C",
+            "SSH_ASKPASS_REQUIRE": "never",
+        }
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(_END_SECONDS)
+            return
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _said(stderr: bytes) -> str:
+    """Return what git said, in a line: what a server or a helper said goes before git's own conclusion."""
+    lines = [line.strip() for line in stderr.decode(errors="replace").splitlines()]
+    telling = [
+        line for line in lines if line and not line.startswith(("hint:", "Please make sure", "and the repository"))
+    ]
+    return scrub("; ".join(telling[:3]))
+
+
+def _no_git(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no `git` command, which --git needs: install git"
+    return f"git cannot be run: {error.strerror or type(error).__name__}"

@@ -1,0 +1,428 @@
+"""The files of a branch, as its newest good commit has them: what a follower reads in place of a folder.
+
+A commit is taken in whole: fetched, judged, and only then in force. What must never happen in this room: a commit whose
+signature is refused, or that was not judged, changes anything; a repository that is out of reach, or a branch that is
+gone, looks like one without documents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import posixpath
+import threading
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from reconciler.errors import ReconcilerError, SettingsError
+from reconciler.logs import Log
+from reconciler.mirror.address import Address
+from reconciler.mirror.command import GitFailed
+from reconciler.mirror.repository import Entry, Mirror, Way
+from reconciler.mirror.signatures import Verdict, Verifier
+from reconciler.model import Problem, Revision
+from reconciler.scrub import scrub
+from reconciler.source import SUFFIXES, FileStamp, Tree, is_nameable
+
+#: However many hooks come, a fetch begins no sooner than so long after the last one did.
+LEAST_SECONDS: Final = 0.5
+#: Of the commits that are refused, so many are named.
+REFUSED_NAMED: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A commit that may not change anything, and why."""
+
+    revision: Revision
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """Where the source stands, for people."""
+
+    #: The repository's address, without user information.
+    address: str
+    #: Empty for the branch that the repository itself names.
+    branch: str
+    path: str
+    verify: str
+    #: The revision in force; None before the first.
+    revision: Revision | None = None
+    #: The last fetch that went well.
+    fetched_at: datetime | None = None
+    #: Why the last one did not; empty when it did.
+    error: str = ""
+    #: The newest revision while it is refused, and which of its commits are the reason.
+    refused_revision: Revision | None = None
+    refused: tuple[Refused, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """The documents of one revision, by their paths from the repository's root."""
+
+    revision: str
+    entries: Mapping[str, Entry]
+
+
+class GitSource:
+    """The documents of one branch. Implements what a follower asks of its files."""
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        verifier: Verifier,
+        *,
+        address: Address,
+        branch: str,
+        path: str,
+        interval_seconds: float,
+        max_file_bytes: int,
+        describe: Callable[..., None],
+        now: Callable[[], datetime],
+        log: Log,
+    ) -> None:
+        """Put the parts together; `open` begins.
+
+        Args:
+            mirror: of the branch; nobody else uses it.
+            verifier: judges the commits.
+            address: for people.
+            branch: for people.
+            path: the folder or file in the repository that the documents are in; empty for all of it.
+            interval_seconds: how often the branch is looked at without being told.
+            max_file_bytes: larger files are refused.
+            describe: told of each revision that a decision may name, before it can be made.
+            now: the time of day.
+            log: where changes are said.
+        """
+        self._mirror = mirror
+        self._verifier = verifier
+        self._path = path
+        self._interval_seconds = interval_seconds
+        self._max_file_bytes = max_file_bytes
+        self._describe = describe
+        self._now = now
+        self._log = log
+        self._state = SourceState(address.shown, branch, path, verifier.mode)
+        self._content = _Content("", {})
+        #: What was read ahead of the follower, until it asks.
+        self._ahead: dict[str, bytes | None] = {}
+        #: Which commit changed a file last, of those that changed since the first look.
+        self._changed_by: dict[str, str] = {}
+        self._elsewhere: tuple[str, frozenset[str]] = ("", frozenset())
+        self._nudged: asyncio.Event | None = None
+
+    @property
+    def state(self) -> SourceState:
+        """Where the source stands."""
+        return self._state
+
+    @property
+    def newest_revision(self) -> str | None:
+        """The revision in force."""
+        return self._content.revision or None
+
+    @property
+    def quiet_seconds(self) -> float:
+        """A commit is whole: nothing in it has to be quiet first."""
+        return 0.0
+
+    def open(self) -> None:
+        """Bring the mirror up to date and take in the first revision.
+
+        Without the repository, the revision that was in force last time stays so.
+
+        Raises:
+            ReconcilerError: there is no revision that may be in force.
+        """
+        if self._mirror.open():
+            self._log.warning("source_mirror_renewed", detail="it could not be read; the newest commit counts as first")
+        before = self._mirror.accepted
+        if before is not None:
+            self._take(before, self._documents(self._mirror.entries(before, self._path)))
+        never = threading.Event()
+        self._update(never)
+        if not self._content.revision:
+            raise ReconcilerError(self._why_not())
+
+    def _why_not(self) -> str:
+        state = self._state
+        if state.error:
+            return f"{state.address}: {state.error}"
+        first = state.refused[0]
+        return (
+            f"{state.address}: commit {first.revision.id[:12]} by {first.revision.author} is refused: {first.why}; push"
+            " a commit that is signed by a key of --allowed-signers or --gpg-keyring"
+        )
+
+    # What a follower asks.
+
+    def covers(self, file: str) -> bool:
+        """Return whether a document that stood in `file` would be found here, if it still stood anywhere.
+
+        A file that is elsewhere in the repository, or here on this machine, still declares what it declares.
+        """
+        if not self._path or file == self._path or file.startswith(f"{self._path}/"):
+            return True
+        revision = self._content.revision
+        if self._elsewhere[0] != revision:
+            self._elsewhere = (revision, frozenset(self._mirror.entries(revision, "")))
+        return file not in self._elsewhere[1] and not os.path.lexists(file)
+
+    @property
+    def _is_gone(self) -> bool:
+        """Whether the folder of the documents is missing, which is no release of all that it held."""
+        return bool(self._path) and not self._content.entries
+
+    def walk(self) -> Tree:
+        """Name every file of the revision in force."""
+        entries = self._content.entries
+        gone = (self._path,) if self._is_gone else ()
+        return Tree(
+            files={file: _stamp(entries[file], 0) for file in sorted(entries)},
+            problems=(),
+            warnings=(),
+            vanished_roots=gone,
+            unseen=gone,
+        )
+
+    def stamp(self, file: str) -> FileStamp | None:
+        """Return a stamp that changes with the content; None when the revision in force has no such file."""
+        entry = self._content.entries.get(file)
+        return None if entry is None else _stamp(entry, len(self._ahead.get(file) or b""))
+
+    def read(self, file: str) -> bytes | Problem:
+        """Return what the revision in force has in a file, or why not."""
+        entry = self._content.entries.get(file)
+        if entry is None:
+            return Problem(file, 1, 1, "no such file in the revision in force", rule="missing")
+        if entry.mode == 0:
+            return Problem(file, 1, 1, "the name holds control characters or is not UTF-8", rule="file-name")
+        if file in self._ahead:
+            data = self._ahead.pop(file)
+        else:
+            ((_, data),) = self._mirror.blobs([entry.id])
+        if data is None or len(data) > self._max_file_bytes:
+            size = "more" if data is None else f"{len(data)} bytes, more"
+            message = f"the file has {size} than max_file_bytes allows ({self._max_file_bytes})"
+            return Problem(file, 1, 1, message, rule="too-large")
+        return self._follow(file, data) if entry.is_link else data
+
+    def revision_of(self, file: str) -> str | None:
+        """Return the commit that changed a file last; None for one that is as it was at the first look."""
+        return self._changed_by.get(file)
+
+    def nudge(self) -> None:
+        """Look at the branch soon: somebody says that it moved."""
+        if self._nudged is not None:
+            self._nudged.set()
+
+    async def changes(
+        self,
+        stop: asyncio.Event,
+        *,
+        poll_seconds: float,  # noqa: ARG002 - how often files are compared; a branch has an interval of its own
+        warn: Callable[[str], None],  # noqa: ARG002 - nothing here is watched that could refuse
+    ) -> AsyncGenerator[frozenset[str] | None, None]:
+        """Yield the files that a new revision changed, each time one comes into force, until `stop` is set."""
+        loop = asyncio.get_running_loop()
+        nudged = self._nudged = asyncio.Event()
+        ended = threading.Event()
+        stopping = asyncio.ensure_future(stop.wait())
+        # Whoever waits below is woken by the end as well as by a hook.
+        stopping.add_done_callback(lambda _: nudged.set())
+        began = loop.time()
+        try:
+            while not stop.is_set():
+                try:
+                    async with asyncio.timeout_at(began + self._interval_seconds):
+                        await nudged.wait()
+                        if not stop.is_set():
+                            await asyncio.sleep(began + LEAST_SECONDS - loop.time())
+                except TimeoutError:
+                    pass
+                if stop.is_set():
+                    return
+                nudged.clear()
+                began = loop.time()
+                was_gone = self._is_gone
+                changed = await asyncio.to_thread(self._update, ended)
+                if changed:
+                    # That all of it went out of sight, or came back, only a walk tells.
+                    yield None if was_gone or self._is_gone else changed
+                await asyncio.to_thread(self._mirror.tidy)
+        finally:
+            ended.set()
+            stopping.cancel()
+
+    # How a revision comes into force.
+
+    def _update(self, stop: threading.Event) -> frozenset[str]:
+        """Fetch, judge and take in; return the files that changed."""
+        try:
+            newest = self._mirror.fetch(stop)
+            changed = self._consider(newest, stop)
+        except (GitFailed, SettingsError) as error:
+            if not stop.is_set():
+                self._note_failure(str(error))
+            return frozenset()
+        if self._state.error:
+            self._log.info("source_reachable_again", address=self._state.address)
+        self._state = replace(self._state, fetched_at=self._now(), error="")
+        return changed
+
+    def _note_failure(self, why: str) -> None:
+        if self._state.error != why:
+            revision = self._content.revision or None
+            self._log.error("source_unreachable", address=self._state.address, error=why, in_force=revision)
+        self._state = replace(self._state, error=why)
+
+    def _consider(self, newest: str, stop: threading.Event) -> frozenset[str]:
+        before = self._content.revision
+        if newest == before:
+            self._state = replace(self._state, refused_revision=None, refused=())
+            return frozenset()
+        way = self._way(before, newest, stop)
+        refused = self._judge(newest, way)
+        if refused:
+            self._refuse(newest, refused)
+            return frozenset()
+        (revision,) = self._mirror.describe([newest])
+        if before and way.rewritten:
+            self._log.warning("source_rewritten", before=before, revision=newest, author=revision.author)
+        changed = self._take_in(before, newest, way)
+        self._state = replace(self._state, revision=revision, refused_revision=None, refused=())
+        self._log.info(
+            "source_revision",
+            revision=newest,
+            before=before or None,
+            author=revision.author,
+            subject=scrub(revision.subject),
+            files=len(changed),
+        )
+        return changed
+
+    def _way(self, before: str, newest: str, stop: threading.Event) -> Way:
+        if not before:
+            return Way((newest,), complete=True, rewritten=False)
+        try:
+            return self._mirror.way(before, newest, stop)
+        except GitFailed:
+            if self._verifier.mode != "off" and self._verifier.scope == "all":
+                raise
+            # Only who changed what is less exact without the commits between.
+            return Way((newest,), complete=False, rewritten=False)
+
+    def _judge(self, newest: str, way: Way) -> tuple[Refused, ...]:
+        """Return the commits that keep a revision from coming into force; under `warn` they are only said."""
+        verifier = self._verifier
+        if verifier.mode == "off":
+            return ()
+        commits: Sequence[str] = (newest,) if verifier.scope == "tip" else way.commits or (newest,)
+        bad = [verdict for verdict in verifier.judge(self._mirror, commits) if not verdict.good]
+        refused = self._explain(bad)
+        if verifier.scope == "all" and not way.complete:
+            (revision,) = self._mirror.describe([newest])
+            why = (
+                f"its history does not meet the revision in force within {self._mirror.depth} commits, so that not all"
+                " of it can be judged; raise --git-depth, or judge the tip alone with --verify-scope tip"
+            )
+            refused = (*refused, Refused(revision, why))
+        if refused and verifier.mode == "warn":
+            for each in refused:
+                self._log.warning("revision_unsigned", **_as_log(each))
+            return ()
+        return refused
+
+    def _explain(self, bad: Sequence[Verdict]) -> tuple[Refused, ...]:
+        revisions = self._mirror.describe([verdict.commit for verdict in bad[:REFUSED_NAMED]])
+        return tuple(Refused(revision, verdict.said) for revision, verdict in zip(revisions, bad, strict=False))
+
+    def _refuse(self, newest: str, refused: tuple[Refused, ...]) -> None:
+        (revision,) = self._mirror.describe([newest])
+        if self._state.refused_revision != revision or self._state.refused != refused:
+            for each in refused:
+                self._log.error(
+                    "revision_refused", **_as_log(each), newest=newest, in_force=self._content.revision or None
+                )
+        self._state = replace(self._state, refused_revision=revision, refused=refused)
+
+    def _take_in(self, before: str, newest: str, way: Way) -> frozenset[str]:
+        """Put a revision in force and return the files that it changed."""
+        if not before:
+            entries = self._documents(self._mirror.entries(newest, self._path))
+            self._take(newest, entries)
+            self._mirror.accept(newest)
+            return frozenset(entries)
+        changes = {_shown(file): entry for file, entry in self._mirror.changes(before, newest, self._path).items()}
+        touched = self._mirror.touched(way, self._path)
+        fresh = self._documents({file: entry for file, entry in changes.items() if entry is not None})
+        entries = {file: entry for file, entry in self._content.entries.items() if file not in changes} | fresh
+        changed = frozenset(file for file in changes if file in fresh or file in self._content.entries)
+        changed_by = {file: touched.get(file, newest) for file in changed}
+        self._describe(*self._mirror.describe(sorted({newest, *changed_by.values()})))
+        self._changed_by.update(changed_by)
+        self._read_ahead(fresh)
+        self._mirror.accept(newest)
+        self._content = _Content(newest, entries)
+        return changed
+
+    def _take(self, revision: str, entries: dict[str, Entry]) -> None:
+        (described,) = self._mirror.describe([revision])
+        self._describe(described)
+        self._read_ahead(entries)
+        self._content = _Content(revision, entries)
+        self._state = replace(self._state, revision=described)
+
+    def _read_ahead(self, entries: Mapping[str, Entry]) -> None:
+        """Read what the follower is about to ask for, with one git for all of it."""
+        by_id: dict[str, list[str]] = {}
+        for file, entry in entries.items():
+            by_id.setdefault(entry.id, []).append(file)
+        for identifier, data in self._mirror.blobs(list(by_id)):
+            for file in by_id[identifier]:
+                self._ahead[file] = data
+
+    def _documents(self, entries: Mapping[str, Entry]) -> dict[str, Entry]:
+        """Return those of some entries that a folder's walk would find: no hidden name on the way, the right ending."""
+        found = {}
+        for file, entry in entries.items():
+            rest = file if not self._path or file == self._path else file[len(self._path) + 1 :]
+            hidden = rest.startswith(".") or "/." in rest
+            if file.endswith(SUFFIXES) and not hidden and (entry.is_file or entry.is_link):
+                found[_shown(file)] = entry if is_nameable(file) else Entry(0, entry.id)
+        return found
+
+    def _follow(self, file: str, data: bytes) -> bytes | Problem:
+        """Return the content of a link: none, since what it leads to counts under its own name; or what is wrong."""
+        target = os.fsdecode(data)
+        place = posixpath.normpath(posixpath.join(posixpath.dirname(file), target))
+        if place in self._content.entries and not self._content.entries[place].is_link:
+            return b""
+        message = f"symbolic link to {target[:200]!r}: in a Git source a link may only lead to a document of the source"
+        return Problem(file, 1, 1, message, rule="link-outside")
+
+
+def _shown(file: str) -> str:
+    """Return a path that fits into a line of text."""
+    return file if is_nameable(file) else file.encode("unicode_escape").decode("ascii")
+
+
+def _stamp(entry: Entry, size: int) -> FileStamp:
+    # The object's ID in place of the file's number: equal ones mean equal bytes, whatever any clock says.
+    return FileStamp(size, 0, 0, int(entry.id[:15], 16), 0, 1 << 62)
+
+
+def _as_log(refused: Refused) -> dict[str, str]:
+    revision = refused.revision
+    return {
+        "revision": revision.id,
+        "author": revision.author,
+        "subject": scrub(revision.subject),
+        "why": refused.why,
+    }
