@@ -25,7 +25,7 @@ from reconciler import __version__
 from reconciler.bird import Proof, Route, Survey
 from reconciler.documents.yaml_events import PureParser, new_parser
 from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable, SettingsError
-from reconciler.model import RecordingKey
+from reconciler.model import RecordingKey, Revision
 from reconciler.settings import KEY_FILE_VARIABLE, KEY_VARIABLE, KeyRing, KeySource
 from reconciler.store.health import Health, sqlite_version
 
@@ -293,6 +293,37 @@ def check_state(health: Health) -> Iterator[Finding]:
     if health.open_to_others:
         message = f"{path} may be read by others"
         yield Finding("state", Level.WARNING, message, f"take the right away: chmod 600 {path}")
+
+
+def check_source(address: str, newest: Revision, in_force: str | None) -> Finding:
+    """Say what the Git branch is at, and what the daemon has in force."""
+    message = f"{address} is at {newest.id[:12]} by {newest.author}: {newest.subject}"
+    if in_force is not None:
+        message += "; in force" if in_force == newest.id else f"; in force is {in_force[:12]}"
+    return Finding("git_source", Level.OK, message)
+
+
+def check_signatures(mode: str, refused: Iterable[tuple[Revision, str]]) -> Iterator[Finding]:
+    """Judge the signatures of the commits that are to come into force.
+
+    Args:
+        mode: the setting `verify`.
+        refused: the commits whose signatures are not good enough, each with the reason.
+    """
+    if mode == "off":
+        remedy = "name the keys that may sign with --allowed-signers, and set --verify enforce"
+        message = "signatures are not looked at: whoever may push decides what is recorded"
+        yield Finding("signatures", Level.WARNING, message, remedy)
+        return
+    found = False
+    for revision, why in refused:
+        found = True
+        level = Level.FAILURE if mode == "enforce" else Level.WARNING
+        message = f"commit {revision.id[:12]} by {revision.author} ({revision.subject}): {why}"
+        remedy = "push the branch again without it, or with it signed by a key that may sign"
+        yield Finding("signatures", level, message, remedy)
+    if not found:
+        yield Finding("signatures", Level.OK, f"verify: {mode}; all commits looked at are signed by a key that may")
 
 
 def check_watching(paths: Sequence[str]) -> Finding:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from reconciler.cli.options import Values
+from reconciler.documents import DocumentLimits, FileDocuments, parse_documents
 from reconciler.errors import SettingsError
 from reconciler.hook import Hook, Limiter
 from reconciler.logs import Log
 from reconciler.metrics import SourceFigures
-from reconciler.mirror import Address, GitSource, Mirror, SourceState, Verifier, parse_address
-from reconciler.model import Revision
+from reconciler.mirror import Address, GitSource, Mirror, Refused, SourceState, Verifier, parse_address
+from reconciler.model import Problem, Revision
 from reconciler.reconcile import Clock
 from reconciler.report import instant
 from reconciler.settings import read_token
@@ -53,8 +57,8 @@ def path_in_repository(path: str) -> str:
     return "" if normal == "." else normal
 
 
-def open_mirror(settings: Values, state: str) -> tuple[Address, Mirror, Verifier]:
-    """Return the address, the mirror, which is neither made nor fetched yet, and the judge of its commits.
+def _parts(settings: Values, folder: Path) -> tuple[Address, Mirror, Verifier]:
+    """Return the address, a mirror below a folder, which is neither made nor fetched yet, and the judge of its commits.
 
     Raises:
         SettingsError: one of the settings cannot be used.
@@ -64,7 +68,6 @@ def open_mirror(settings: Values, state: str) -> tuple[Address, Mirror, Verifier
         if address.protocol != "https":
             raise SettingsError("git_token_file: a token is for an https:// address")
         read_token(settings["git_token_file"], "git_token_file")
-    folder = state_folder(state) / _MIRRORS
     verifier = Verifier(
         settings["verify"],
         settings["verify_scope"],
@@ -86,18 +89,9 @@ def open_mirror(settings: Values, state: str) -> tuple[Address, Mirror, Verifier
     return address, mirror, verifier
 
 
-def open_branch(settings: Values, state: str, writer: Writer, clock: Clock, log: Log) -> GitSource:
-    """Return the source, with a revision in force.
-
-    Raises:
-        ReconcilerError: there is none that may be, or one of the settings cannot be used.
-    """
-    address, mirror, verifier = open_mirror(settings, state)
-
-    def describe(*revisions: Revision) -> None:
-        writer.describe(*revisions)
-
-    source = GitSource(
+def _source(settings: Values, folder: Path, describe: Callable[..., object], clock: Clock, log: Log) -> GitSource:
+    address, mirror, verifier = _parts(settings, folder)
+    return GitSource(
         mirror,
         verifier,
         address=address,
@@ -109,6 +103,15 @@ def open_branch(settings: Values, state: str, writer: Writer, clock: Clock, log:
         now=clock.now,
         log=log,
     )
+
+
+def open_branch(settings: Values, state: str, writer: Writer, clock: Clock, log: Log) -> GitSource:
+    """Return the source, with a revision in force.
+
+    Raises:
+        ReconcilerError: there is none that may be, or one of the settings cannot be used.
+    """
+    source = _source(settings, state_folder(state) / _MIRRORS, writer.describe, clock, log)
     source.open()
     return source
 
@@ -159,3 +162,41 @@ def _revision(revision: Revision | None) -> dict[str, Any] | None:
         "subject": revision.subject,
         "committedAt": instant(revision.committed_at),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What a look at the branch showed, for `doctor`."""
+
+    address: str
+    #: The newest commit.
+    newest: Revision
+    #: The commit that the daemon has in force; None before its first run.
+    in_force: str | None
+    #: The commits that `verify` would keep from coming into force.
+    refused: tuple[Refused, ...]
+    documents: tuple[FileDocuments, ...]
+
+
+def examine_branch(settings: Values, clock: Clock, log: Log) -> Examined:
+    """Look at the branch by a mirror made for this look alone, which leaves that of the daemon as it is.
+
+    Raises:
+        ReconcilerError: the repository cannot be reached, or one of the settings cannot be used.
+    """
+    _, kept, _ = _parts(settings, state_folder(settings["state"]) / _MIRRORS)
+    in_force = kept.accepted if kept.folder.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="reconciler-doctor-") as folder:
+        source = _source(settings, Path(folder), lambda *_: None, clock, log)
+        newest, refused = source.look(in_force)
+        documents = tuple(_documents(source, settings.document_limits))
+    return Examined(source.state.address, newest, in_force, refused, documents)
+
+
+def _documents(source: GitSource, limits: DocumentLimits) -> Iterator[FileDocuments]:
+    for file in source.walk().files:
+        data = source.read(file)
+        if isinstance(data, Problem):
+            yield FileDocuments(file, (), (data,))
+        else:
+            yield parse_documents(data, file, limits)

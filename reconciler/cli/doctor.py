@@ -14,9 +14,10 @@ from click.core import ParameterSource
 
 from reconciler.bird import DatedTransport, Survey, Timeouts
 from reconciler.budget import Budgets
+from reconciler.cli.branch import examine_branch
 from reconciler.cli.exits import DONE, ERROR
 from reconciler.cli.options import Values, painter, paths_argument, paths_or_default, setting_options, values
-from reconciler.cli.parts import run_async
+from reconciler.cli.parts import run_async, system_clock
 from reconciler.doctor import (
     Finding,
     Level,
@@ -26,13 +27,17 @@ from reconciler.doctor import (
     check_key,
     check_open_files,
     check_rights,
+    check_signatures,
+    check_source,
     check_state,
     check_updates,
     check_watching,
     versions,
 )
-from reconciler.errors import SettingsError, StoreError
-from reconciler.model import RecordingKey, parse_uuid
+from reconciler.documents import cross_check
+from reconciler.errors import ReconcilerError, SettingsError, StoreError
+from reconciler.logs import make_log
+from reconciler.model import Problem, RecordingKey, parse_uuid
 from reconciler.scrub import hide
 from reconciler.settings import SETTINGS
 from reconciler.source import Source, load_documents
@@ -96,10 +101,14 @@ def _examine(
     settings: Values, workspaces: Sequence[str], paths: Sequence[str], installed: dict[str, str]
 ) -> Iterator[Finding]:
     yield from check_installation(installed)
-    keys, finding = _read_documents(settings, paths)
-    yield finding
+    if settings["git"]:
+        keys, found = _read_branch(settings)
+        yield from found
+    else:
+        keys, finding = _read_documents(settings, paths)
+        yield finding
+        yield check_watching(paths)
     yield from _examine_state(settings)
-    yield check_watching(paths)
     yield check_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0], settings["concurrency"])
     address = check_address(settings["api_url"], allow_http=settings["allow_http"])
     yield address
@@ -125,15 +134,39 @@ def _examine(
     yield check_updates()
 
 
+def _read_branch(settings: Values) -> tuple[list[RecordingKey], list[Finding]]:
+    """Read the documents of the Git branch, in place of those of files."""
+    log = make_log(settings["log_format"], "error", run_id="doctor", color=settings.color)
+    try:
+        examined = examine_branch(settings, system_clock(), log)
+    except ReconcilerError as error:
+        remedy = "see that the address, the branch and the credentials are right: `git ls-remote` with the same address"
+        return [], [Finding("git_source", Level.FAILURE, str(error), remedy)]
+    refused = [(each.revision, each.why) for each in examined.refused]
+    findings = [
+        check_source(examined.address, examined.newest, examined.in_force),
+        *check_signatures(settings["verify"], refused),
+    ]
+    problems = [problem for documents in examined.documents for problem in documents.problems]
+    problems += cross_check(examined.documents)
+    keys = [desired.key for documents in examined.documents for desired in documents.desired]
+    keys, finding = _judge_documents(problems, keys, len(examined.documents))
+    return keys, [*findings, finding]
+
+
 def _read_documents(settings: Values, paths: Sequence[str]) -> tuple[list[RecordingKey], Finding]:
     loaded = load_documents(Source(paths, max_file_bytes=settings["max_file_bytes"]), settings.document_limits)
-    if loaded.problems:
-        place = loaded.problems[0]
-        count = len(loaded.problems)
-        message = f"{count} problems in the documents, the first in {place.file}:{place.line}"
+    return _judge_documents(loaded.problems, [desired.key for desired in loaded.desired], loaded.files)
+
+
+def _judge_documents(
+    problems: Sequence[Problem], keys: list[RecordingKey], files: int
+) -> tuple[list[RecordingKey], Finding]:
+    if problems:
+        place = problems[0]
+        message = f"{len(problems)} problems in the documents, the first in {place.file}:{place.line}"
         return [], Finding("documents", Level.FAILURE, message, "`reconciler validate` names them all")
-    keys = [desired.key for desired in loaded.desired]
-    message = f"{loaded.files} files, {len(keys)} recordings: all valid"
+    message = f"{files} files, {len(keys)} recordings: all valid"
     if not keys:
         remedy = "`reconciler init` or `reconciler import` writes some"
         return keys, Finding("documents", Level.WARNING, "there are no documents", remedy)

@@ -82,7 +82,7 @@ class GitSource:
         path: str,
         interval_seconds: float,
         max_file_bytes: int,
-        describe: Callable[..., None],
+        describe: Callable[..., object],
         now: Callable[[], datetime],
         log: Log,
     ) -> None:
@@ -149,6 +149,29 @@ class GitSource:
         self._update(never)
         if not self._content.revision:
             raise ReconcilerError(self._why_not())
+
+    def look(self, in_force: str | None) -> tuple[Revision, tuple[Refused, ...]]:
+        """Fetch the newest commit, judge it, and make its files readable here, whatever the judgement.
+
+        Args:
+            in_force: the revision that a daemon has in force; None for none.
+
+        Returns:
+            The commit, and those commits that `verify` would refuse.
+
+        Raises:
+            ReconcilerError: it cannot be fetched or judged.
+        """
+        self._mirror.open()
+        never = threading.Event()
+        newest = self._mirror.fetch(never)
+        way = (
+            Way((), complete=True, rewritten=False) if in_force == newest else self._way(in_force or "", newest, never)
+        )
+        refused = self._judge(newest, way)
+        self._take(newest, self._documents(self._mirror.entries(newest, self._path)))
+        (revision,) = self._mirror.describe([newest])
+        return revision, refused
 
     def _why_not(self) -> str:
         state = self._state
@@ -289,9 +312,11 @@ class GitSource:
             return frozenset()
         way = self._way(before, newest, stop)
         refused = self._judge(newest, way)
-        if refused:
+        if refused and self._verifier.mode == "enforce":
             self._refuse(newest, refused)
             return frozenset()
+        for each in refused:
+            self._log.warning("revision_unsigned", **_as_log(each))
         (revision,) = self._mirror.describe([newest])
         if before and way.rewritten:
             self._log.warning("source_rewritten", before=before, revision=newest, author=revision.author)
@@ -319,7 +344,7 @@ class GitSource:
             return Way((newest,), complete=False, rewritten=False)
 
     def _judge(self, newest: str, way: Way) -> tuple[Refused, ...]:
-        """Return the commits that keep a revision from coming into force; under `warn` they are only said."""
+        """Return the commits whose signatures are not good enough."""
         verifier = self._verifier
         if verifier.mode == "off":
             return ()
@@ -333,10 +358,6 @@ class GitSource:
                 " of it can be judged; raise --git-depth, or judge the tip alone with --verify-scope tip"
             )
             refused = (*refused, Refused(revision, why))
-        if refused and verifier.mode == "warn":
-            for each in refused:
-                self._log.warning("revision_unsigned", **_as_log(each))
-            return ()
         return refused
 
     def _explain(self, bad: Sequence[Verdict]) -> tuple[Refused, ...]:
