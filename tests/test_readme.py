@@ -58,6 +58,7 @@ VARYING = {
     r"\bin \d+ ms\b": "in <ms>",
     r"process \d+ on \S+,": "process <process>,",
     r"sha256:[0-9a-f]{64}": "<digest>",
+    r"commit [0-9a-f]{12}\b": "commit <id>",
 }
 SHELLS = {"console", "sh", "bash", "zsh", "fish"}
 #: The options of curl that the page uses, for machines that have no curl.
@@ -68,9 +69,12 @@ for name in "-s", "-f":
     options.add_argument(name, action="store_true")
 for name in "-d", "-o", "url":
     options.add_argument(name)
+options.add_argument("-H", action="append", default=[])
 given = options.parse_args()
+headers = dict(header.split(": ", 1) for header in given.H)
+request = urllib.request.Request(given.url, given.d and given.d.encode(), headers)
 try:
-    with urllib.request.urlopen(given.url, given.d and given.d.encode(), timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=10) as answer:
         body = answer.read().decode()
 except OSError:
     sys.exit(22)

@@ -120,8 +120,10 @@ def make_hook(settings: Values, nudge: Callable[[], None], monotonic: Callable[[
     """Return what takes the deliveries of a Git host."""
 
     def told(kind: str, outcome: str) -> None:
-        say = log.info if outcome == "taken" else log.warning
-        say("hook", host=kind, outcome=outcome)
+        if outcome == "taken":
+            log.info("hook_taken", host=kind)
+        else:
+            log.warning("hook_refused", host=kind, why=outcome)
 
     return Hook(
         secret=lambda: read_token(settings["hook_secret_file"], "hook_secret_file"),
