@@ -45,7 +45,6 @@ from reconciler.cli.parts import (
     stop_on_signals,
     system_clock,
 )
-from reconciler.cli.plan import records_of
 from reconciler.converge import Observed, converge
 from reconciler.daemon import Daemon, Timing
 from reconciler.errors import BirdUnauthorized, SettingsError
@@ -153,7 +152,6 @@ class _Run:
         *,
         sandbox: bool,
     ) -> None:
-        self._paths = paths
         self._settings = settings
         self._keys = settings.key_ring
         self._metrics = metrics
@@ -275,7 +273,12 @@ class _Run:
     async def once(self) -> int:
         """Give every recording turns until nothing is left to wait for."""
         desired = tuple(self._catalog.desired.values())
-        applied = records_of(self._store, desired, self._paths)
+        declared = self._catalog.desired
+        applied = {
+            record.key: record
+            for record in self._store.all()
+            if record.key in declared or self._follower.covers(record.file)
+        }
         with stop_on_signals() as stop:
             async with self._api(patient=True, on_circuit=self._note_circuit) as (api, _):
                 observer = Observer(api, self._clock.now)
