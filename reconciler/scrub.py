@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-import traceback
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
@@ -70,8 +70,13 @@ def frames(error: BaseException, count: int = 3) -> str:
 
     A traceback quotes lines of source and the error's own words, and those may quote a request with its key.
     """
-    found = traceback.extract_tb(error.__traceback__)[-count:]
-    return " > ".join(f"{'/'.join(frame.filename.split('/')[-2:])}:{frame.lineno} {frame.name}" for frame in found)
+    found: deque[str] = deque(maxlen=count)
+    trace = error.__traceback__
+    while trace is not None:  # not by the module traceback, which opens the files to quote from
+        code = trace.tb_frame.f_code
+        found.append(f"{'/'.join(code.co_filename.split('/')[-2:])}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    return " > ".join(found)
 
 
 def _replacement(match: re.Match[str]) -> str:

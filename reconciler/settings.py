@@ -7,7 +7,6 @@ room reads no documents and opens no connection.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -284,6 +283,8 @@ def read_settings(content: object, file: str) -> SettingsFile:
         elif name in COMMAND_OPTIONS:
             values[COMMAND_OPTIONS[name]] = value
         elif name not in SETTINGS:
+            import difflib
+
             close = difflib.get_close_matches(name, [*SETTINGS, *COMMAND_OPTIONS, "workspaces"], n=1)
             hint = f", did you mean `{close[0]}`?" if close else ""
             raise SettingsError(f"{file}: unknown setting `{written}`{hint}")

@@ -208,20 +208,47 @@ def test_every_sample_is_valid() -> None:
     assert files
 
 
+#: Too slow to import for a command that only says something about itself.
+HEAVY_FOR_HELP = {
+    *HEAVY,
+    "asyncio",
+    "dataclasses",
+    "hashlib",
+    "jsonschema_rs",
+    "json",
+    "logging",
+    "sqlite3",
+    "ssl",
+    "yaml",
+}
+
+
+def imports_of(arguments: list[str], folder: Path) -> set[str]:
+    """Every module that one run of the program imports, by its dotted name."""
+    shutil.copytree(CHECKOUT / "desired_state", folder / "desired_state")
+    command = [sys.executable, "-X", "importtime", "-m", "reconciler", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    assert done.returncode == 0, [line for line in done.stderr.splitlines() if line not in lines]
+    return {line.rpartition("|")[2].strip() for line in lines}
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["validate", "desired_state"], ["plan", "--no-refresh", "desired_state"], ["schema"]],
+    [["validate", "desired_state"], ["plan", "--no-refresh", "desired_state"], ["schema"]],
     ids=lambda arguments: " ".join(arguments[:2]),
 )
 def test_light_commands_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
-    shutil.copytree(CHECKOUT / "desired_state", tmp_path / "desired_state")
-    command = [sys.executable, "-X", "importtime", "-m", "reconciler", *arguments]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
-    assert done.returncode == 0, [line for line in done.stderr.splitlines() if line not in lines]
-    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+    imported = {module.partition(".")[0] for module in imports_of(arguments, tmp_path)}
     assert "reconciler" in imported
     assert imported & HEAVY == set()
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_what_is_said_about_the_program_itself_needs_no_room_below(option: str, tmp_path: Path) -> None:
+    imported = imports_of([option], tmp_path)
+    assert {module for module in imported if module.startswith("reconciler.")} == {"reconciler.cli"}
+    assert imported & HEAVY_FOR_HELP == set()
 
 
 def pins(lock: str) -> dict[str, str]:

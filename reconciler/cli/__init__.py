@@ -1,26 +1,20 @@
 """The command line: parse, put the parts together, call, choose the exit code.
 
 Each command has a module of its own here, imported when it is run and not before: a hook that validates one file must
-not pay for the daemon's libraries. Data goes to standard output, everything else to standard error.
+not pay for the daemon's libraries, nor `--help` for any room below. Data goes to standard output, everything else to
+standard error.
 """
 
 from __future__ import annotations
 
 import importlib
-import io
-import os
 import sys
 from collections.abc import Sequence
 from typing import Final, cast
 
 import click
-from click.core import ParameterSource
 
 from reconciler import __version__
-from reconciler.cli.exits import ERROR, INTERRUPTED, USAGE, exit_code
-from reconciler.errors import ReconcilerError
-from reconciler.scrub import frames, hide
-from reconciler.settings import ENVIRONMENT_PREFIX, SETTINGS_PATH, KeyRing
 
 #: Command -> what it does, in the order of the help. The module is `reconciler.cli.<command>`, but for `_MODULES`.
 COMMANDS: Final = {
@@ -52,6 +46,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in COMMANDS:
             return None
+        # Now, not when it has failed: a process that is out of descriptors or memory can import nothing any more.
+        importlib.import_module("reconciler.cli.failures")
         module = importlib.import_module(f"reconciler.cli.{_MODULES.get(cmd_name, cmd_name)}")
         return with_variables(cast("click.Command", module.command))
 
@@ -74,6 +70,8 @@ class _Commands(click.Group):
 
 def with_variables(command: click.Command) -> click.Command:
     """Give each option of a command that has none yet its environment variable, `RECONCILER_<NAME>`."""
+    from reconciler.settings import ENVIRONMENT_PREFIX
+
     for parameter in command.params:
         if isinstance(parameter, click.Option) and parameter.envvar is None:
             parameter.envvar = ENVIRONMENT_PREFIX + parameter.opts[0].lstrip("-").replace("-", "_").upper()
@@ -103,70 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 - the last wall: what passed it would be shown as a traceback
-        code = _conclude(_cause(error))
+        from reconciler.cli.failures import conclude
+
+        code = conclude(error)
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _cause(error: BaseException) -> BaseException:
-    """Return what ended tasks that ran side by side: a failure that we know, if there is one among theirs."""
-    while isinstance(error, BaseExceptionGroup):
-        known, others = error.split((ReconcilerError, KeyboardInterrupt))
-        error = (known or others or error).exceptions[0]
-    return error
-
-
-def _conclude(error: BaseException) -> int | str | None:
-    """Say what ended the command, and return its exit code."""
-    match error:
-        case SystemExit():
-            return error.code
-        case click.BadParameter() if (place := _place_of_setting(error)) is not None:
-            click.echo(hide(f"Error: {place}: {error.message}", _secrets()), err=True)
-            return ERROR
-        case click.UsageError():
-            _show(error)
-            return USAGE
-        case click.Abort() | KeyboardInterrupt():
-            click.echo("Interrupted.", err=True)
-            return INTERRUPTED
-        case click.ClickException():
-            _show(error)
-            return ERROR
-        case ReconcilerError():
-            click.echo(hide(f"Error: {error}", _secrets()), err=True)
-            return exit_code(error)
-        case BrokenPipeError():
-            # Whoever read standard output has seen enough; what is still buffered must not fail at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return ERROR
-        case OSError(strerror=str() as words):
-            click.echo(f"Error: {words} (at {frames(error)})", err=True)
-            return ERROR
-        case _:
-            place = frames(error, count=8)
-            click.echo(f"Error: unforeseen {type(error).__name__} at {place}. Please report this line.", err=True)
-            return ERROR
-
-
-def _show(error: click.ClickException) -> None:
-    """Show what click has to say: it quotes bad values, and one of them may be a key in the wrong place."""
-    text = io.StringIO()
-    error.show(text)
-    click.echo(hide(text.getvalue(), _secrets()), err=True, nl=False)
-
-
-def _secrets() -> list[str]:
-    return KeyRing(os.environ).secrets()
-
-
-def _place_of_setting(error: click.BadParameter) -> str | None:
-    """Return where a bad value was set, if that was not the command line: a mistake there is no wrong usage."""
-    if error.ctx is None or error.param is None or error.param.name is None:
-        return None
-    match error.ctx.get_parameter_source(error.param.name):
-        case ParameterSource.ENVIRONMENT:
-            return str(error.param.envvar)
-        case ParameterSource.DEFAULT_MAP:
-            return f"{error.ctx.meta.get(SETTINGS_PATH)}: {error.param.name}"
-        case _:
-            return None

@@ -8,15 +8,17 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from reconciler.documents import DocumentLimits, load_plain
 from reconciler.errors import SettingsError
-from reconciler.limits import Limits
 from reconciler.settings import DEFAULT_FILE, SETTINGS, SETTINGS_PATH, KeyRing, Setting, SettingsFile, read_settings
+
+if TYPE_CHECKING:
+    from reconciler.limits import Limits
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -54,6 +56,8 @@ class Values:
 
     @property
     def limits(self) -> Limits:
+        from reconciler.limits import Limits  # here, since only what sends has limits
+
         if self["override_limits"]:
             return Limits.lifted()
         return Limits(self["max_irreversible"], self["max_resumes"], self["max_change_percent"], self["min_managed"])
