@@ -14,10 +14,10 @@ COMPILE := $(VENV)-lock/bin/uv --quiet pip compile pyproject.toml --universal --
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help venv run test lint format lock clean
+.PHONY: help venv run test lint format bench bench-full lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 run: $(VENV)/.run ## start the daemon on the embedded sandbox with the samples in desired_state/
 	$(BIN)/reconciler run --sandbox desired_state
@@ -35,6 +35,13 @@ lint: $(VENV)/.dev ## check style, format and types
 format: $(VENV)/.dev ## mend format and what else can be mended without a person
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## measure, in less than ten minutes; JSON goes to build/benchmarks
+	$(BIN)/python -m tests.benchmarks
+
+bench-full: $(VENV)/.dev ## measure everything, a million recordings and the peers too, and write BENCHMARKS.md
+	$(BIN)/python -m tests.benchmarks --full
+	$(BIN)/python -m tests.benchmarks.table
 
 lock: $(VENV)-lock/.created ## bring requirements.lock and requirements-dev.lock up to pyproject.toml
 	$(COMPILE) --output-file requirements.lock

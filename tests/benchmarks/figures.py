@@ -1,4 +1,4 @@
-"""What a benchmark found, as lines for people and as JSON: figure, floor, ratio, target, and the machine it was found on.
+"""What a benchmark found, for people and as JSON: figure, floor, ratio, target, and the machine it was found on.
 
 A target that is missed is said, never hidden, and ends nothing: figures are for people to judge.
 """
@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +39,7 @@ class Target:
 
     def words(self, unit: str) -> str:
         sign = "≥" if self.least else "≤"
-        return f"{sign} {self.bound:g} × floor" if self.ratio else f"{sign} {self.bound:g} {unit}"
+        return f"{sign} {self.bound:g} {'x floor' if self.ratio else unit}".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,8 @@ class Figure:
     targets: tuple[Target, ...] = ()
     #: What else was seen, such as wall clock beside CPU seconds.
     note: str = ""
+    #: Whether the floor is another program that does the same work, and not the least the work can take.
+    peer: bool = False
 
     @property
     def ratio(self) -> float | None:
@@ -76,17 +78,24 @@ class Figure:
             "target": self.target,
             "met": self.met,
             "note": self.note,
+            "peer": self.peer,
         }
+
+    @property
+    def shown(self) -> str:
+        return measured(self.value, self.unit)
 
     @property
     def target(self) -> str:
         return ", ".join(target.words(self.unit) for target in self.targets)
 
     def __str__(self) -> str:
-        parts = [f"{self.name}: {amount(self.value)} {self.unit}"]
+        parts = [f"{self.name}: {self.shown}"]
         if self.floor is not None:
             ratio = "" if self.ratio is None else f", ratio {self.ratio:.2f}"
-            parts.append(f"floor {amount(self.floor)} {self.unit} ({self.floor_name}){ratio}")
+            parts.append(
+                f"{'peer' if self.peer else 'floor'} {measured(self.floor, self.unit)} ({self.floor_name}){ratio}"
+            )
         if self.targets:
             parts.append(f"target {self.target}: {'met' if self.met else 'MISSED'}")
         return "; ".join([*parts, *filter(None, [self.note])])
@@ -95,6 +104,11 @@ class Figure:
 def amount(value: float) -> str:
     """Return a number with three digits that matter."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def measured(value: float, unit: str) -> str:
+    """Return a number with its unit, where it has one."""
+    return f"{amount(value)} {unit}".strip()
 
 
 def seconds(name: str, taken: float, floor_name: str, floor: float, *targets: Target, note: str = "") -> Figure:
@@ -128,6 +142,15 @@ def machine() -> dict[str, Any]:
     }
 
 
+def in_words(machine: Mapping[str, Any]) -> str:
+    """Return the line that says on what machine something was measured."""
+    cores = "core" if machine["cores"] == 1 else "cores"
+    return (
+        f"{machine['cores']} {cores} of {machine['model']}, load {machine['load']}, Python {machine['python']},"
+        f" {machine['system']}"
+    )
+
+
 def commit() -> str:
     """Return the commit that was measured, with a `+` where files differ from it; empty without Git."""
     try:
@@ -142,8 +165,7 @@ def publish(benchmark: str, figures: Iterable[Figure], out: Path, **more: object
     found, here = list(figures), machine()
     for figure in found:
         print(figure)
-    cores = "core" if here["cores"] == 1 else "cores"
-    print(f"on {here['cores']} {cores}, {here['model']}, load {here['load']}, Python {here['python']}, {here['system']}")
+    print(in_words(here))
     out.mkdir(parents=True, exist_ok=True)
     content = {
         "format": FORMAT,

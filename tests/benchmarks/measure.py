@@ -34,14 +34,14 @@ class Run:
     text: str = ""
 
 
-def environment(**more: str) -> dict[str, str]:
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return an environment without the developer's settings and keys, and without what slows Python down."""
     dropped = ("RECONCILER_", "BIRD_", "PYTHON", "COVERAGE_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
-    return {**kept, "BIRD_ACCESS_KEY": KEY, "NO_COLOR": "1", **more}
+    return {**kept, "BIRD_ACCESS_KEY": KEY, "NO_COLOR": "1", **(more or {})}
 
 
-def run(command: Sequence[str], folder: Path, *, codes: Sequence[int] = (0,), **variables: str) -> Run:
+def run(command: Sequence[str], folder: Path, *, variables: Mapping[str, str] | None = None) -> Run:
     """Run a command in a folder to its end.
 
     Raises:
@@ -52,19 +52,20 @@ def run(command: Sequence[str], folder: Path, *, codes: Sequence[int] = (0,), **
         subprocess.run(
             [sys.executable, "-I", "-S", str(HERE / "launch.py"), str(taken), *command],
             cwd=folder,
-            env=environment(**variables),
+            env=environment(variables),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
             check=True,
         )
         wall, cpu, peak, code = taken.read_text().split()
-        if int(code) not in codes:
-            err.seek(0)
-            said = err.read().decode(errors="replace")[-2000:]
-            raise RuntimeError(f"exit code {code} of {' '.join(command)}\n{said}")
         out.seek(0)
-        return Run(float(wall), float(cpu), int(peak), out.read().decode(errors="replace"))
+        text = out.read().decode(errors="replace")
+        if int(code) != 0:
+            err.seek(0)
+            said = err.read().decode(errors="replace")
+            raise RuntimeError(f"exit code {code} of {' '.join(command)}\n{text[-2000:]}\n{said[-2000:]}")
+        return Run(float(wall), float(cpu), int(peak), text)
 
 
 def floor(name: str, folder: Path, *arguments: str) -> Run:

@@ -1,7 +1,7 @@
 """How long commands take to start: whole processes, against a bare interpreter and one that imports click and PyYAML.
 
-The targets in milliseconds are for a machine whose bare interpreter takes 9 ms and whose click and PyYAML take 38 ms; on
-another one the ratio tells more.
+The targets in milliseconds are for a machine whose bare interpreter takes 9 ms and whose click and PyYAML take 38 ms;
+on another one the ratio tells more.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _figure(name: str, taken: dict[str, Run], bare: Run, milliseconds: float) ->
         FLOOR,
         taken[FLOOR].wall_seconds * 1000,
         (Target(milliseconds),),
-        note=f"{wall / bare.wall_seconds:.1f} × the bare interpreter's {bare.wall_seconds * 1000:.1f} ms",
+        note=f"{wall / bare.wall_seconds:.1f} times the bare interpreter's {bare.wall_seconds * 1000:.1f} ms",
     )
 
 

@@ -1,0 +1,117 @@
+"""The daemon as a process of its own: started, asked whether it is ready, and watched from the outside."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from .measure import COMMAND, environment
+from .scene import DOCUMENTS
+
+#: How long anything is waited for; every wait ends as soon as what it waits for is there.
+PATIENCE_SECONDS: Final = 300.0
+LOG: Final = "daemon.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A daemon that is ready. What is read of it comes from `/proc`."""
+
+    pid: int
+    #: From its start until `/readyz` said so.
+    ready_seconds: float
+
+    def cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident_bytes(self) -> int:
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+
+
+@contextmanager
+def daemon(folder: Path, url: str, *options: str) -> Iterator[Resident]:
+    """Run the daemon on the documents of a folder until the block ends.
+
+    It has no request budget, and looks at everything no more often than once a day: what is measured is the rest.
+    """
+    if not Path("/proc/self/status").exists():
+        raise RuntimeError("memory and CPU of a process are read from /proc, which this system does not have")
+    given = ["--api-url", url, "--listen", "127.0.0.1:0", "--rate-limit", "0", "--resync-seconds", "86400"]
+    log = folder / LOG
+    began = time.perf_counter()
+    with (
+        log.open("wb") as written,
+        subprocess.Popen(
+            [COMMAND, "run", DOCUMENTS, *given, "--log-format", "json", *options],
+            cwd=folder,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=written,
+            stderr=written,
+        ) as process,
+    ):
+        try:
+
+            def ready() -> bool:
+                if process.poll() is not None:
+                    raise RuntimeError(f"the daemon ended with {process.returncode}\n{log.read_text()[-2000:]}")
+                address = _address(log)
+                return address is not None and _is_ready(address)
+
+            wait_for(ready, "the daemon is ready", every=0.02)
+            yield Resident(process.pid, time.perf_counter() - began)
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def wait_for(condition: Callable[[], bool], what: str, *, every: float = 0.05) -> None:
+    """Ask again and again until it is so.
+
+    Raises:
+        TimeoutError: it never was.
+    """
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > until:
+            raise TimeoutError(f"waited {PATIENCE_SECONDS:.0f} s in vain: {what}")
+        time.sleep(every)
+
+
+def wait_until_quiet(count: Callable[[], int], *, seconds: float = 2.0) -> None:
+    """Wait until a count has not moved for so long."""
+    last, since = count(), time.monotonic()
+    while time.monotonic() - since < seconds:
+        time.sleep(0.1)
+        if (now := count()) != last:
+            last, since = now, time.monotonic()
+
+
+def _address(log: Path) -> tuple[str, int] | None:
+    """Return where the daemon listens, once its log says so."""
+    for line in log.read_text().splitlines():
+        if '"listening"' in line:
+            host, _, port = json.loads(line)["address"].rpartition(":")
+            return host, int(port)
+    return None
+
+
+def _is_ready(address: tuple[str, int]) -> bool:
+    connection = http.client.HTTPConnection(*address, timeout=10)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
