@@ -2,14 +2,16 @@
 
 No access key, Authorization header, phone number or pre-signed link may reach a log: callers pass none, a key that
 names a credential is masked whatever its value, and the secrets that are known are hidden wherever they stand. What
-libraries have to say comes out as one line of ours, without their tracebacks. And a log that cannot be written never
-stops the work that it tells of.
+libraries have to say comes out as one line of ours, without their tracebacks. A log that cannot be written never stops
+the work that it tells of, and no line waits for longer than the step of the event loop that it was written in.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, Protocol, TextIO, cast
 
@@ -20,6 +22,7 @@ Secrets = Callable[[], Iterable[str]]
 
 #: Keys whose values never appear, whatever they are.
 _MASKED = frozenset({"access_key", "authorization", "key", "password", "phone", "secret", "token", "url"})
+_ENCODER = json.JSONEncoder(default=str)
 
 
 class Log(Protocol):
@@ -56,7 +59,8 @@ def make_log(
     terminal = out.isatty()
     json_lines = log_format == "json" or (log_format == "auto" and not terminal)
     renderer: Any = (
-        structlog.processors.JSONRenderer(default=str)
+        # One encoder for all lines: `json.dumps` with a default makes a new one each time.
+        structlog.processors.JSONRenderer(lambda event, **_: _ENCODER.encode(event))
         if json_lines
         else structlog.dev.ConsoleRenderer(colors=color and terminal, sort_keys=False)
     )
@@ -65,7 +69,6 @@ def make_log(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _mask,
             _in_order,
             renderer,
         ],
@@ -77,20 +80,56 @@ def make_log(
 
 
 class _Lines:
-    """Writes lines at once, and drops those that cannot be written: the disk is full, the terminal is gone."""
+    """Writes lines, and drops those that cannot be written: the disk is full, the terminal is gone.
+
+    Where an event loop runs, the lines of one of its steps leave together at its end, for each write costs as much as
+    making three lines; a warning or an error leaves at once, with what came before it.
+    """
 
     def __init__(self, out: TextIO, secrets: Secrets) -> None:
+        # Here, because only a command that logs shall pay for its import.
+        from asyncio import get_running_loop
+
         self._out = out
         self._secrets = secrets
+        self._running_loop = get_running_loop
+        #: Taken from and added to by any thread; whoever writes, writes all that waits.
+        self._waiting: deque[str] = deque()
+        #: The loop that is going to write them at the end of its step.
+        self._asked: object = None
 
-    def msg(self, line: str) -> None:
+    def debug(self, line: str) -> None:
+        self._waiting.append(line)
         try:
-            self._out.write(hide(line, self._secrets()) + "\n")
+            loop = self._running_loop()
+        except RuntimeError:
+            self._write()
+            return
+        if loop is not self._asked:
+            self._asked = loop
+            loop.call_soon(self._write)
+
+    info = msg = debug
+
+    def error(self, line: str) -> None:
+        self._waiting.append(line)
+        self._write()
+
+    warning = error
+
+    def _write(self) -> None:
+        self._asked = None
+        secrets = tuple(self._secrets())
+        lines = []
+        while self._waiting:
+            lines.append(hide(self._waiting.popleft(), secrets))
+        if not lines:
+            return
+        try:
+            self._out.write("\n".join([*lines, ""]))
             self._out.flush()
         except (OSError, ValueError):  # a closed stream is a ValueError
             pass
-
-    debug = info = warning = error = msg
 
 
 def adopt_libraries(log: Log) -> None:
@@ -117,14 +156,9 @@ class _Foreign(logging.Handler):
         )
 
 
-def _mask(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for key in event:
-        if key in _MASKED:
-            event[key] = "****"
-    return event
-
-
 def _in_order(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Put what every reader looks for first at the front of the line."""
-    head = {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event}
-    return {**head, **event}
+    """Put what every reader looks for first at the front of the line, and mask what names a credential."""
+    ordered = {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event}
+    for key, value in event.items():
+        ordered[key] = "****" if key in _MASKED else value
+    return ordered

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pytest
@@ -144,3 +146,56 @@ def test_a_closed_stream_does_not_stop_the_work() -> None:
     log, out = json_log()
     out.close()
     log.info("stopping")
+
+
+class Counted(io.StringIO):
+    """Counts how often something is written to it."""
+
+    writes = 0
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        return super().write(text)
+
+
+async def test_the_lines_of_one_step_of_the_loop_leave_together_at_its_end():
+    out = Counted()
+    log = make_log("json", "info", run_id="run-1", stream=out)
+    for number in range(100):
+        log.info("applied", name=str(number))
+    await asyncio.sleep(0)
+    assert [json.loads(line)["name"] for line in out.getvalue().splitlines()] == [str(number) for number in range(100)]
+    assert out.writes == 1
+
+
+async def test_a_warning_or_an_error_leaves_at_once_with_what_came_before_it():
+    for level in ("warning", "error"):
+        log, out = json_log()
+        log.info("patch_sent")
+        getattr(log, level)("unconfirmed")
+        assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["patch_sent", "unconfirmed"]
+
+
+def test_what_was_logged_last_is_written_though_its_loop_has_ended():
+    log, out = json_log()
+
+    async def work() -> None:
+        log.info("stopping")
+
+    asyncio.run(work())
+    asyncio.run(work())
+    log.info("ended")
+    assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["stopping", "stopping", "ended"]
+
+
+def test_no_line_is_lost_or_torn_between_threads():
+    log, out = json_log()
+
+    def write(thread: int) -> None:
+        for number in range(200):
+            log.info("applied", name=f"{thread}-{number}")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    names = [json.loads(line)["name"] for line in out.getvalue().splitlines()]
+    assert sorted(names) == sorted(f"{thread}-{number}" for thread in range(8) for number in range(200))
