@@ -364,6 +364,14 @@ class Reconciler:
                 rejected_live=None,
                 revision=self._revision_of(key) or self._newest_revision(),
             )
+        if (applied.name, applied.file, applied.line, applied.drift, applied.suspend) == (
+            desired.name,
+            desired.file,
+            desired.line,
+            desired.drift,
+            desired.suspend,
+        ):
+            return applied
         return replace(
             applied,
             name=desired.name,

@@ -15,7 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.budget import OVERTAKES, PROMISE_SECONDS, Budgets
+from reconciler.budget import (
+    OVERTAKES,
+    PROMISE_SECONDS,
+    TURN_SECONDS,
+    TURNS_EACH,
+    Budgets,
+    turns_at_once,
+)
 from reconciler.errors import BirdUnavailable
 from reconciler.model import Priority
 
@@ -491,3 +498,17 @@ def test_whatever_arrives_a_write_lets_at_most_one_read_in_ten_pass(
         assert reads <= 1 + writes // OVERTAKES
 
     asyncio.run(scenario())
+
+
+@given(st.integers(1, 1000), st.one_of(st.just(0.0), st.floats(0.1, 1e6)))
+def test_there_are_turns_for_every_request_in_flight_and_no_more_than_a_rate_lets_out_soon(
+    concurrency: int, rate: float
+) -> None:
+    turns = turns_at_once(concurrency, rate)
+    assert concurrency <= turns <= concurrency * TURNS_EACH
+    assert not rate or turns == concurrency or turns <= rate * TURN_SECONDS
+
+
+def test_at_the_default_rate_there_is_a_turn_for_each_request_in_flight_and_without_a_rate_there_are_more() -> None:
+    assert turns_at_once(32, 45.0) == 32
+    assert turns_at_once(32, 0.0) == 32 * TURNS_EACH

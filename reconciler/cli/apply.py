@@ -11,7 +11,9 @@ from functools import partial
 
 import click
 
+from reconciler.budget import turns_at_once
 from reconciler.cli.exits import DONE, INTERRUPTED, LIMIT_REFUSED, SOME_FAILED, STALE_PLAN, UNAUTHORIZED
+from reconciler.cli.heap import spare_what_is_loaded
 from reconciler.cli.options import (
     COMMON,
     DOCUMENTS,
@@ -193,11 +195,12 @@ async def _apply(request: _Request, desired: tuple[Desired, ...], store: Store, 
             )
             keys = [action.key for action in plan.actions if action.key not in plan.withheld]
             with progress("Converging", len(keys)) as tick:
+                spare_what_is_loaded()
                 turns = await converge(
                     keys,
                     reconciler.reconcile,
                     clock=clock,
-                    concurrency=settings["concurrency"],
+                    concurrency=turns_at_once(settings["concurrency"], settings["rate_limit"]),
                     give_up_seconds=settings["give_up_seconds"],
                     progress=tick,
                     stop=stop,

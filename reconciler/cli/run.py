@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler import __version__
+from reconciler.budget import turns_at_once
 from reconciler.catalog import Catalog
 from reconciler.cli.apply import conclude, refuse_empty
 from reconciler.cli.branch import check_git_settings, figures_of, make_hook, open_branch, status_of
 from reconciler.cli.exits import DONE, ERROR
+from reconciler.cli.heap import spare_what_is_loaded
 from reconciler.cli.options import (
     COMMON,
     DOCUMENTS,
@@ -180,6 +182,7 @@ class _Run:
             log=self._log,
             allow_empty=settings["allow_empty"],
         )
+        self._turns_at_once = turns_at_once(settings["concurrency"], settings["rate_limit"])
         self._follower.load(store.all())
         if not self._catalog.invalid:
             # With a file that is invalid there are documents: they come into force when they are mended.
@@ -237,7 +240,7 @@ class _Run:
                         self._settings["poll_seconds"],
                         self._settings["health_seconds"],
                     ),
-                    concurrency=self._settings["concurrency"],
+                    concurrency=self._turns_at_once,
                     clock=self._clock,
                     metrics=self._metrics,
                     log=self._log,
@@ -258,6 +261,7 @@ class _Run:
                     host, port = opened.getsockname()[:2]
                     self._log.info("listening", address=f"{host}:{port}")
                     group.create_task(serve(make_app(answers, self._hook()), opened, ended))
+                spare_what_is_loaded()
                 group.create_task(_until_ended(daemon.run(stop, wake_all), ended))
         return DONE
 
@@ -296,12 +300,13 @@ class _Run:
                     self._log.error("limit_refused", **refusal.as_log())
                 keys = [action.key for action in plan.actions if action.key not in plan.withheld]
                 reconciler = self._reconciler(api, observer, lambda _workspace_id: None, observed.live)
+                spare_what_is_loaded()
                 with progress("Converging", len(keys)) as tick:
                     turns = await converge(
                         keys,
                         reconciler.reconcile,
                         clock=self._clock,
-                        concurrency=self._settings["concurrency"],
+                        concurrency=self._turns_at_once,
                         give_up_seconds=self._settings["give_up_seconds"],
                         progress=tick,
                         stop=stop,

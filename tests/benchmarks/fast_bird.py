@@ -211,9 +211,7 @@ class FastBird:
 
 
 @contextmanager
-def fast_bird(
-    *, calls: int, recordings: int, status: str = "ongoing", settle_ms: float = 0.0
-) -> Iterator[FastBird]:
+def fast_bird(*, calls: int, recordings: int, status: str = "ongoing", settle_ms: float = 0.0) -> Iterator[FastBird]:
     """Run the server in a process of its own.
 
     Args:
