@@ -23,10 +23,9 @@ import watchfiles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler import source as source_module
 from reconciler.documents import DocumentLimits
 from reconciler.model import Problem
-from reconciler.source import SETTLED_NS, FileStamp, Source, Tree, load_documents
+from reconciler.source import SETTLED_NS, FileStamp, Source, Tree, load_documents, watch
 
 LIMIT = 1024 * 1024
 #: Longer than anything here takes on a busy machine; only a failure waits for it.
@@ -740,7 +739,7 @@ async def test_given_file_is_followed_through_saves_that_replace_it(tmp_path: Pa
 
 
 async def test_very_many_changes_become_one_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source_module, "MANY_FILES", 20)
+    monkeypatch.setattr(watch, "MANY_FILES", 20)
     write(tmp_path / "a.yaml", "1")
     async with following(tmp_path) as follower:
         expected = {tmp_path / "a.yaml": "1"}
@@ -788,8 +787,8 @@ async def test_refused_watch_is_made_up_for_by_walks_and_explained_once(
 ) -> None:
     # The texts are those of watchfiles 1.3 under exhausted limits.
     a = write(tmp_path / "a.yaml", "1")
-    monkeypatch.setattr(source_module, "RETRY_SECONDS", 0.05)
-    monkeypatch.setattr(source_module, "FALLBACK_SECONDS", 0.01)
+    monkeypatch.setattr(watch, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(watch, "FALLBACK_SECONDS", 0.01)
     real = watchfiles.watch
 
     def refused(*_: object, ignore_permission_denied: bool, **__: object) -> object:
