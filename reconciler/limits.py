@@ -81,7 +81,9 @@ class Refusal:
 
 def kinds_of(action: Action) -> tuple[Rule, ...]:
     """Return the rules that a PATCH counts towards; none for any other action."""
-    if action.kind is not ActionKind.PATCH:
+    if action.kind is not ActionKind.PATCH or not (
+        action.irreversible or action.foreign or action.last_applied is not None
+    ):
         return ()
     rules = []
     if action.irreversible:

@@ -27,7 +27,13 @@ def parse_uuid(text: str) -> str:
     return text.lower()
 
 
-class Status(StrEnum):
+class Word(StrEnum):
+    """A word of a fixed set, hashed as the text that it equals: the library's own hash is ten times slower."""
+
+    __hash__ = str.__hash__
+
+
+class Status(Word):
     """What a document may ask for: the three values that Bird's update operation takes.
 
     Source: https://docs.bird.com/api/voice-api/voice-calls-api/update-a-call-recording
@@ -38,7 +44,7 @@ class Status(StrEnum):
     COMPLETED = "completed"
 
 
-class LiveStatus(StrEnum):
+class LiveStatus(Word):
     """What a recording may be: Bird's seven published values, and two words of ours.
 
     Source: https://docs.bird.com/api/voice-api/voice-calls-api/update-a-call-recording
@@ -67,7 +73,7 @@ SATISFIES: Final[Mapping[Status, frozenset[LiveStatus]]] = {
 FINAL: Final = frozenset({LiveStatus.COMPLETED, LiveStatus.AVAILABLE, LiveStatus.ABSENT, LiveStatus.FAILED})
 
 
-class Drift(StrEnum):
+class Drift(Word):
     """What to do when the live status has moved away from what was applied."""
 
     #: Correct it, except that a pause made by somebody else is never resumed.
@@ -106,6 +112,16 @@ class RecordingKey(NamedTuple):
     @property
     def call(self) -> CallKey:
         return CallKey(self.workspace_id, self.channel_id, self.call_id)
+
+
+def status_line(key: RecordingKey, status: Status) -> str:
+    """Return a recording and a status of it as one text: the form in which a hundred thousand are compared at once."""
+    return f"{key[0]} {key[1]} {key[2]} {key[3]} {status.value}"
+
+
+def key_of_line(line: str) -> RecordingKey:
+    """Return the recording of a `status_line`."""
+    return RecordingKey(*line.split(" ")[:4])
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +190,7 @@ class Live:
 _OUR_WORDS: Final = frozenset({LiveStatus.GONE, LiveStatus.UNKNOWN})
 
 
-class Phase(StrEnum):
+class Phase(Word):
     """Where a recording stands in our own record of it."""
 
     #: Seen in a document, nothing known yet.
@@ -282,7 +298,7 @@ class Revision:
     committed_at: datetime
 
 
-class ActionKind(StrEnum):
+class ActionKind(Word):
     PATCH = "patch"
     WAIT = "wait"
     HOLD = "hold"
@@ -291,7 +307,7 @@ class ActionKind(StrEnum):
     NOOP = "noop"
 
 
-class Reason(StrEnum):
+class Reason(Word):
     REMOVED = "removed"
     SUSPENDED = "suspended"
     IN_SYNC = "in_sync"
@@ -329,7 +345,7 @@ class Action:
         return self.reason in (Reason.DRIFT, Reason.FOREIGN_PAUSE)
 
 
-class Outcome(StrEnum):
+class Outcome(Word):
     """What became of one action."""
 
     APPLIED = "applied"

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 
 from reconciler.decide import decide
 from reconciler.limits import Limits, Refusal, withhold
@@ -53,7 +55,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All decisions, no-ops included, sorted by name."""
+    """All decisions, sorted by name; no-ops included, unless only their number was asked for."""
 
     created_at: datetime
     revision: str | None
@@ -88,6 +90,7 @@ def make_plan(
     limits: Limits,
     revision: str | None = None,
     unread: frozenset[RecordingKey] = frozenset(),
+    in_sync: int = 0,
 ) -> Plan:
     """Decide for every recording that has a document or a record.
 
@@ -99,6 +102,8 @@ def make_plan(
         limits: the safety limits that the whole is held against.
         revision: the Git commit of the documents, where there is one.
         unread: recordings whose live state could not be read: they are left out.
+        in_sync: how many more recordings there are that row 10 holds to be in sync, since nobody looks at live state:
+            no suspension, nothing sent, the last-applied status desired. They are counted, and not in `actions`.
     """
     actions = []
     seen: set[RecordingKey] = set()
@@ -110,9 +115,13 @@ def make_plan(
     for key, record in applied.items():
         if key not in seen:
             actions.append(decide(key, None, record, None, now))
-    actions.sort(key=lambda action: (action.name, action.key))
-    plan = Plan(now, revision, live is not None, tuple(actions), summarise(actions), unread=unread)
-    return hold_against(plan, limits, sum(record.last_applied is not None for record in applied.values()))
+    actions.sort(key=attrgetter("name", "key"))
+    summary = summarise(actions)
+    if in_sync:
+        summary = replace(summary, noop=summary.noop + in_sync)
+    plan = Plan(now, revision, live is not None, tuple(actions), summary, unread=unread)
+    managed = in_sync + sum(record.last_applied is not None for record in applied.values())
+    return hold_against(plan, limits, managed)
 
 
 def make_change_plan(
@@ -203,11 +212,13 @@ def summarise(actions: Iterable[Action]) -> Summary:
     """Count the actions by kind."""
     counts = dict.fromkeys(ActionKind, 0)
     drift = irreversible = resumes = 0
-    for action in actions:
-        counts[action.kind] += 1
-        drift += action.drifted
-        irreversible += action.irreversible
-        resumes += action.resumes
+    # Few sorts of action are among many.
+    sorts = Counter(map(attrgetter("kind", "drifted", "irreversible", "resumes"), actions))
+    for (kind, drifted, ends, resuming), count in sorts.items():
+        counts[kind] += count
+        drift += drifted and count
+        irreversible += ends and count
+        resumes += resuming and count
     return Summary(
         **{kind.value: count for kind, count in counts.items()},
         drift=drift,

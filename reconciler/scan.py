@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
 from reconciler.documents import DocumentLimits, FileDocuments, Place, conflict, cross_check, parse_documents
+from reconciler.index import Columns
+from reconciler.load import Loaded, gather_problems, parse_files
 from reconciler.model import Problem, RecordingKey
-from reconciler.source import Loaded, Source, gather, parse_tree
+from reconciler.source import Source
 
 #: What names and IDs are made of; whatever stands beside one in YAML is not of it.
 _WORDS: Final = re.compile(rb"[0-9a-z.-]+")
@@ -34,7 +37,8 @@ def load_against(files: Source, root: Source, folder: Path, limits: DocumentLimi
     Returns:
         As `load_documents` does, of the given files alone: a mistake inside another file is that file's own.
     """
-    tree, parsed = parse_tree(files, limits)
+    tree = files.walk()
+    parsed = parse_files(files, tree, limits).documents()
     places = {file: Path(file).resolve() for file in tree.files}
     within = folder.resolve()
     members = [documents for documents in parsed if places[documents.file].is_relative_to(within)]
@@ -42,7 +46,9 @@ def load_against(files: Source, root: Source, folder: Path, limits: DocumentLimi
     if members:
         given = {(stamp.inode, stamp.device): places[file] for file, stamp in tree.files.items()}
         problems += _conflicts(members, _others(root, given, _words(members), limits))
-    return gather(tree, parsed, problems)
+    found = gather_problems(tree, parsed, problems)
+    valid = sorted((each for each in parsed if not each.problems), key=attrgetter("file"))
+    return Loaded(Columns() if found else Columns.of(valid), found, tree.warnings, len(tree.files))
 
 
 def _words(members: Sequence[FileDocuments]) -> frozenset[bytes]:
@@ -61,7 +67,7 @@ def _others(
     root: Source, given: Mapping[tuple[int, int], Path], words: frozenset[bytes], limits: DocumentLimits
 ) -> Iterator[FileDocuments]:
     """Yield the other files of the tree that may take one of the words."""
-    for file, stamp in root.walk().files.items():
+    for file, stamp in sorted(root.walk().files.items()):
         same = given.get((stamp.inode, stamp.device))
         if same is not None and Path(file).resolve() == same:
             continue

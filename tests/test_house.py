@@ -38,6 +38,8 @@ LAYERS = """
     budget decide documents hook limits logs metrics revision sandbox settings store systemd workqueue
     alarm bird catalog edit export plan sarif
     doctor observer source
+    index
+    load
     baseline mirror reconcile report scan
     saved
     converge discover follow

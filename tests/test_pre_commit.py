@@ -21,8 +21,9 @@ from test_cli import document as yaml_document
 from test_plan_base import git
 
 from reconciler.documents import DEFAULT_LIMITS
+from reconciler.load import Loaded
 from reconciler.scan import load_against
-from reconciler.source import Loaded, Source
+from reconciler.source import Source
 
 CHECKOUT = Path(__file__).parent.parent
 Files = dict[str, str]

@@ -24,8 +24,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.documents import DocumentLimits
+from reconciler.load import load_documents
 from reconciler.model import Problem
-from reconciler.source import SETTLED_NS, FileStamp, Source, Tree, load_documents, watch
+from reconciler.source import SETTLED_NS, FileStamp, Source, Tree, watch
 
 LIMIT = 1024 * 1024
 #: Longer than anything here takes on a busy machine; only a failure waits for it.
@@ -43,7 +44,7 @@ def write(path: Path, text: str = "x") -> Path:
 
 
 def names(tree: Tree, root: Path) -> list[str]:
-    return [os.path.relpath(file, root) for file in tree.files]
+    return sorted(os.path.relpath(file, root) for file in tree.files)
 
 
 def document(number: int, *, name: str | None = None, status: str = "paused") -> str:

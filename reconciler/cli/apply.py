@@ -39,6 +39,7 @@ from reconciler.cli.parts import (
     system_clock,
 )
 from reconciler.cli.plan import load_or_exit, records_of, say_unread
+from reconciler.cli.validate import index_for
 from reconciler.converge import Observed, converge
 from reconciler.errors import BirdUnauthorized, StalePlan, UnsafePlan
 from reconciler.limits import Window
@@ -97,9 +98,10 @@ def command(
     if saved is not None and expect_digest is not None:
         check_approved(saved, expect_digest)
     paths = paths_or_default(paths) if saved is None else saved.paths
-    desired = load_or_exit(context, paths, settings)
+    state = state_url(settings, sandbox=sandbox)
+    desired = load_or_exit(context, paths, settings, index_for(paths, settings, state))
     refuse_empty(len(desired), paths, settings["allow_empty"])
-    request = _Request(paths, saved, yes, sandbox, state_url(settings, sandbox=sandbox), settings)
+    request = _Request(paths, saved, yes, sandbox, state, settings)
     with (
         open_writer(
             request.state,

@@ -36,11 +36,12 @@ from reconciler.doctor import (
 )
 from reconciler.documents import cross_check
 from reconciler.errors import ReconcilerError, SettingsError, StoreError
+from reconciler.load import load_documents
 from reconciler.logs import make_log
 from reconciler.model import Problem, RecordingKey, parse_uuid
 from reconciler.scrub import hide
 from reconciler.settings import SETTINGS
-from reconciler.source import Source, load_documents
+from reconciler.source import Source
 from reconciler.store.health import examine
 
 #: A person waits for the answer, and an API that takes longer for one read is as good as out of reach.

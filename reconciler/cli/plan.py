@@ -26,13 +26,15 @@ from reconciler.cli.options import (
     values,
 )
 from reconciler.cli.reports import FORMATS, Report, ReportType, write_file, write_problem_reports, write_reports
-from reconciler.cli.validate import show_problems, warn
+from reconciler.cli.validate import index_for, show_problems, warn
 from reconciler.errors import BirdError, BirdUnauthorized, DesiredStateError
+from reconciler.index import Index
+from reconciler.load import Loaded, load_documents
 from reconciler.model import Applied, Desired, Live, Problem, RecordingKey
 from reconciler.plan import Plan, make_change_plan, make_plan
 from reconciler.revision import revision_of
 from reconciler.saved import as_saved
-from reconciler.source import Source, load_documents
+from reconciler.source import Source
 from reconciler.store import Store, open_store
 
 
@@ -78,8 +80,14 @@ def command(
     settings = values()
     paths = paths_or_default(paths)
     question = _Question(paths, settings, sandbox, refresh or (base is None and not no_refresh))
+    listed = show_all or any(report.lists_all for report in reports)
     try:
-        plan, failures = question.plan() if base is None else question.plan_change(base)
+        if base is not None:
+            plan, failures = question.plan_change(base)
+        elif question.refresh or listed:
+            plan, failures = question.plan()
+        else:
+            plan, failures = question.plan_offline(), []
     except DesiredStateError as error:
         write_problem_reports(error.problems, reports)
         click.echo("The documents are invalid; nothing was done.", err=True)
@@ -106,7 +114,7 @@ class _Question:
 
     def plan(self) -> tuple[Plan, list[BirdError]]:
         """Hold the documents against last-applied, and against live state where that is read."""
-        desired = load_or_explain(self.paths, self.settings)
+        desired = self._load(self.paths).desired
         applied = self._applied(desired)
         live, unread, failures = self._look(desired)
         plan = make_plan(
@@ -120,6 +128,22 @@ class _Question:
         )
         return plan, failures
 
+    def plan_offline(self) -> Plan:
+        """Hold the documents against last-applied; of what is in sync say only how much there is."""
+        documents = self._load(self.paths).columns
+        with open_store(self._state) as store:
+            holding, others = store.apart_from(documents.unsuspended())
+        desired = documents.desired(without=holding)
+        return make_plan(
+            desired,
+            _declared_or_gone(others, desired, self.paths),
+            None,
+            now=datetime.now(UTC),
+            limits=self.settings.limits,
+            revision=revision_of(self.paths),
+            in_sync=len(holding),
+        )
+
     def plan_change(self, base: str) -> tuple[Plan, list[BirdError]]:
         """Hold the documents against those of a commit; against state and live state only where the latter is read."""
         from reconciler.baseline import read_baseline
@@ -127,7 +151,9 @@ class _Question:
         before = read_baseline(base, self.paths, self.settings.document_limits)
         # A path that was there at the commit and is not any more is a deletion, not a mistake.
         paths = [path for path in self.paths if os.path.lexists(path) or str(Path(path)) not in before.present]
-        desired = load_or_explain(paths, self.settings, before.problems)
+        desired = load_or_explain(
+            paths, self.settings, index_for(paths, self.settings, self._state), before.problems
+        ).desired
         applied = self._applied(desired) if self.refresh else {}
         live, unread, failures = self._look(desired)
         plan = make_change_plan(
@@ -144,8 +170,15 @@ class _Question:
         return plan, failures
 
     def _applied(self, desired: Iterable[Desired]) -> dict[RecordingKey, Applied]:
-        with open_store(state_url(self.settings, sandbox=self.sandbox)) as store:
+        with open_store(self._state) as store:
             return records_of(store, desired, self.paths)
+
+    @property
+    def _state(self) -> str:
+        return state_url(self.settings, sandbox=self.sandbox)
+
+    def _load(self, paths: Sequence[str], also: Sequence[Problem] = ()) -> Loaded:
+        return load_or_explain(paths, self.settings, index_for(paths, self.settings, self._state), also)
 
     def _look(
         self, desired: tuple[Desired, ...]
@@ -154,44 +187,54 @@ class _Question:
             return None, frozenset(), []
         from reconciler.cli.parts import observe, run_async  # the HTTP client, which an offline plan does without
 
-        state = state_url(self.settings, sandbox=self.sandbox)
-        observed = run_async(observe(desired, self.settings, sandbox=self.sandbox, state=state))
+        observed = run_async(observe(desired, self.settings, sandbox=self.sandbox, state=self._state))
         unread = observed.unread(document.key for document in desired)
         return observed.live, unread, list(observed.failures.values())
 
 
-def load_or_explain(paths: Sequence[str], settings: Values, also: Sequence[Problem] = ()) -> tuple[Desired, ...]:
+def load_or_explain(
+    paths: Sequence[str], settings: Values, index: Index | None, also: Sequence[Problem] = ()
+) -> Loaded:
     """Return every document, or show every mistake.
 
     Args:
         paths: files or folders; none at all for no document.
         settings: whose limits hold.
+        index: what earlier commands read of them.
         also: mistakes that were found elsewhere, to be shown first.
 
     Raises:
         DesiredStateError: there are mistakes, and they have been shown.
     """
     source = Source(paths, max_file_bytes=settings["max_file_bytes"])
-    loaded = load_documents(source, settings.document_limits)
+    loaded = load_documents(source, settings.document_limits, index)
     warn(loaded)
     problems = (*also, *loaded.problems)
     if problems:
         show_problems(problems, source, sys.stderr.isatty(), err=True)
         raise DesiredStateError(problems)
-    return loaded.desired
+    return loaded
 
 
 def records_of(store: Store, desired: Iterable[Desired], paths: Sequence[str]) -> dict[RecordingKey, Applied]:
     """Return our records of what is declared, and of what was declared below the paths and is not any more."""
+    return _declared_or_gone(store.all(), desired, paths)
+
+
+def _declared_or_gone(
+    records: Iterable[Applied], desired: Iterable[Desired], paths: Sequence[str]
+) -> dict[RecordingKey, Applied]:
     source = Source(paths, max_file_bytes=1)
     declared = {document.key for document in desired}
-    return {record.key: record for record in store.all() if record.key in declared or source.covers(record.file)}
+    return {record.key: record for record in records if record.key in declared or source.covers(record.file)}
 
 
-def load_or_exit(context: click.Context, paths: Sequence[str], settings: Values) -> tuple[Desired, ...]:
-    """Return every document, or show every mistake and end the command."""
+def load_or_exit(
+    context: click.Context, paths: Sequence[str], settings: Values, index: Index | None = None
+) -> tuple[Desired, ...]:
+    """Return every document, sorted by name, or show every mistake and end the command."""
     try:
-        return load_or_explain(paths, settings)
+        return load_or_explain(paths, settings, index).desired
     except DesiredStateError:
         click.echo("The documents are invalid; nothing was done.", err=True)
         context.exit(ERROR)

@@ -30,6 +30,11 @@ class Report:
     format: str
     file: str | None
 
+    @property
+    def lists_all(self) -> bool:
+        """Whether it lists what is in sync whatever it is told."""
+        return self.format == "junit"
+
 
 class ReportType(click.ParamType[Report]):
     """Reads ``FORMAT`` and ``FORMAT=FILE``."""

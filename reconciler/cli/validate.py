@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,15 +15,21 @@ from reconciler.cli.options import (
     COMMON,
     DEFAULT_FOLDER,
     DOCUMENTS,
+    Values,
     paths_argument,
     paths_or_default,
     setting_options,
     values,
 )
 from reconciler.documents import explain
+from reconciler.errors import StoreError
+from reconciler.load import Loaded, load_documents
 from reconciler.model import Problem
 from reconciler.scan import load_against
-from reconciler.source import Loaded, Source, load_documents
+from reconciler.source import Source
+
+if TYPE_CHECKING:
+    from reconciler.index import Index
 
 
 @click.command("validate")
@@ -53,7 +60,8 @@ def command(context: click.Context, paths: tuple[str, ...], output: str, root: s
     settings = values()
     source = Source(paths_or_default(paths), max_file_bytes=settings["max_file_bytes"])
     if any(Path(path).is_dir() for path in paths_or_default(paths)):
-        loaded = load_documents(source, settings.document_limits)
+        given = paths_or_default(paths)
+        loaded = load_documents(source, settings.document_limits, index_for(given, settings, settings["state"]))
     else:
         tree = Source([root], max_file_bytes=settings["max_file_bytes"])
         loaded = load_against(source, tree, Path(root), settings.document_limits)
@@ -71,13 +79,25 @@ def command(context: click.Context, paths: tuple[str, ...], output: str, root: s
             click.echo(as_sarif(loaded.problems), nl=False)
         case _:
             show_problems(loaded.problems, source, sys.stdout.isatty())
-    count = len(loaded.desired)
+    count = len(loaded.columns)
     if loaded.problems:
         files = len({problem.file for problem in loaded.problems})
         click.echo(f"{_counted(len(loaded.problems), 'problem')} in {_counted(files, 'file')}.", err=True)
         context.exit(ERROR)
     click.echo(f"{_counted(loaded.files, 'file')}, {_counted(count, 'recording')}: all valid.", err=True)
     context.exit(DONE)
+
+
+def index_for(paths: Iterable[str], settings: Values, state: str) -> Index | None:
+    """Return the index of some paths, beside the state; None where the state's place is none."""
+    # Imported late: a hook that checks one file needs neither.
+    from reconciler.index import Index
+    from reconciler.store import state_folder
+
+    try:
+        return Index(state_folder(state), paths, settings.document_limits)
+    except StoreError:
+        return None  # whoever needs the state says what is wrong
 
 
 def warn(loaded: Loaded) -> None:
@@ -103,7 +123,7 @@ def _as_json(loaded: Loaded) -> str:
                 "format": "reconciler.problems/v1",
                 "valid": not loaded.problems,
                 "files": loaded.files,
-                "recordings": len(loaded.desired),
+                "recordings": len(loaded.columns),
                 "problems": [
                     {
                         "file": problem.file,

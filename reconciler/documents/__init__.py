@@ -20,7 +20,6 @@ from reconciler.documents.limits import DEFAULT_LIMITS, DocumentLimits
 from reconciler.documents.plain import load_plain
 from reconciler.documents.schema import schema_text
 from reconciler.documents.wording import nearest
-from reconciler.documents.yaml_events import Irregular, read_documents
 from reconciler.model import Desired, Problem
 from reconciler.scrub import frames
 
@@ -58,6 +57,9 @@ def parse_documents(data: bytes, file: str, limits: DocumentLimits = DEFAULT_LIM
         message = f"more than {MOST_TAG_DIRECTIVES} times `%TAG`: tags are not allowed, nor is what declares them"
         return FileDocuments(file, (), (Problem(file, 1, 1, message, rule="too-many-directives"),))
     if len(data) <= limits.max_file_bytes:
+        # Imported late: where the index knows all documents, nobody waits for a parser.
+        from reconciler.documents.yaml_events import Irregular
+
         try:
             return _read_valid(data, file, limits)
         except Irregular:
@@ -87,6 +89,8 @@ _SAMPLE: Final = Path(__file__).with_name("sample.yaml")
 
 
 def _read_valid(data: bytes, file: str, limits: DocumentLimits) -> FileDocuments:
+    from reconciler.documents.yaml_events import Irregular, read_documents
+
     fits_one = schema.gate(schema.CALL_RECORDING)
     fits_set = schema.gate(schema.CALL_RECORDING_SET)
     desired: list[Desired] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from reconciler.documents.limits import DEFAULT_LIMITS, DocumentLimits
-from reconciler.documents.yaml_events import Irregular, read_documents
 from reconciler.errors import DesiredStateError
 
 
@@ -17,6 +16,9 @@ def load_plain(data: bytes, file: str, limits: DocumentLimits = DEFAULT_LIMITS) 
     Raises:
         DesiredStateError: it is no YAML that this program reads, or holds several documents.
     """
+    # Imported late: most commands read no such file.
+    from reconciler.documents.yaml_events import Irregular, read_documents
+
     try:
         values = [document.value for document in read_documents(data, limits)]
     except Irregular:

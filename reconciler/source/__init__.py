@@ -3,13 +3,12 @@
 The tree below the given paths is walked, single files are read, and the operating system is asked to say when something
 moves. What a file means is not decided here (`documents` does), nor what follows from it (`catalog`).
 
-    tree (what a walk meets) -> watch (what moved since) -> files (a source: walk, read, follow) -> load (for a command)
+    tree (what a walk meets) -> watch (what moved since) -> files (a source: walk, read, follow)
 """
 
 from __future__ import annotations
 
 from reconciler.source.files import Source
-from reconciler.source.load import Loaded, gather, load_documents, parse_tree
 from reconciler.source.tree import QUIET_SECONDS, SETTLED_NS, SUFFIXES, FileStamp, Tree, is_nameable
 
 __all__ = [
@@ -17,11 +16,7 @@ __all__ = [
     "SETTLED_NS",
     "SUFFIXES",
     "FileStamp",
-    "Loaded",
     "Source",
     "Tree",
-    "gather",
     "is_nameable",
-    "load_documents",
-    "parse_tree",
 ]

@@ -9,17 +9,29 @@ is no regular file is opened.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import stat
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.model import Problem
-from reconciler.source.tree import QUIET_SECONDS, FileStamp, Tree, is_within, leaves, not_regular, nowhere, unreadable
-from reconciler.source.watch import Walks, Watcher
+from reconciler.source.tree import (
+    QUIET_SECONDS,
+    FileStamp,
+    Tree,
+    Walks,
+    is_within,
+    leaves,
+    not_regular,
+    nowhere,
+    unreadable,
+)
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Source:
@@ -146,4 +158,7 @@ class Source:
         Where the system refuses to watch, None comes often instead, `warn` is told why and what helps, and watching is
         tried again once a minute. Given paths that are missing or vanish are watched from when they are there (again).
         """
+        # Imported late: only the daemon watches, and no other command shall wait for asyncio.
+        from reconciler.source.watch import Watcher
+
         return Watcher(self._walks).changes(stop, poll_seconds=poll_seconds, warn=warn)

@@ -12,6 +12,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
+import time
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,7 +68,7 @@ class FileStamp(NamedTuple):
 class Tree:
     """The result of one walk. Files are named as they are shown to people: the given path joined with the rest."""
 
-    #: Sorted by name.
+    #: In no particular order: sorting a hundred thousand names takes as long as half of their `stat`.
     files: Mapping[str, FileStamp]
     #: Entries that were refused, one problem each; its `file` is the entry.
     problems: tuple[Problem, ...]
@@ -119,6 +121,36 @@ class _Link(NamedTuple):
     root: tuple[str, str]
 
 
+class Walks:
+    """The walks of one source, numbered, so that the watching thread can tell one that is under way or came later."""
+
+    def __init__(self, roots: tuple[str, ...]) -> None:
+        self.roots = roots
+        # One at a time.
+        self.lock = threading.Lock()
+        self.begun = 0
+        self.ended = 0
+        self.seconds = 0.0
+        self.layout: Layout | None = None
+
+    def walk(self) -> tuple[Walk, Layout]:
+        """Walk the tree, after any walk that is under way. Any thread may call it."""
+        with self.lock:
+            self.begun += 1
+            started = time.monotonic()
+            walk = Walk(time.time_ns())
+            walk.visit(self.roots)
+            layout = self.layout = walk.layout()
+            self.seconds = time.monotonic() - started
+            self.ended += 1
+        return walk, layout
+
+    def last_layout(self) -> Layout:
+        """Return what the last walk learned; walk where there was none."""
+        layout = self.layout
+        return self.walk()[1] if layout is None else layout
+
+
 class Walk:
     """One walk under way."""
 
@@ -165,7 +197,7 @@ class Walk:
 
     def tree(self) -> Tree:
         return Tree(
-            files={file: self._files[file] for file in sorted(self._files)},
+            files=self._files,
             problems=tuple(sorted(self._problems, key=lambda problem: problem.file)),
             warnings=tuple(sorted(self._warnings)),
             vanished_roots=tuple(self._vanished),
@@ -184,6 +216,7 @@ class Walk:
 
     def _visit_folder(self, shown: str, real: str, root: tuple[str, str]) -> None:
         """Take in a folder and all below it, keeping the links for later; a folder met before is left out."""
+        files, now_ns, new = self._files, self._now_ns, tuple.__new__
         stack = [(shown, real)]
         while stack:
             shown, real = stack.pop()
@@ -199,8 +232,21 @@ class Walk:
                             continue
                         candidate = name.endswith(SUFFIXES)
                         # Nearly all there is, so with not one call more than it needs.
-                        if candidate and entry.is_file(follow_symlinks=False) and is_nameable(name):
-                            self._add_file(prefix + name, entry)
+                        if (
+                            candidate
+                            and entry.is_file(follow_symlinks=False)
+                            and (name.isprintable() or is_nameable(name))
+                        ):
+                            try:
+                                status = entry.stat(follow_symlinks=False)
+                            except FileNotFoundError:
+                                continue  # it went away after its folder was listed
+                            mtime_ns = status.st_mtime_ns
+                            ctime_ns = status.st_ctime_ns
+                            if ctime_ns == mtime_ns:
+                                ctime_ns = mtime_ns  # see `FileStamp.of`
+                            stamp = (status.st_size, mtime_ns, ctime_ns, status.st_ino, status.st_dev, now_ns)
+                            files[prefix + name] = new(FileStamp, stamp)
                         else:
                             self._visit_other(entry, candidate, prefix, real, root, stack)
             except FileNotFoundError:
@@ -209,12 +255,6 @@ class Walk:
                     self._vanish(shown)
             except OSError as error:
                 self._refuse(unreadable(shown, error))
-
-    def _add_file(self, shown: str, entry: os.DirEntry[str]) -> None:
-        try:
-            self._files[shown] = FileStamp.of(entry.stat(follow_symlinks=False), self._now_ns)
-        except FileNotFoundError:
-            pass  # it went away after its folder was listed
 
     def _visit_other(
         self,

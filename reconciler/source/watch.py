@@ -18,7 +18,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
-from reconciler.source.tree import SUFFIXES, Layout, Walk
+from reconciler.source.tree import SUFFIXES, Layout, Walks
 
 #: Milliseconds: how long watchfiles waits for a burst to end, and how often it looks. With these an event comes about
 #: 17 ms after the write at 0.5 % of a core; its own defaults take 76 ms.
@@ -36,36 +36,6 @@ RETRY_SECONDS: Final = 60.0
 #: Without a watcher the tree is walked often enough to feel prompt, yet takes no more than a twentieth of a core.
 FALLBACK_SECONDS: Final = 1.0
 FALLBACK_SHARE: Final = 20.0
-
-
-class Walks:
-    """The walks of one source, numbered, so that the watching thread can tell one that is under way or came later."""
-
-    def __init__(self, roots: tuple[str, ...]) -> None:
-        self.roots = roots
-        # One at a time.
-        self.lock = threading.Lock()
-        self.begun = 0
-        self.ended = 0
-        self.seconds = 0.0
-        self.layout: Layout | None = None
-
-    def walk(self) -> tuple[Walk, Layout]:
-        """Walk the tree, after any walk that is under way. Any thread may call it."""
-        with self.lock:
-            self.begun += 1
-            started = time.monotonic()
-            walk = Walk(time.time_ns())
-            walk.visit(self.roots)
-            layout = self.layout = walk.layout()
-            self.seconds = time.monotonic() - started
-            self.ended += 1
-        return walk, layout
-
-    def last_layout(self) -> Layout:
-        """Return what the last walk learned; walk where there was none."""
-        layout = self.layout
-        return self.walk()[1] if layout is None else layout
 
 
 class Watcher:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Generator, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
@@ -38,6 +39,14 @@ class Store(Protocol):
 
     def all(self) -> Iterator[Applied]:
         """Stream every record, ordered by key, as they stood at the first one."""
+        ...
+
+    def apart_from(self, lines: AbstractSet[str]) -> tuple[AbstractSet[str], list[Applied]]:
+        """Return which of some lines hold, and every record but those of these, all as they stood at one moment.
+
+        A line holds where it is the `status_line` of a recording's last-applied status and nothing has been sent since.
+        What a plan asks: of a hundred thousand recordings in sync no record is built.
+        """
         ...
 
     def count_last_applied(self) -> int:

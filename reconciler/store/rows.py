@@ -60,6 +60,11 @@ _WHERE_KEY: Final = " AND ".join(f"{column} = ?" for column in _KEY)
 
 SELECT_ALL: Final = f"SELECT {', '.join(_RECORDING)} FROM recordings ORDER BY {', '.join(_KEY)}"  # noqa: S608 (constants)
 SELECT_ONE: Final = f"SELECT {', '.join(_RECORDING)} FROM recordings WHERE {_WHERE_KEY}"  # noqa: S608 (constants)
+_AT_REST: Final = "last_applied IS NOT NULL AND sent IS NULL"
+_LINE: Final = " || ' ' || ".join((*_KEY, "last_applied"))
+#: The `status_line` of each recording of which nothing is on its way.
+SELECT_LINES: Final = f"SELECT {_LINE} FROM recordings WHERE {_AT_REST}"  # noqa: S608 (constants)
+SELECT_ON_THE_WAY: Final = f"SELECT {', '.join(_RECORDING)} FROM recordings WHERE NOT ({_AT_REST})"  # noqa: S608 (constants)
 COUNT_LAST_APPLIED: Final = "SELECT last_applied FROM totals"
 SELECT_PATCHES: Final = (
     f"SELECT at, {', '.join(_KEY)}, irreversible, resumes_foreign FROM history "  # noqa: S608 (constants)
@@ -197,6 +202,13 @@ def recording_row(record: Applied) -> Row:
         record.error[:TEXT_CHARACTERS],
         record.revision,
     )
+
+
+def line_of(row: Row) -> str | None:
+    """Return the `status_line` of a row of `SELECT_ALL`; None where something is on its way, or nothing was applied."""
+    if row[12] is None or row[14] is not None:
+        return None
+    return " ".join((*row[:4], row[12]))
 
 
 def recording_from_row(row: Row) -> Applied:

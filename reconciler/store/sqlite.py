@@ -10,7 +10,8 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +21,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from reconciler.errors import LeaseLost, StateHeld, StoreError
-from reconciler.model import Applied, Event, RecordingKey, Revision
+from reconciler.model import Applied, Event, RecordingKey, Revision, key_of_line
 from reconciler.scrub import scrub
 from reconciler.store import connection as files
 from reconciler.store import rows, schema
@@ -36,6 +37,8 @@ _RETRY_SECONDS: Final = 1.0
 _ASK_SECONDS: Final = 0.25
 #: While nothing is written, old lines of the history go in steps so far apart.
 _PRUNE_SECONDS: Final = 0.05
+#: So many rows are asked for one by one before all are read in turn.
+_SINGLY: Final = 1000
 #: What SQLite or its Python module raises for a value that cannot be stored: the fault of one write, not of the file.
 _VALUE_FAULTS: Final = (
     sqlite3.IntegrityError,
@@ -74,6 +77,27 @@ class SqliteStore:
                 yield rows.recording_from_row(row)
         except KeyError as error:
             raise self._unknown_word(error) from error
+
+    def apart_from(self, lines: AbstractSet[str]) -> tuple[AbstractSet[str], list[Applied]]:
+        with files.explained(self._path):
+            connection = self._open()
+            if connection is None:
+                return frozenset(), []
+            with closing(connection):
+                connection.execute("BEGIN")  # what follows sees the same rows
+                at_rest = {line for (line,) in connection.execute(rows.SELECT_LINES)}
+                holding = at_rest & lines
+                others = at_rest - holding
+                found: Iterable[rows.Row]
+                if len(others) > _SINGLY:
+                    found = (row for row in connection.execute(rows.SELECT_ALL) if rows.line_of(row) not in holding)
+                else:
+                    single = (connection.execute(rows.SELECT_ONE, key_of_line(line)).fetchone() for line in others)
+                    found = chain(single, connection.execute(rows.SELECT_ON_THE_WAY))
+                try:
+                    return holding, [rows.recording_from_row(row) for row in found]
+                except KeyError as error:
+                    raise self._unknown_word(error) from error
 
     def count_last_applied(self) -> int:
         found = self._read(rows.COUNT_LAST_APPLIED)

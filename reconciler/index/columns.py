@@ -1,0 +1,216 @@
+"""What many valid files declare, column by column: a hundred thousand recordings without a hundred thousand objects.
+
+Most commands ask of nearly all recordings only whether they are as they were. That is answered by comparing columns;
+a `Desired` is built for the few of which more is asked. Pure: no file, no clock.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from itertools import chain, repeat
+from operator import itemgetter
+from typing import Final, TypeAlias
+
+from reconciler.documents import FileDocuments
+from reconciler.model import Desired, Drift, RecordingKey, Status, Suspend, status_line
+
+#: A drift setting is one byte, its place here.
+DRIFTS: Final = tuple(Drift)
+_DRIFT_BYTES: Final = {drift: place for place, drift in enumerate(DRIFTS)}
+_STATUS: Final = {status.value: status for status in Status}
+#: Of a `status_line`: four UUIDs and what stands between them.
+_KEY_TEXT: Final = itemgetter(slice(0, 4 * 36 + 3))
+
+#: Labels and annotations, as `Desired` has them.
+Notes: TypeAlias = tuple[Mapping[str, str] | None, Mapping[str, str] | None]
+
+
+@dataclass(slots=True)
+class Columns:
+    """Rows are recordings: those of one file in its order, one file's after the other's, files sorted by name."""
+
+    files: list[str] = field(default_factory=list)
+    #: How many rows each file has.
+    counts: array[int] = field(default_factory=lambda: array("I"))
+    #: Key and status of each row, as `status_line` writes them; names; 1-based lines; places in `DRIFTS`.
+    lines: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    places: array[int] = field(default_factory=lambda: array("I"))
+    drifts: bytearray = field(default_factory=bytearray)
+    #: Only of the rows that are suspended.
+    suspends: dict[int, Suspend] = field(default_factory=dict)
+    #: Each row's place in `notes`, whose first is that of rows without any.
+    note_places: array[int] = field(default_factory=lambda: array("I"))
+    notes: list[Notes] = field(default_factory=lambda: [(None, None)])
+    #: The sets: the place of the file, the name, the 1-based line.
+    sets: list[tuple[int, str, int]] = field(default_factory=list)
+    #: Whether it is known that no two documents share a name or a recording; `check` finds out.
+    unambiguous: bool = False
+
+    @classmethod
+    def of(cls, documents: Iterable[FileDocuments]) -> Columns:
+        """Put valid files, sorted by name, into columns."""
+        made = cls()
+        known: dict[object, int] = {}
+        for each in documents:
+            made._append(each, known)
+        return made
+
+    def __len__(self) -> int:
+        """Return how many recordings there are."""
+        return len(self.lines)
+
+    def merged(self, kept: Sequence[int], fresh: Sequence[FileDocuments]) -> Columns:
+        """Return the columns of some of these files and of others.
+
+        Args:
+            kept: places in `files`, ascending.
+            fresh: valid files that are not among them, sorted by name.
+        """
+        if not fresh and len(kept) == len(self.files):
+            return self
+        # Of documents that share nothing, some share nothing either.
+        made = Columns(notes=list(self.notes), unambiguous=self.unambiguous and not fresh)
+        known: dict[object, int] = {}
+        starts = [0, *_running(self.counts)]
+        sets: dict[int, list[tuple[str, int]]] = {}
+        for place, name, line in self.sets:
+            sets.setdefault(place, []).append((name, line))
+        waiting = iter([*fresh, None])
+        following = next(waiting)
+        begin = end = 0  # a run of files that are kept, and not copied yet
+        for place in kept:
+            while following is not None and following.file < self.files[place]:
+                self._copy(begin, end, starts, sets, made)
+                begin = end = place
+                made._append(following, known)
+                following = next(waiting)
+            if place != end:
+                self._copy(begin, end, starts, sets, made)
+                begin = place
+            end = place + 1
+        self._copy(begin, end, starts, sets, made)
+        while following is not None:
+            made._append(following, known)
+            following = next(waiting)
+        return made
+
+    def _copy(
+        self, begin: int, end: int, starts: Sequence[int], sets: dict[int, list[tuple[str, int]]], to: Columns
+    ) -> None:
+        """Append the files from one place to another, as slices."""
+        first, last = starts[begin], starts[end]
+        moved = len(to.lines) - first
+        if self.sets:
+            for place in range(begin, end):
+                to.sets.extend((len(to.files) + place - begin, name, line) for name, line in sets.get(place, ()))
+        if self.suspends:
+            to.suspends.update((row + moved, self.suspends[row]) for row in self.suspends if first <= row < last)
+        to.files += self.files[begin:end]
+        to.counts += self.counts[begin:end]
+        to.lines += self.lines[first:last]
+        to.names += self.names[first:last]
+        to.places += self.places[first:last]
+        to.drifts += self.drifts[first:last]
+        to.note_places += self.note_places[first:last]
+
+    def _append(self, documents: FileDocuments, known: dict[object, int]) -> None:
+        """Append one file.
+
+        Args:
+            documents: a valid file that sorts after those that are here.
+            known: where notes that were met before are, by content; grows.
+        """
+        self.sets.extend((len(self.files), name, line) for name, line in documents.sets)
+        self.files.append(documents.file)
+        self.counts.append(len(documents.desired))
+        for desired in documents.desired:
+            if desired.suspend is not None:
+                self.suspends[len(self.lines)] = desired.suspend
+            self.lines.append(status_line(desired.key, desired.status))
+            self.names.append(desired.name)
+            self.places.append(desired.line)
+            self.drifts.append(_DRIFT_BYTES[desired.drift])
+            note = 0
+            if desired.labels is not None or desired.annotations is not None:
+                note = self._note(desired, known)
+            self.note_places.append(note)
+
+    def _note(self, desired: Desired, known: dict[object, int]) -> int:
+        parts = (desired.labels, desired.annotations)
+        content = tuple(None if part is None else tuple(part.items()) for part in parts)
+        place = known.get(content)
+        if place is None:
+            place = known[content] = len(self.notes)
+            self.notes.append(parts)
+        return place
+
+    def check(self) -> None:
+        """Find out whether any two documents share a name or a recording: `cross_check` without its words."""
+        if not self.unambiguous:
+            names = len(set(chain(self.names, map(itemgetter(1), self.sets)))) == len(self.names) + len(self.sets)
+            self.unambiguous = names and len(set(map(_KEY_TEXT, self.lines))) == len(self.lines)
+
+    def unsuspended(self) -> set[str]:
+        """Return the lines of the recordings that are not suspended, whatever the time."""
+        lines = set(self.lines)
+        lines.difference_update(self.lines[row] for row in self.suspends)
+        return lines
+
+    def desired(self, without: AbstractSet[str] = frozenset()) -> list[Desired]:
+        """Return what the files declare, but for recordings of which the line is in `without`."""
+        if not without:
+            return list(self._rows())
+        if len(without) == len(self.lines):
+            return []
+        chosen = [row for row, line in enumerate(self.lines) if line not in without]
+        return list(self._rows(chosen))
+
+    def documents(self) -> Iterator[FileDocuments]:
+        """Yield each file as it would be had it just been parsed."""
+        rows = self._rows()
+        sets: dict[int, list[tuple[str, int]]] = {}
+        for place, name, line in self.sets:
+            sets.setdefault(place, []).append((name, line))
+        for place, (file, count) in enumerate(zip(self.files, self.counts, strict=True)):
+            yield FileDocuments(
+                file, tuple(next(rows) for _ in range(count)), (), tuple(sets[place]) if place in sets else ()
+            )
+
+    def _rows(self, chosen: Sequence[int] | None = None) -> Iterator[Desired]:
+        """Yield rows as values, built column by column: calls of C for a row, not lines of Python."""
+        rows = range(len(self.lines)) if chosen is None else chosen
+        if not rows:
+            return iter(())
+        lines, names, places, drifts, notes = self.lines, self.names, self.places, self.drifts, self.note_places
+        files: Iterable[str] = chain.from_iterable(map(repeat, self.files, self.counts))
+        if chosen is not None:
+            pick = itemgetter(*chosen, chosen[-1])  # one more, so that a single row is a tuple as well
+            lines, names, files = list(pick(lines)), list(pick(names)), pick(list(files))
+            places, drifts, notes = array("I", pick(places)), bytearray(pick(drifts)), array("I", pick(notes))
+        workspaces, channels, calls, recordings, statuses = zip(*map(str.split, lines), strict=True)
+        # Workspaces and channels are few and named by every recording: interned, they take no memory.
+        keys = map(RecordingKey, map(sys.intern, workspaces), map(sys.intern, channels), calls, recordings)
+        table = self.notes
+        return map(
+            Desired,
+            keys,
+            names,
+            map(_STATUS.__getitem__, statuses),
+            files,
+            places,
+            map(DRIFTS.__getitem__, drifts),
+            map(self.suspends.get, rows) if self.suspends else repeat(None, len(rows)),
+            *(([table[note][part] for note in notes] if len(table) > 1 else repeat(None)) for part in (0, 1)),
+        )
+
+
+def _running(counts: Iterable[int]) -> Iterator[int]:
+    total = 0
+    for count in counts:
+        total += count
+        yield total

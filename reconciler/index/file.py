@@ -1,0 +1,247 @@
+"""The index on disk: written whole beside the state, read whole, believed only where everything about it fits.
+
+What must never happen in this room: an index that is wrong, old, foreign or cut short becomes an error or an answer; a
+file that others may have written is believed; anything but plain values is read out of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import secrets
+import stat
+import struct
+import sys
+import time
+from array import array
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import astuple, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from reconciler import __version__
+from reconciler.documents import DocumentLimits
+from reconciler.errors import ReconcilerError
+from reconciler.index.columns import DRIFTS, Columns
+from reconciler.model import Status, Suspend
+from reconciler.shipped import read_schema
+from reconciler.source import FileStamp
+
+_MAGIC: Final = b"reconciler index 1\n"
+_SUFFIX: Final = ".index"
+#: A file's size, times, inode and device.
+_STAMP: Final = struct.Struct("<QqqQQ")
+#: Stands for the stamp of a file that proves nothing: no file has this size.
+_UNPROVEN: Final = _STAMP.pack(2**64 - 1, 0, 0, 0, 0)
+DIGEST_BYTES: Final = 32
+#: How many indexes stay in a folder, each that of some given paths; more are of paths that nobody gives any more.
+_KEPT: Final = 8
+#: What a writer left behind that was killed; none takes as long.
+_ABANDONED_SECONDS: Final = 600
+#: What reads documents, by whose change a file may come to mean something else.
+_READERS: Final = ("reconciler.documents", "reconciler.index", "yaml", "jsonschema_rs")
+_PARTS: Final = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What an index holds."""
+
+    columns: Columns
+    #: For each file the size, times, inode and device that it had just before it was read.
+    stamps: Sequence[tuple[int, int, int, int, int]]
+    #: The digests of the files' bytes, one after the other.
+    digests: bytes
+
+    def digest(self, place: int) -> bytes:
+        """Return the digest of one file's bytes."""
+        return self.digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES]
+
+
+def digest_of(data: bytes) -> bytes:
+    """Return the digest by which a file's bytes are known again."""
+    return hashlib.sha256(data).digest()
+
+
+class Index:
+    """The index of some given paths in a folder."""
+
+    def __init__(self, folder: Path, paths: Iterable[str], limits: DocumentLimits) -> None:
+        """Take part in nothing yet: the file is opened by `read`, and made by `write`.
+
+        Args:
+            folder: the one that the state is in, there or not.
+            paths: as they were given, since files are shown by them.
+            limits: an index of files that were read under other limits does not count.
+        """
+        self._folder = folder
+        self._limits = limits
+        about = json.dumps([str(Path.cwd()), *paths])
+        self._path = (
+            folder / f"documents-{hashlib.sha256(about.encode(errors='surrogatepass')).hexdigest()[:16]}{_SUFFIX}"
+        )
+
+    def read(self) -> Held | None:
+        """Return what the index holds; None where there is none that can be believed."""
+        try:
+            data = self._bytes()
+            return None if data is None else _decode(data, self._key())
+        except (OSError, ReconcilerError, ValueError, KeyError, TypeError, IndexError, struct.error, RecursionError):
+            return None
+
+    def write(self, columns: Columns, stamps: Iterable[FileStamp | None], digests: bytes) -> None:
+        """Put an index in the place of the old one, whole; where that cannot be, leave everything as it is.
+
+        Args:
+            columns: what the files declare.
+            stamps: for each file the stamp that it had just before it was read, taken long enough after its last change
+                for an equal one to prove equal bytes; None for one that proves nothing.
+            digests: those of the files' bytes, one after the other.
+        """
+        try:
+            parts = _encode(columns, stamps, digests, self._key())
+            self._make_folder()
+            written = self._path.with_name(f".{self._path.name}.{secrets.token_hex(8)}")
+            try:
+                opened = os.open(written, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                with os.fdopen(opened, "wb") as file:
+                    os.fchmod(opened, 0o600)  # whatever the umask took away
+                    file.writelines(parts)
+                # Not flushed to the disk: what a power cut leaves of it has another digest.
+                written.replace(self._path)
+            finally:
+                with suppress(OSError):
+                    written.unlink()
+            self._tidy()
+        except (OSError, ReconcilerError, ValueError, OverflowError, struct.error):
+            pass
+
+    def _bytes(self) -> memoryview | None:
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            own = status.st_uid == os.geteuid() and not status.st_mode & 0o077
+            if not own or not stat.S_ISREG(status.st_mode):
+                return None
+            data = file.read()
+        begin = len(_MAGIC) + DIGEST_BYTES
+        body = memoryview(data)[begin:]
+        if data[:begin] != _MAGIC + hashlib.sha256(body).digest():
+            return None
+        return body
+
+    def _key(self) -> bytes:
+        """Return what an index must have been made under: program, schemas, limits and the code that reads."""
+        parts = [__version__, sys.version, sys.byteorder, *map(str, astuple(self._limits))]
+        parts += [read_schema(f"{name}.schema.json") for name in ("call-recording", "call-recording-set")]
+        for name in _READERS:
+            found = importlib.util.find_spec(name)
+            folders = (found.submodule_search_locations if found else None) or ()
+            for folder in map(Path, folders):
+                for file in sorted(folder.iterdir()):
+                    if file.suffix in (".py", ".so"):
+                        status = file.stat()
+                        parts.append(f"{file.name} {status.st_size} {status.st_mtime_ns}")
+        return hashlib.sha256(json.dumps(parts).encode()).digest()
+
+    def _make_folder(self) -> None:
+        if not self._folder.is_dir():
+            self._folder.mkdir(mode=0o700, parents=True)
+            # What is kept here is nobody's work: as other tools' caches do, it hides itself from Git.
+            (self._folder / ".gitignore").write_text("*\n", encoding="utf-8")
+
+    def _tidy(self) -> None:
+        """Remove the indexes of paths that were given longest ago, and what a writer that was killed left behind."""
+        found = [(entry.stat().st_mtime, entry) for entry in self._folder.glob(f"documents-*{_SUFFIX}")]
+        for _, entry in sorted(found, reverse=True)[_KEPT:]:
+            entry.unlink()
+        for entry in self._folder.glob(f".documents-*{_SUFFIX}.*"):
+            if time.time() - entry.stat().st_mtime > _ABANDONED_SECONDS:
+                entry.unlink()
+
+
+def _encode(columns: Columns, stamps: Iterable[FileStamp | None], digests: bytes, key: bytes) -> list[bytes]:
+    pack = _STAMP.pack
+    suspends = [[row, each.reason, each.until.isoformat()] for row, each in columns.suspends.items()]
+    texts = (
+        key,
+        "\n".join(columns.files).encode(),
+        b"".join(_UNPROVEN if stamp is None else pack(*stamp[:5]) for stamp in stamps),
+        digests,
+        columns.counts.tobytes(),
+        "\n".join(columns.lines).encode(),
+        "\n".join(columns.names).encode(),
+        columns.places.tobytes(),
+        bytes(columns.drifts),
+        json.dumps(suspends).encode(),
+        columns.note_places.tobytes() if len(columns.notes) > 1 else b"",
+        json.dumps(columns.notes[1:]).encode(),
+        json.dumps(columns.sets).encode(),
+        b"unambiguous" if columns.unambiguous else b"",
+    )
+    lengths = struct.pack(f"<{_PARTS}Q", *map(len, texts))
+    digest = hashlib.sha256(lengths)
+    for text in texts:
+        digest.update(text)
+    return [_MAGIC, digest.digest(), lengths, *texts]
+
+
+def _decode(body: memoryview, key: bytes) -> Held | None:
+    lengths = struct.unpack_from(f"<{_PARTS}Q", body)
+    at = struct.calcsize(f"<{_PARTS}Q")
+    parts = []
+    for length in lengths:
+        parts.append(body[at : at + length])
+        at += length
+    if parts[0] != key or at != len(body):
+        return None
+    counts, places, note_places = (_numbers(parts[part]) for part in (4, 7, 10))
+    lines = _texts(parts[5])
+    columns = Columns(
+        files=_texts(parts[1]),
+        counts=counts,
+        lines=lines,
+        names=_texts(parts[6]),
+        places=places,
+        drifts=bytearray(parts[8]),
+        suspends={
+            row: Suspend(reason, datetime.fromisoformat(until)) for row, reason, until in json.loads(bytes(parts[9]))
+        },
+        note_places=note_places or array("I", bytes(4 * len(lines))),
+        notes=[(None, None), *((labels, annotations) for labels, annotations in json.loads(bytes(parts[11])))],
+        sets=[(place, name, line) for place, name, line in json.loads(bytes(parts[12]))],
+        unambiguous=bool(parts[13]),
+    )
+    held = Held(columns, list(_STAMP.iter_unpack(parts[2])), bytes(parts[3]))
+    return held if _fits(held) else None
+
+
+def _texts(part: memoryview) -> list[str]:
+    return str(part, "utf-8").split("\n") if part else []
+
+
+def _numbers(part: memoryview) -> array[int]:
+    numbers = array("I")
+    numbers.frombytes(part)
+    return numbers
+
+
+def _fits(held: Held) -> bool:
+    """Return whether the columns are of one length, and what they refer to is there."""
+    columns, files = held.columns, len(held.columns.files)
+    by_row = (columns.names, columns.places, columns.drifts, columns.note_places)
+    return (
+        len(columns.counts) == len(held.stamps) == files
+        and len(held.digests) == files * DIGEST_BYTES
+        and all(len(column) == len(columns) for column in by_row)
+        and sum(columns.counts) == len(columns)
+        and max(columns.drifts, default=0) < len(DRIFTS)
+        and max(columns.note_places, default=0) < len(columns.notes)
+        and all(0 <= row < len(columns) for row in columns.suspends)
+        and all(0 <= place < files for place, _, _ in columns.sets)
+        and {line[147:] for line in columns.lines} <= {f" {status.value}" for status in Status}
+    )

@@ -1,0 +1,226 @@
+"""All documents below some paths: found, read where the index does not know them, held against one another.
+
+What must never happen in this room: what a mistake is called, or whether it is found, depends on the index.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from reconciler.documents import DocumentLimits, FileDocuments, cross_check, parse_documents
+from reconciler.index import Columns, Held, Index, digest_of
+from reconciler.model import Desired, Problem
+from reconciler.source import SETTLED_NS, FileStamp, Tree
+
+#: Documents of so few bytes are read as fast as an index of them; they get none.
+LEAST_BYTES: Final = 64 * 1024
+#: The index is written anew once reading again what it lacks costs about as much as the writing: a sixteenth of all.
+_SHARE: Final = 16
+
+
+class Files(Protocol):
+    """What is asked of a source here."""
+
+    def walk(self) -> Tree: ...
+
+    def read(self, file: str) -> bytes | Problem: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """All documents below the given paths, for a command."""
+
+    #: Of all files; empty when there is any problem, so that nobody acts on half of it.
+    columns: Columns
+    #: Those of all files, sorted by file, line and column.
+    problems: tuple[Problem, ...]
+    warnings: tuple[str, ...]
+    #: How many files there are.
+    files: int
+
+    @property
+    def desired(self) -> tuple[Desired, ...]:
+        """Every document, sorted by name."""
+        return tuple(sorted(self.columns.desired(), key=_name))
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What the files of a walk hold, each by itself."""
+
+    #: Of the valid files.
+    columns: Columns
+    #: The files that are refused, sorted by name.
+    refused: tuple[FileDocuments, ...]
+
+    def documents(self) -> list[FileDocuments]:
+        """Return all files."""
+        return [*self.columns.documents(), *self.refused]
+
+
+def load_documents(source: Files, limits: DocumentLimits, index: Index | None = None) -> Loaded:
+    """Walk, read, parse and cross-check everything. A given path that is not there is a problem like any other."""
+    with uncollected():
+        tree = source.walk()
+        parsed = parse_files(source, tree, limits, index)
+        conflicts = () if parsed.columns.unambiguous else cross_check(parsed.columns.documents())
+        problems = gather_problems(tree, parsed.refused, conflicts)
+        return Loaded(Columns() if problems else parsed.columns, problems, tree.warnings, len(tree.files))
+
+
+def parse_files(source: Files, tree: Tree, limits: DocumentLimits, index: Index | None = None) -> Parsed:
+    """Return what the files of a walk hold; read those of which the index does not prove it.
+
+    Args:
+        source: that was walked.
+        tree: the walk.
+        limits: what one file may ask of this program.
+        index: what earlier runs read; where much of it is missing or old, it is written anew.
+    """
+    held = None if index is None else index.read()
+    reading = _Reading(tree.files, held)
+    for file in reading.unproven:
+        before = time.time_ns()
+        data = source.read(file)
+        if isinstance(data, Problem):
+            reading.refused.append(FileDocuments(file, (), (data,)))
+        elif index is None:
+            reading.take(parse_documents(data, file, limits))
+        else:
+            reading.take_or_keep(data, file, limits, before)
+    columns = reading.columns()
+    columns.check()
+    if index is not None and reading.deserves_writing:
+        index.write(columns, *reading.proofs(columns))
+    return Parsed(columns, tuple(reading.refused))
+
+
+@dataclass(slots=True)
+class _Known:
+    """A valid file that was read again: its digest, and its stamp where an equal one proves equal bytes from now on."""
+
+    digest: bytes
+    stamp: FileStamp | None
+
+
+class _Reading:
+    """Which files of a walk an index proves, and what was found in the others."""
+
+    def __init__(self, files: Mapping[str, FileStamp], held: Held | None) -> None:
+        self._files = files
+        self._held = held
+        #: Places in the index of the files whose content is as it was, proven by their stamps or read again.
+        self._kept: list[int] = []
+        self._fresh: list[FileDocuments] = []
+        self._known: dict[str, _Known] = {}
+        self._places: dict[str, int] = {}
+        self.refused: list[FileDocuments] = []
+        #: Sorted by name.
+        self.unproven: Sequence[str] = ()
+        if held is None:
+            self.unproven = sorted(files)
+        else:
+            self._compare(held)
+
+    def _compare(self, held: Held) -> None:
+        files = held.columns.files
+        now = {file: stamp[:5] for file, stamp in self._files.items()}
+        proven = dict(zip(files, held.stamps, strict=True))
+        if now == proven:
+            self._kept = list(range(len(files)))
+            self.unproven = ()
+            return
+        self._places = {file: place for place, file in enumerate(files)}
+        self._kept = [self._places[file] for file, stamp in now.items() if proven.get(file) == stamp]
+        self.unproven = sorted(file for file, stamp in now.items() if proven.get(file) != stamp)
+
+    def take(self, documents: FileDocuments) -> None:
+        (self._fresh if not documents.problems else self.refused).append(documents)
+
+    def take_or_keep(self, data: bytes, file: str, limits: DocumentLimits, before: int) -> None:
+        """Parse a file, unless the index knows these bytes under this name.
+
+        Args:
+            before: the wall clock just before the file was read, in nanoseconds.
+        """
+        digest = digest_of(data)
+        place = self._places.get(file)
+        if place is not None and self._held is not None and self._held.digest(place) == digest:
+            self._kept.append(place)
+        else:
+            documents = parse_documents(data, file, limits)
+            self.take(documents)
+            if documents.problems:
+                return
+        stamp = self._files[file]
+        settled = before - max(stamp.mtime_ns, stamp.ctime_ns) > SETTLED_NS
+        self._known[file] = _Known(digest, stamp if settled else None)
+
+    def columns(self) -> Columns:
+        """Return what the valid files declare."""
+        if self._held is None:
+            return Columns.of(self._fresh)
+        self._kept.sort()
+        return self._held.columns.merged(self._kept, self._fresh)
+
+    @property
+    def deserves_writing(self) -> bool:
+        """Whether the index lacks so much that it is better written anew."""
+        if not self._known:
+            return False
+        total = sum(stamp.size for stamp in self._files.values())
+        lacking = sum(self._files[file].size for file in self._known)
+        if total < LEAST_BYTES:
+            return False
+        return lacking * _SHARE >= total or len(self._known) * _SHARE >= len(self._files)
+
+    def proofs(self, columns: Columns) -> tuple[list[FileStamp | None], bytes]:
+        """Return the stamp and the digest of each valid file, as the index takes them."""
+        stamps: list[FileStamp | None] = []
+        digests = []
+        for file in columns.files:
+            known = self._known.get(file)
+            if known is not None:
+                stamps.append(known.stamp)
+                digests.append(known.digest)
+            elif self._held is not None:
+                stamps.append(self._files[file])
+                digests.append(self._held.digest(self._places[file]))
+        return stamps, b"".join(digests)
+
+
+def gather_problems(tree: Tree, parsed: Iterable[FileDocuments], conflicts: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Return what is wrong with a walk, its files and between files, sorted by file, line and column."""
+    problems = [Problem(root, 1, 1, "no such file or folder", rule="missing") for root in tree.vanished_roots]
+    problems.extend(tree.problems)
+    for documents in parsed:
+        problems.extend(documents.problems)
+    problems.extend(conflicts)
+    problems.sort(key=lambda problem: (problem.file, problem.line, problem.column))
+    return tuple(problems)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep Python from searching for cycles of garbage while many values are made that have none.
+
+    It searches all there is again and again as more is made: a third of the time of a plan of 100,000 recordings. What
+    was made is left out of later searches as well, since it stays for as long as the process.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
+
+
+def _name(document: Desired) -> str:
+    return document.name
