@@ -41,30 +41,28 @@ def decide(
         return _action(ActionKind.RELEASE, Reason.REMOVED, key, desired, applied, live)
     last_applied = effective_last_applied(applied)
 
-    def action(kind: ActionKind, reason: Reason) -> Action:
-        return _action(kind, reason, key, desired, applied, live)
-
     if desired.suspend is not None and now < desired.suspend.until:
-        return action(ActionKind.HOLD, Reason.SUSPENDED)
+        return _action(ActionKind.HOLD, Reason.SUSPENDED, key, desired, applied, live)
     if live is not None:
         if live.satisfies(desired.status):
-            return action(ActionKind.NOOP, Reason.IN_SYNC)
+            return _action(ActionKind.NOOP, Reason.IN_SYNC, key, desired, applied, live)
         if live.final:
             never_confirmed = last_applied is not desired.status
-            return action(ActionKind.REPORT, Reason.ENDED_BEFORE_EFFECT if never_confirmed else Reason.ENDED)
+            ended = Reason.ENDED_BEFORE_EFFECT if never_confirmed else Reason.ENDED
+            return _action(ActionKind.REPORT, ended, key, desired, applied, live)
         if live.status in _NOT_CONTROLLABLE:
-            return action(ActionKind.WAIT, Reason.NOT_CONTROLLABLE)
+            return _action(ActionKind.WAIT, Reason.NOT_CONTROLLABLE, key, desired, applied, live)
     if awaits_confirmation(applied, desired.status, now):
-        return action(ActionKind.WAIT, Reason.CONFIRMING)
+        return _action(ActionKind.WAIT, Reason.CONFIRMING, key, desired, applied, live)
     if last_applied is desired.status:
         if live is None:
-            return action(ActionKind.NOOP, Reason.IN_SYNC)
+            return _action(ActionKind.NOOP, Reason.IN_SYNC, key, desired, applied, live)
         if desired.drift is Drift.REPORT:
-            return action(ActionKind.REPORT, Reason.DRIFT)
+            return _action(ActionKind.REPORT, Reason.DRIFT, key, desired, applied, live)
         if desired.status is Status.ONGOING and live.status is LiveStatus.PAUSED and desired.drift is Drift.SAFE:
-            return action(ActionKind.REPORT, Reason.FOREIGN_PAUSE)
-        return action(ActionKind.PATCH, Reason.DRIFT)
-    return action(ActionKind.PATCH, Reason.EDIT)
+            return _action(ActionKind.REPORT, Reason.FOREIGN_PAUSE, key, desired, applied, live)
+        return _action(ActionKind.PATCH, Reason.DRIFT, key, desired, applied, live)
+    return _action(ActionKind.PATCH, Reason.EDIT, key, desired, applied, live)
 
 
 def effective_last_applied(applied: Applied | None) -> Status | None:
@@ -102,19 +100,20 @@ def _action(
         name, file, line = applied.name, applied.file, applied.line
     else:
         raise ValueError("there is nothing to decide about: neither a document nor a record")
+    # By place, not by word: half the time, and there may be a hundred thousand.
     return Action(
-        kind=kind,
-        reason=reason,
-        key=key,
-        name=name,
-        file=file,
-        line=line,
-        desired=status,
-        last_applied=None if applied is None else applied.last_applied,
-        live=live,
-        irreversible=patch and status is Status.COMPLETED,
-        resumes=resumes,
-        foreign=resumes and not _paused_by_us(applied),
+        kind,
+        reason,
+        key,
+        name,
+        file,
+        line,
+        status,
+        None if applied is None else applied.last_applied,
+        live,
+        patch and status is Status.COMPLETED,
+        resumes,
+        resumes and not _paused_by_us(applied),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from reconciler.documents import DEFAULT_LIMITS, DocumentLimits, FileDocuments, cross_check, parse_documents
@@ -80,7 +80,7 @@ def set_status(data: bytes, file: str, name: str, status: Status, limits: Docume
     def splice(text: str, spec: Span) -> str:
         return _with_word(text, spec.parts["status"][1], status.value)
 
-    return _edit(data, file, name, limits, splice, lambda desired: replace(desired, status=status))
+    return _edit(data, file, name, limits, splice, lambda desired: desired._replace(status=status))
 
 
 def add_suspend(
@@ -96,7 +96,7 @@ def add_suspend(
             return _with_other_suspension(text, spec.parts["suspend"][1], suspension)
         return _with_new_suspension(text, spec, suspension)
 
-    return _edit(data, file, name, limits, splice, lambda desired: replace(desired, suspend=suspension.as_read))
+    return _edit(data, file, name, limits, splice, lambda desired: desired._replace(suspend=suspension.as_read))
 
 
 def remove_suspend(data: bytes, file: str, name: str, limits: DocumentLimits = DEFAULT_LIMITS) -> bytes:
@@ -113,7 +113,7 @@ def remove_suspend(data: bytes, file: str, name: str, limits: DocumentLimits = D
             return text
         return _without_key(text, spec, "suspend")
 
-    return _edit(data, file, name, limits, splice, lambda desired: replace(desired, suspend=None))
+    return _edit(data, file, name, limits, splice, lambda desired: desired._replace(suspend=None))
 
 
 def _edit(
@@ -139,8 +139,8 @@ def _edit(
     edited = (mark + splice(text, specs[at].meant)).encode("utf-8")
     after = parse_documents(edited, file, limits)
     # Lines may move, nothing else may.
-    if after.problems or [replace(desired, line=0) for desired in after.desired] != [
-        replace(desired, line=0) for desired in wanted
+    if after.problems or [desired._replace(line=0) for desired in after.desired] != [
+        desired._replace(line=0) for desired in wanted
     ]:
         place = f"{file}:{before.desired[at].line}"
         raise CannotEdit(f"{place}: {name} is written in a way that this cannot change by itself; edit it by hand")

@@ -132,9 +132,11 @@ class Suspend:
     until: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Desired:
-    """What one document (or one item of a set) asks for, and where it stands."""
+class Desired(NamedTuple):
+    """What one document (or one item of a set) asks for, and where it stands.
+
+    A tuple, because a hundred thousand are made at once: in a third of the time of a frozen dataclass.
+    """
 
     key: RecordingKey
     name: str
@@ -320,9 +322,11 @@ class Reason(Word):
     EDIT = "edit"
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
-    """The decision about one recording, with all that it was made from, so that nobody has to ask again."""
+class Action(NamedTuple):
+    """The decision about one recording, with all that it was made from, so that nobody has to ask again.
+
+    A tuple for the same reason as `Desired`.
+    """
 
     kind: ActionKind
     reason: Reason

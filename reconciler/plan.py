@@ -105,16 +105,15 @@ def make_plan(
         in_sync: how many more recordings there are that row 10 holds to be in sync, since nobody looks at live state:
             no suspension, nothing sent, the last-applied status desired. They are counted, and not in `actions`.
     """
-    actions = []
-    seen: set[RecordingKey] = set()
-    for document in desired:
-        seen.add(document.key)
-        if document.key not in unread:
-            seen_live = None if live is None else live.get(document.key)
-            actions.append(decide(document.key, document, applied.get(document.key), seen_live, now))
-    for key, record in applied.items():
-        if key not in seen:
-            actions.append(decide(key, None, record, None, now))
+    documents = tuple(desired)
+    seen = {document.key for document in documents} if applied else ()
+    looks: Mapping[RecordingKey, Live] = {} if live is None else live
+    actions = [
+        decide(document.key, document, applied.get(document.key), looks.get(document.key), now)
+        for document in documents
+        if document.key not in unread
+    ]
+    actions += [decide(key, None, record, None, now) for key, record in applied.items() if key not in seen]
     actions.sort(key=attrgetter("name", "key"))
     summary = summarise(actions)
     if in_sync:

@@ -27,7 +27,7 @@ def key(number: int = 1, *, call: int = 3, workspace: int = 1) -> RecordingKey:
 
 def document(number: int = 1, status: str = "paused", **changes: Any) -> Desired:
     made = Desired(key(number), f"card-{number:03}", Status(status), "desired_state/cards.yaml", number)
-    return replace(made, **changes)
+    return made._replace(**changes)
 
 
 def record(number: int = 1, status: str = "paused", **changes: Any) -> Applied:
@@ -51,4 +51,4 @@ def patch(number: int = 1, status: str = "paused", **changes: Any) -> Action:
         None,
         look("ongoing"),
     )
-    return replace(made, **changes)
+    return made._replace(**changes)

@@ -18,7 +18,7 @@ import urllib.request
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
@@ -278,7 +278,7 @@ class Scene:
 
     def declare(self, *keys: RecordingKey, status: str = "paused") -> None:
         for number, each in enumerate(keys, 1):
-            self.documents[each] = replace(document(number, status), key=each)
+            self.documents[each] = document(number, status)._replace(key=each)
 
     async def pass_by(self, seconds: float) -> None:
         self.time.pass_by(seconds)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -80,7 +79,7 @@ def test_edit_that_a_decision_depends_on_is_a_change(edit: Mapping[str, object])
     catalog = Catalog()
     before = desired("a", 1)
     give(catalog, content("a", before, 2))
-    after = replace(before, **edit)  # type: ignore[arg-type]  # the table holds only fields of Desired
+    after = before._replace(**edit)  # type: ignore[arg-type]  # the table holds only fields of Desired
     assert give(catalog, content("a", after, 2)) == CatalogChange(changed=keys(1))
     assert catalog.desired[key_of(1)] == after
 
@@ -92,7 +91,7 @@ def test_edit_that_no_decision_depends_on_is_only_recorded(edit: Mapping[str, ob
     catalog = Catalog()
     before = desired("a", 1)
     give(catalog, content("a", before))
-    after = replace(before, **edit)  # type: ignore[arg-type]  # the table holds only fields of Desired
+    after = before._replace(**edit)  # type: ignore[arg-type]  # the table holds only fields of Desired
     assert give(catalog, content("a", after)) == CatalogChange(moved=keys(1))
     assert catalog.desired[key_of(1)] == after
 
@@ -290,7 +289,7 @@ def test_conflicts_can_be_asked_for_beforehand() -> None:
 def test_recordings_are_found_by_name_call_and_file() -> None:
     catalog = Catalog()
     one, two = (Desired(key_of(number, call=7), f"r{number}", Status.PAUSED, "a", number) for number in (1, 2))
-    elsewhere = replace(one, key=one.key._replace(recording_id=key_of(9).recording_id, channel_id=WORKSPACE), name="r9")
+    elsewhere = one._replace(key=one.key._replace(recording_id=key_of(9).recording_id, channel_id=WORKSPACE), name="r9")
     give(catalog, content("a", one, two, elsewhere))
     call = one.key.call
     assert catalog.by_call(call) == (one.key, two.key)

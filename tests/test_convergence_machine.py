@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Collection
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -331,7 +330,7 @@ class Convergence(RuleBasedStateMachine):
     def _declare(self, each: RecordingKey, status: Status, drift: Drift, suspend: Suspend | None = None) -> None:
         number = KEYS.index(each) + 1
         before = self.bench.documents.get(each)
-        self.bench.declare(replace(document(number, status), key=each, drift=drift, suspend=suspend))
+        self.bench.declare(document(number, status)._replace(key=each, drift=drift, suspend=suspend))
         if before is None or before.status is not status:
             self.world.settled_ongoing.discard(each)
         if status is Status.PAUSED:

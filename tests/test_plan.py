@@ -97,7 +97,7 @@ def test_counts_follow_the_actions() -> None:
     ("kind", "changes"), [(kind, kind in (ActionKind.PATCH, ActionKind.RELEASE)) for kind in ActionKind]
 )
 def test_only_a_patch_or_a_release_is_a_change(kind: ActionKind, changes: bool) -> None:
-    action = replace(decide(key(), document(), None, None, NOW), kind=kind)
+    action = decide(key(), document(), None, None, NOW)._replace(kind=kind)
     assert summarise([action]).changes is changes
 
 
@@ -176,8 +176,7 @@ def test_the_digest_knows_neither_order_nor_time_nor_place(
 ) -> None:
     actions = actions_of(drawn)
     moved = [
-        replace(
-            action,
+        action._replace(
             file="elsewhere.yaml",
             line=action.line + 40,
             live=None if action.live is None else replace(action.live, observed_at=NOW + timedelta(days=1)),
@@ -192,13 +191,13 @@ def test_the_digest_knows_neither_order_nor_time_nor_place(
 def test_the_digest_covers_the_decision_and_all_three_states() -> None:
     action = decide(key(), document(), record(last_applied=Status.ONGOING), look("ongoing"), NOW)
     changed = [
-        replace(action, desired=Status.COMPLETED),
-        replace(action, last_applied=None),
-        replace(action, live=look("accepted")),
-        replace(action, live=None),
-        replace(action, kind=ActionKind.WAIT),
-        replace(action, name="another"),
-        replace(action, key=key(2)),
+        action._replace(desired=Status.COMPLETED),
+        action._replace(last_applied=None),
+        action._replace(live=look("accepted")),
+        action._replace(live=None),
+        action._replace(kind=ActionKind.WAIT),
+        action._replace(name="another"),
+        action._replace(key=key(2)),
     ]
     digests = {digest([each]) for each in [action, *changed]}
     assert len(digests) == len(changed) + 1

@@ -43,7 +43,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 async def applied(bench: Bench, status: str, key: RecordingKey = KEY, **changes: object) -> None:
     """Bring a recording to a status by a PATCH that is confirmed, and forget what was sent for it."""
     bench.world.add(key, "ongoing" if status != "ongoing" else "paused")
-    bench.declare(replace(document(1, status, **changes), key=key))
+    bench.declare(document(1, status, **changes)._replace(key=key))
     await bench.until_idle(key)
     assert bench.row(key).phase is Phase.APPLIED
     bench.world.patches.clear()
@@ -797,7 +797,7 @@ async def test_a_refused_key_stops_the_workspace_says_so_once_and_probes_once_a_
     keys = [key(number, call=number) for number in range(1, 6)]
     for number, each in enumerate(keys, 1):
         bench.world.add(each)
-        bench.declare(replace(document(number, "paused"), key=each))
+        bench.declare(document(number, "paused")._replace(key=each))
     bench.world.key_refused = Fault.UNAUTHORIZED
     due = dict.fromkeys(keys, 0.0)
     while bench.time.elapsed < 10 * UNAUTHORIZED_SECONDS:
@@ -824,7 +824,7 @@ async def test_a_refused_key_leaves_other_workspaces_alone(bench: Bench):
     other = key(9, workspace=9)
     bench.world.add(KEY)
     bench.world.add(other)
-    bench.declare(document(1, "paused"), replace(document(9, "paused"), key=other))
+    bench.declare(document(1, "paused"), document(9, "paused")._replace(key=other))
     bench.world.look_faults.append(Fault.UNAUTHORIZED)
     await bench.turn(KEY)
     await bench.until_idle(other)
@@ -848,7 +848,7 @@ async def test_a_key_that_may_read_but_not_write_is_reported_once_and_probed_wit
     keys = [key(number, call=number) for number in range(1, 7)]
     for number, each in enumerate(keys, 1):
         bench.world.add(each, "paused" if number % 2 else "ongoing")
-        bench.declare(replace(document(number, "paused"), key=each))
+        bench.declare(document(number, "paused")._replace(key=each))
     bench.world.writes_refused = Fault.FORBIDDEN
     due = dict.fromkeys(keys, 0.0)
     while bench.time.elapsed < 10 * UNAUTHORIZED_SECONDS:

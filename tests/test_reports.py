@@ -277,7 +277,7 @@ def test_the_same_plan_made_later_is_the_same_comment(plan: Plan) -> None:
 
 def test_the_fingerprints_of_findings_do_not_move_with_their_lines(plan: Plan) -> None:
     moved = replace(
-        plan, actions=tuple(replace(action, line=action.line + 9, file="m.yaml") for action in plan.actions)
+        plan, actions=tuple(action._replace(line=action.line + 9, file="m.yaml") for action in plan.actions)
     )
     for form, name in ((as_code_quality, '"fingerprint"'), (as_sarif, '"recording/v1"')):
         told = [[line for line in form(each).splitlines() if name in line] for each in (plan, moved)]
@@ -377,8 +377,8 @@ def test_the_page_needs_nothing_beside_it_and_runs_nothing(plan: Plan) -> None:
 
 def test_no_report_shows_what_documents_say_beside_their_state() -> None:
     secret = "a label, an annotation or a reason that was not meant to be shown"
-    hidden = replace(
-        document(), labels={"l": secret}, annotations={"a": secret}, suspend=Suspend(secret, NOW + timedelta(hours=1))
+    hidden = document()._replace(
+        labels={"l": secret}, annotations={"a": secret}, suspend=Suspend(secret, NOW + timedelta(hours=1))
     )
     shown = make_change_plan([hidden], [], {}, {key(): look("ongoing")}, base=None, now=NOW, limits=Limits())
     for form in FORMS.values():

@@ -164,7 +164,7 @@ def test_only_the_approved_plan_may_be_sent(file: Path, plan: Plan) -> None:
 
 def test_a_file_or_line_that_moved_does_not_make_a_plan_stale(file: Path, plan: Plan) -> None:
     file.write_text(json.dumps(saved_form(plan)))
-    moved = replace(plan, actions=tuple(replace(action, file="moved.yaml", line=99) for action in plan.actions))
+    moved = replace(plan, actions=tuple(action._replace(file="moved.yaml", line=99) for action in plan.actions))
     check_fits(load_saved(str(file)), moved)
 
 

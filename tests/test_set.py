@@ -10,7 +10,6 @@ import json
 import os
 import stat
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -204,7 +203,7 @@ def test_set_changes_the_one_status_and_no_other_byte(file: tuple[str, dict[str,
     assert changed(edited, text) in word.value
     after = parse_documents(edited.encode(), "f.yaml")
     assert after.desired == tuple(
-        replace(desired, status=word) if desired.name == name else desired for desired in before.desired
+        desired._replace(status=word) if desired.name == name else desired for desired in before.desired
     )
     assert set_status(edited.encode(), "f.yaml", name, Status(old)).decode() == text
 
@@ -223,8 +222,8 @@ def test_a_suspension_comes_and_goes_without_a_trace(file: tuple[str, dict[str, 
         (remove_suspend(suspended, "f.yaml", name), None),
     ):
         after = parse_documents(edited, "f.yaml")
-        assert [replace(desired, line=0) for desired in after.desired] == [
-            replace(desired, line=0, suspend=suspend if desired is of_it else desired.suspend)
+        assert [desired._replace(line=0) for desired in after.desired] == [
+            desired._replace(line=0, suspend=suspend if desired is of_it else desired.suspend)
             for desired in before.desired
         ]
     if of_it.suspend is None:

@@ -29,7 +29,7 @@ from reconciler.cli.reports import FORMATS, Report, ReportType, write_file, writ
 from reconciler.cli.validate import index_for, show_problems, warn
 from reconciler.errors import BirdError, BirdUnauthorized, DesiredStateError
 from reconciler.index import Index
-from reconciler.load import Loaded, load_documents
+from reconciler.load import Loaded, load_documents, uncollected
 from reconciler.model import Applied, Desired, Live, Problem, RecordingKey
 from reconciler.plan import Plan, make_change_plan, make_plan
 from reconciler.revision import revision_of
@@ -80,6 +80,9 @@ def command(
     settings = values()
     paths = paths_or_default(paths)
     question = _Question(paths, settings, sandbox, refresh or (base is None and not no_refresh))
+    if not question.refresh:
+        # Nothing here waits for anybody: it ends before garbage could matter.
+        context.with_resource(uncollected())
     listed = show_all or any(report.lists_all for report in reports)
     try:
         if base is not None:

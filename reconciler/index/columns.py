@@ -22,7 +22,8 @@ from reconciler.model import Desired, Drift, RecordingKey, Status, Suspend, stat
 DRIFTS: Final = tuple(Drift)
 _DRIFT_BYTES: Final = {drift: place for place, drift in enumerate(DRIFTS)}
 _STATUS: Final = {status.value: status for status in Status}
-#: Of a `status_line`: four UUIDs and what stands between them.
+#: Of a `status_line`: the four UUIDs and the status; the UUIDs and what stands between them.
+_LINE_PARTS: Final = tuple(itemgetter(slice(at, at + 36)) for at in (0, 37, 74, 111, 148))
 _KEY_TEXT: Final = itemgetter(slice(0, 4 * 36 + 3))
 
 #: Labels and annotations, as `Desired` has them.
@@ -192,12 +193,12 @@ class Columns:
             pick = itemgetter(*chosen, chosen[-1])  # one more, so that a single row is a tuple as well
             lines, names, files = list(pick(lines)), list(pick(names)), pick(list(files))
             places, drifts, notes = array("I", pick(places)), bytearray(pick(drifts)), array("I", pick(notes))
-        workspaces, channels, calls, recordings, statuses = zip(*map(str.split, lines), strict=True)
+        workspaces, channels, calls, recordings, statuses = (map(part, lines) for part in _LINE_PARTS)
         # Workspaces and channels are few and named by every recording: interned, they take no memory.
-        keys = map(RecordingKey, map(sys.intern, workspaces), map(sys.intern, channels), calls, recordings)
+        parts = zip(map(sys.intern, workspaces), map(sys.intern, channels), calls, recordings, strict=True)
+        keys = map(tuple.__new__, repeat(RecordingKey), parts)
         table = self.notes
-        return map(
-            Desired,
+        fields = zip(
             keys,
             names,
             map(_STATUS.__getitem__, statuses),
@@ -206,7 +207,9 @@ class Columns:
             map(DRIFTS.__getitem__, drifts),
             map(self.suspends.get, rows) if self.suspends else repeat(None, len(rows)),
             *(([table[note][part] for note in notes] if len(table) > 1 else repeat(None)) for part in (0, 1)),
+            strict=False,  # nothing without end ends it
         )
+        return map(tuple.__new__, repeat(Desired), fields)
 
 
 def _running(counts: Iterable[int]) -> Iterator[int]:
