@@ -14,6 +14,8 @@ from typing import Protocol
 
 from reconciler.catalog import Catalog, CatalogChange
 from reconciler.documents import DocumentLimits, FileDocuments, parse_documents
+from reconciler.index import Index
+from reconciler.load import parse_files, uncollected
 from reconciler.logs import Log
 from reconciler.model import Applied, Desired, Problem, RecordingKey
 from reconciler.scrub import scrubbed
@@ -119,15 +121,26 @@ class Follower:
         """Given paths that are missing now; what they held stays in force."""
         return self._vanished
 
-    def load(self, records: Iterable[Applied]) -> CatalogChange:
+    def load(self, records: Iterable[Applied], index: Index | None = None) -> CatalogChange:
         """Read everything for the first time.
 
         Args:
             records: what earlier runs recorded. A recording whose file is invalid or out of sight now keeps in force
                 what its record says that its document last asked for.
+            index: what they read; only for files whose stamps prove that their bytes are the same.
         """
+        with uncollected():
+            return self._load(records, index)
+
+    def _load(self, records: Iterable[Applied], index: Index | None) -> CatalogChange:
         tree = self._source.walk()
-        readings = list(self._read_all(tree.files))
+        if index is None:
+            readings = list(self._read_all(tree.files))
+        else:
+            parsed = parse_files(self._source, tree, self._limits, index)
+            readings = [_Reading(each.file, tree.files[each.file], each) for each in parsed.columns.documents()]
+            # Once more: one of them may have gone away after the walk, which is no mistake.
+            readings.extend(self._read_all([each.file for each in parsed.refused]))
         self._stamps = {reading.file: reading.stamp for reading in readings if reading.stamp is not None}
         contents = {reading.file: reading.documents for reading in readings if reading.documents is not None}
         self._refused = {problem.file: problem for problem in tree.problems}

@@ -47,6 +47,7 @@ from reconciler.cli.parts import (
     stop_on_signals,
     system_clock,
 )
+from reconciler.cli.validate import index_for
 from reconciler.converge import Observed, converge
 from reconciler.daemon import Daemon, Timing
 from reconciler.errors import BirdUnauthorized, SettingsError
@@ -183,7 +184,8 @@ class _Run:
             allow_empty=settings["allow_empty"],
         )
         self._turns_at_once = turns_at_once(settings["concurrency"], settings["rate_limit"])
-        self._follower.load(store.all())
+        # The mirror knows its files by what Git calls them: there is nothing to prove.
+        self._follower.load(store.all(), None if self._branch else index_for(paths, settings, state))
         if not self._catalog.invalid:
             # With a file that is invalid there are documents: they come into force when they are mended.
             where = (self._branch.state.address,) if self._branch else paths
