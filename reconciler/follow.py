@@ -168,6 +168,7 @@ class Follower:
                 if files is None:
                     return
                 change = await self._take_in(files)
+                queue.task_done()
                 if change.changed or change.removed or change.moved or change.became_valid:
                     yield change
         finally:
@@ -193,6 +194,9 @@ class Follower:
     ) -> None:
         async for changed in self._source.changes(stop, poll_seconds=poll_seconds, warn=self._warn):
             queue.put_nowait(await self._changed_files() if changed is None else changed)
+            # Only then may the source move on: what is read belongs to what was named, so that a recording that moves
+            # between two files is never seen in neither.
+            await queue.join()
         queue.put_nowait(None)
 
     def _warn(self, text: str) -> None:
