@@ -18,6 +18,7 @@ from contextlib import closing, contextmanager
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -25,7 +26,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.errors import StoreError
-from reconciler.model import Applied, Drift, Event, Phase, RecordingKey, Status, Suspend
+from reconciler.model import Applied, Drift, Event, Phase, RecordingKey, Revision, Status, Suspend
 from reconciler.store import Receipt, Store, Writer, open_store, open_writer, rows, schema, state_folder
 from reconciler.store import connection as files
 
@@ -568,7 +569,7 @@ def made(path: Path, count: int = 1) -> Path:
 def test_a_newer_layout_is_refused(path: Path) -> None:
     set_version(made(path), 99)
     for said in open_both(path):
-        assert f"{path} was written by a newer reconciler (layout 99; this one knows 1)" in said
+        assert f"{path} was written by a newer reconciler (layout 99; this one knows {len(schema.MIGRATIONS)})" in said
 
 
 def test_the_database_of_another_program_is_refused_and_untouched(path: Path) -> None:
@@ -583,20 +584,21 @@ def test_the_database_of_another_program_is_refused_and_untouched(path: Path) ->
     assert path.read_bytes()[100:] == before[100:]
 
 
-SECOND = ("ALTER TABLE recordings ADD COLUMN colour TEXT", "CREATE TABLE colours (colour TEXT) STRICT")
+#: A layout that no program has yet.
+NEXT = ("ALTER TABLE recordings ADD COLUMN colour TEXT", "CREATE TABLE colours (colour TEXT) STRICT")
 
 
 def test_a_migration_keeps_the_rows_and_a_copy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made(path)
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, SECOND))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, NEXT))
     with open_store(url_of(path)) as store:
         with pytest.raises(StoreError, match="layout of an older reconciler"):
             store.get(key(0))
         with open_writer(url_of(path), holder="test") as writer:
             writer.save(record(7)).result()
             assert list(store.all()) == [record(0), record(7)]
-    copy = path.with_name("state.db.v1.bak")
-    assert sorted(each.name for each in path.parent.iterdir()) == ["state.db", "state.db.v1.bak"]
+    copy = path.with_name(f"state.db.v{len(schema.MIGRATIONS) - 1}.bak")
+    assert sorted(each.name for each in path.parent.iterdir()) == ["state.db", copy.name]
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     monkeypatch.undo()
     with open_store(url_of(copy)) as store:
@@ -604,16 +606,55 @@ def test_a_migration_keeps_the_rows_and_a_copy(path: Path, monkeypatch: pytest.M
 
 
 def test_a_new_file_gets_every_layout_and_no_copy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, SECOND))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, NEXT))
     made(path)
     assert [each.name for each in path.parent.iterdir()] == ["state.db"]
     with closing(sqlite3.connect(path)) as other:
-        assert other.execute("PRAGMA user_version").fetchone() == (2,)
+        assert other.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
+
+
+def test_a_file_of_the_first_layout_is_migrated_and_keeps_its_rows_and_events(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+    made(path, 3)
+    with open_store(url_of(path)) as store:
+        rows, events = list(store.all()), store.history()
+    monkeypatch.undo()
+    with open_writer(url_of(path), holder="test") as writer, open_store(url_of(path)) as store:
+        assert (list(store.all()), store.history()) == (rows, events)
+        writer.describe(revision()).result()
+        assert store.revisions({revision().id}) == {revision().id: revision()}
+    with closing(sqlite3.connect(path.with_name("state.db.v1.bak"))) as copy:
+        assert copy.execute("PRAGMA user_version").fetchone() == (1,)
+        assert copy.execute("SELECT count(*) FROM recordings").fetchone() == (3,)
+
+
+def revision(**changes: Any) -> Revision:
+    made_at = datetime(2026, 11, 22, 18, 0, 1, tzinfo=UTC)
+    return replace(Revision("1" * 40, "Ada Lovelace <ada@example.org>", "Pause Ⅶ — 'now'; \\", made_at), **changes)
+
+
+def test_revisions_come_back_as_they_went_in_the_last_word_on_each_counts_and_unknown_ones_are_left_out(
+    path: Path,
+) -> None:
+    one, other = revision(), revision(id="2" * 64, author="", subject="")
+    with open_writer(url_of(path), holder="test") as writer, open_store(url_of(path)) as store:
+        assert store.revisions({one.id}) == {}
+        writer.describe(one, other)
+        writer.describe(replace(one, subject="as amended")).result()
+        assert store.revisions({one.id, other.id, "3" * 40}) == {
+            one.id: replace(one, subject="as amended"),
+            other.id: other,
+        }
+        assert store.revisions(()) == {}
+        with pytest.raises(TypeError):
+            writer.describe(revision(committed_at=datetime(2026, 11, 22)))  # noqa: DTZ001 - the naive one is the point
 
 
 def test_a_migration_that_fails_changes_nothing_and_holds_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made(path)
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, (*SECOND, "not SQL")))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, (*NEXT, "not SQL")))
     with pytest.raises(StoreError, match="syntax error"):
         open_writer(url_of(path), holder="test")
     monkeypatch.undo()
