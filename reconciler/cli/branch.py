@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.cli.options import Values
+from reconciler.cli.parts import end_on_sigterm
 from reconciler.documents import DocumentLimits, FileDocuments, parse_documents
 from reconciler.errors import SettingsError
 from reconciler.hook import Hook, Limiter
@@ -112,7 +113,8 @@ def open_branch(settings: Values, state: str, writer: Writer, clock: Clock, log:
         ReconcilerError: there is none that may be, or one of the settings cannot be used.
     """
     source = _source(settings, state_folder(state) / _MIRRORS, writer.describe, clock, log)
-    source.open()
+    with end_on_sigterm():
+        source.open()
     return source
 
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from reconciler.cli.exits import DONE
 from reconciler.cli.options import Values
 from reconciler.converge import Observed, observe_all
 from reconciler.errors import SettingsError
@@ -205,6 +206,20 @@ def stop_on_signals(*also: tuple[signal.Signals, Callable[[], Any]]) -> Iterator
     finally:
         for number, _ in handlers:
             loop.remove_signal_handler(number)
+
+
+@contextmanager
+def end_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end what happens before the loop as an orderly end does: with what it began undone, and 0."""
+
+    def end(*_: object) -> None:
+        raise SystemExit(DONE)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run_async(main: Coroutine[Any, Any, T]) -> T:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -28,32 +29,24 @@ _LOCAL_SECONDS: Final = 120
 _LOOK_SECONDS: Final = 0.1
 #: How long git may take to tidy up, its lock files above all, once it is told to end.
 _END_SECONDS: Final = 2.0
-#: Variables that would lead git elsewhere, make it talk about what it sends, or that are none of its business.
-_WITHHELD: Final = ("GIT_TRACE", "GIT_CURL_VERBOSE", "BIRD_", "RECONCILER_")
-_FOREIGN: Final = frozenset(
-    {
-        "GIT_ALLOW_PROTOCOL",
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-        "GIT_COMMON_DIR",
-        "GIT_CONFIG_PARAMETERS",
-        "GIT_DIR",
-        "GIT_INDEX_FILE",
-        "GIT_NAMESPACE",
-        "GIT_OBJECT_DIRECTORY",
-        "GIT_PREFIX",
-        "GIT_PROTOCOL_FROM_USER",
-        "GIT_SHALLOW_FILE",
-        "GIT_WORK_TREE",
-    }
-)
+#: Variables that are none of git's business.
+_WITHHELD: Final = ("BIRD_", "RECONCILER_")
+#: Of git's own variables those that say how the user reaches a host and where the user's settings are. The others
+#: would lead it elsewhere, change what its answers mean, or make it talk about what it sends.
+_KEPT: Final = ("GIT_ASKPASS", "GIT_CONFIG_", "GIT_EXEC_PATH", "GIT_HTTP_", "GIT_PROXY_", "GIT_SSH", "GIT_SSL_")
+#: `GIT_CONFIG_PARAMETERS` is how one git tells another of its `-c`; a desktop's window has nobody before it.
+_FOREIGN: Final = frozenset({"GIT_CONFIG_PARAMETERS", "SSH_ASKPASS"})
+#: More than the listing of a million files; a few objects can be nested so that they stand for billions of names.
+_ANSWER_BYTES: Final = 128 * 1024 * 1024
+#: Of what git says, more than anybody is told.
+_SAID_BYTES: Final = 64 * 1024
 #: What holds for every question: nothing that a repository or a server brings may run.
-_SAFELY: Final = {
+SAFELY: Final = {
     "core.fsmonitor": "false",
     "core.hooksPath": "/dev/null",
     "fetch.recurseSubmodules": "false",
     "gc.autoDetach": "false",
     "maintenance.autoDetach": "false",
-    "protocol.allow": "never",
     "submodule.recurse": "false",
 }
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
@@ -65,6 +58,10 @@ _HELPER: Final = (
 
 class GitFailed(ReconcilerError):
     """Git did not do what it was asked; the message is what it said, without a secret, on one line."""
+
+
+class GitUnavailable(GitFailed):
+    """Git could not be run, or was ended: which says nothing of what it was asked about."""
 
 
 class GitCommand:
@@ -84,42 +81,61 @@ class GitCommand:
         self._token_file = str(Path(token_file).absolute()) if token_file else ""
         self._timeout_seconds = timeout_seconds
 
-    def ask(self, *arguments: str, stdin: bytes = b"", settings: Mapping[str, str] = _NONE) -> bytes:
+    def ask(self, *arguments: str, stdin: bytes = b"", most_bytes: int = _ANSWER_BYTES) -> bytes:
         """Ask about what is here and return the answer. Nothing is fetched.
 
         Raises:
-            GitFailed: git says no, takes too long, or is not there.
+            GitFailed: git says no, takes too long, answers more than `most_bytes`, or is not there.
         """
-        done = self.run(*arguments, stdin=stdin, settings=settings)
+        done = self.run(*arguments, stdin=stdin, most_bytes=most_bytes)
         if done.returncode != 0:
-            raise GitFailed(_said(done.stderr) or f"git ended with {done.returncode}")
+            raise GitFailed(self._said(done.stderr) or f"git ended with {done.returncode}")
         return done.stdout
 
     def run(
         self,
         *arguments: str,
         stdin: bytes = b"",
+        most_bytes: int = _ANSWER_BYTES,
         settings: Mapping[str, str] = _NONE,
         environment: Mapping[str, str] = _NONE,
     ) -> subprocess.CompletedProcess[bytes]:
         """Run git on what is here and return how it ended.
 
         Raises:
-            GitFailed: it takes too long, or is not there.
+            GitFailed: it takes too long, answers more than `most_bytes`, or is not there.
         """
-        try:
-            return subprocess.run(  # noqa: S603 - a fixed program, no shell, revisions and paths where options cannot be
-                ["git", "--literal-pathspecs", *arguments],  # noqa: S607 - the user's git
-                input=stdin,
-                capture_output=True,
-                check=False,
-                timeout=_LOCAL_SECONDS,
-                env={**self.environment({**_SAFELY, **settings}), **environment},
-            )
-        except subprocess.TimeoutExpired as error:
-            raise GitFailed(f"git took longer than {_LOCAL_SECONDS} s") from error
-        except OSError as error:
-            raise GitFailed(_no_git(error)) from error
+        command = ["git", "--literal-pathspecs", *arguments]
+        # Files, so that one pipe is left, which can be read as far as wanted and no further.
+        with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as said:
+            asked.write(stdin)
+            asked.seek(0)
+            try:
+                process = subprocess.Popen(  # noqa: S603 - a fixed program, no shell, revisions and paths where options cannot be
+                    command,
+                    stdin=asked,
+                    stdout=subprocess.PIPE,
+                    stderr=said,
+                    env={**self.environment({**SAFELY, **settings}), **environment},
+                )
+            except OSError as error:
+                raise GitUnavailable(_no_git(error)) from error
+            late = threading.Timer(_LOCAL_SECONDS, process.kill)
+            late.daemon = True
+            late.start()
+            try:
+                with process:
+                    answer = b"" if process.stdout is None else process.stdout.read(most_bytes + 1)
+                    if len(answer) > most_bytes:
+                        process.kill()
+            finally:
+                late.cancel()
+            if len(answer) > most_bytes:
+                raise GitFailed(f"git {arguments[0]} answers more than {most_bytes} bytes; see --path")
+            if process.returncode == -signal.SIGKILL:
+                raise GitUnavailable(f"git was killed, or took longer than {_LOCAL_SECONDS} s")
+            said.seek(0)
+            return subprocess.CompletedProcess(command, process.returncode, answer, said.read(_SAID_BYTES))
 
     def fetch(self, *arguments: str, settings: Mapping[str, str], stop: threading.Event) -> None:
         """Run `git fetch`, the one that reaches out, until it ends, takes too long, or `stop` is set.
@@ -127,18 +143,29 @@ class GitCommand:
         Raises:
             GitFailed: it did not end well.
         """
-        configured = {**_SAFELY, f"protocol.{self._address.protocol}.allow": "always", **settings}
-        extra: dict[str, str] = {}
+        configured = {**SAFELY, **settings}
+        extra: dict[str, str] = {"GIT_ALLOW_PROTOCOL": self._address.protocol}
         if self._token_file:
             # Bound to the address's own host: where a redirect leads, nobody hears the token.
             configured[f"credential.{self._address.origin}.helper"] = _HELPER
-            extra = {"TOKEN_FILE": self._token_file, "TOKEN_USER": self._address.user or "x-access-token"}
-        elif self._address.user:
+            extra |= {"TOKEN_FILE": self._token_file, "TOKEN_USER": self._address.user or "x-access-token"}
+        elif self._address.protocol == "https" and self._address.user:
             configured[f"credential.{self._address.origin}.username"] = self._address.user
         environment = {**self.environment(configured, forget_helpers=bool(self._token_file)), **extra}
+        self._attend("fetch", *arguments, environment=environment, stop=stop)
+
+    def tend(self, *arguments: str, settings: Mapping[str, str], stop: threading.Event) -> None:
+        """Run a git that works on what is here for as long as a fetch may take, until it ends or `stop` is set.
+
+        Raises:
+            GitFailed: it did not end well.
+        """
+        self._attend(*arguments, environment=self.environment({**SAFELY, **settings}), stop=stop)
+
+    def _attend(self, *arguments: str, environment: Mapping[str, str], stop: threading.Event) -> None:
         try:
             process = subprocess.Popen(  # noqa: S603 - a fixed program, no shell
-                ["git", "fetch", *arguments],  # noqa: S607 - the user's git
+                ["git", *arguments],  # noqa: S607 - the user's git
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -147,8 +174,13 @@ class GitCommand:
                 start_new_session=True,
             )
         except OSError as error:
-            raise GitFailed(_no_git(error)) from error
-        said = self._wait(process, stop)
+            raise GitUnavailable(_no_git(error)) from error
+        try:
+            said = self._wait(process, stop)
+        finally:
+            # Also where this thread is interrupted: no fetch goes on for a daemon that is gone.
+            if process.returncode is None:
+                _end(process)
         if process.returncode != 0:
             raise GitFailed(said or f"git ended with {process.returncode}")
 
@@ -157,7 +189,7 @@ class GitCommand:
         deadline = time.monotonic() + self._timeout_seconds
         while True:
             try:
-                return _said(process.communicate(timeout=_LOOK_SECONDS)[1])
+                return self._said(process.communicate(timeout=_LOOK_SECONDS)[1])
             except subprocess.TimeoutExpired:
                 late = time.monotonic() >= deadline
                 if late or stop.is_set():
@@ -165,6 +197,16 @@ class GitCommand:
                     process.communicate()
                     limit = f"it took longer than git_timeout_seconds allows ({self._timeout_seconds:g} s)"
                     return limit if late else "it was ended before its time"
+
+    def _said(self, stderr: bytes) -> str:
+        """Return what git said, in a line: what a server or a helper said goes before git's own conclusion."""
+        lines = [line.strip() for line in stderr.decode(errors="replace").splitlines()]
+        telling = [
+            line for line in lines if line and not line.startswith(("hint:", "Please make sure", "and the repository"))
+        ]
+        said = "; ".join(telling[:3])
+        # ssh names whom it logged in as.
+        return scrub(said.replace(f"{self._address.user}@", "") if self._address.user else said)
 
     def environment(self, settings: Mapping[str, str], *, forget_helpers: bool = False) -> dict[str, str]:
         """Return the environment in which git knows the mirror and these settings, beside the user's own.
@@ -174,13 +216,18 @@ class GitCommand:
             forget_helpers: whether the user's own credential helpers take no part for the address's host.
         """
         kept = {
-            name: value for name, value in os.environ.items() if name not in _FOREIGN and not name.startswith(_WITHHELD)
+            name: value
+            for name, value in os.environ.items()
+            if (name.startswith(_KEPT) or not name.startswith("GIT_"))
+            and not name.startswith(_WITHHELD)
+            and name not in _FOREIGN
         }
         pairs = list(settings.items())
         if forget_helpers:
             pairs.insert(0, (f"credential.{self._address.origin}.helper", ""))
         # After those that the user gave in this way, so that these win.
-        first = int(kept.get("GIT_CONFIG_COUNT") or "0")
+        count = kept.get("GIT_CONFIG_COUNT", "")
+        first = int(count) if count.isascii() and count.isdigit() else 0
         configured = {"GIT_CONFIG_COUNT": str(first + len(pairs))}
         for index, (name, value) in enumerate(pairs, first):
             configured[f"GIT_CONFIG_KEY_{index}"] = name
@@ -188,6 +235,8 @@ class GitCommand:
         return {
             **kept,
             **configured,
+            # None: it goes before whatever the user's settings say of single protocols.
+            "GIT_ALLOW_PROTOCOL": "",
             "GIT_DIR": str(self._folder),
             "GIT_NO_LAZY_FETCH": "1",
             "GIT_NO_REPLACE_OBJECTS": "1",
@@ -208,15 +257,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             return
         except subprocess.TimeoutExpired:
             continue
-
-
-def _said(stderr: bytes) -> str:
-    """Return what git said, in a line: what a server or a helper said goes before git's own conclusion."""
-    lines = [line.strip() for line in stderr.decode(errors="replace").splitlines()]
-    telling = [
-        line for line in lines if line and not line.startswith(("hint:", "Please make sure", "and the repository"))
-    ]
-    return scrub("; ".join(telling[:3]))
 
 
 def _no_git(error: OSError) -> str:

@@ -13,24 +13,34 @@ import stat
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from heapq import heapify, heappop, heappush
+from itertools import takewhile
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from reconciler.mirror.address import Address
-from reconciler.mirror.command import GitCommand, GitFailed
+from reconciler.mirror.command import SAFELY, GitCommand, GitFailed
 from reconciler.model import Revision
+from reconciler.scrub import scrub
 
 #: The revision in force; the one last fetched stands beside it until it is accepted.
 _ACCEPTED: Final = "refs/reconciler/accepted"
 _FETCHED: Final = "refs/reconciler/fetched"
 #: How many commits are fetched first, and how many when the revision in force is not among them.
 _DEPTHS: Final = (1, 16)
-#: How many blobs are held in memory at once.
-_BLOBS: Final = 2000
+#: A name that no settings of the user speak of, as some do of `origin`.
+_REMOTE: Final = "reconciler-source"
+#: How much of blobs is read in one go.
+_BLOB_BYTES: Final = 32 * 1024 * 1024
+#: Of a commit, as much as its header and a signature can have; what its author says beyond that nobody shows.
+_COMMIT_BYTES: Final = 1024 * 1024
+#: The latest second that a date of ours can be.
+_LAST_SECOND: Final = 253_402_300_799
 #: Of a subject or an author, as much as a line of a log can hold.
 _TEXT_CHARACTERS: Final = 200
 
@@ -98,7 +108,12 @@ class Mirror:
         self._depths = (*(deep for deep in _DEPTHS if deep < depth), depth)
         self._timeout_seconds = timeout_seconds
         self._command = GitCommand(self.folder, address, token_file=token_file, timeout_seconds=timeout_seconds)
-        self._filter = f"blob:limit={max_file_bytes + 1}"
+        self._max_file_bytes = max_file_bytes
+        # The same for every fetch: what one left out, the next one would be thought to have.
+        self._remote = {
+            f"remote.{_REMOTE}.promisor": "true",
+            f"remote.{_REMOTE}.partialclonefilter": f"blob:limit={max_file_bytes + 1}",
+        }
 
     @property
     def depth(self) -> int:
@@ -112,30 +127,38 @@ class Mirror:
             Whether one was thrown away.
 
         Raises:
-            GitFailed: it cannot be made.
+            GitFailed: it cannot be made, or git cannot be run.
         """
         if (self.folder / "HEAD").exists() and self._is_whole():
             return False
         there = self.folder.exists()
+        self.renew()
+        return there
+
+    def renew(self, *, object_format: str = "sha1") -> None:
+        """Throw away what is here and make an empty mirror.
+
+        Raises:
+            GitFailed: it cannot be made.
+        """
         shutil.rmtree(self.folder, ignore_errors=True)
         try:
             self.folder.mkdir(mode=0o700, parents=True)
         except OSError as error:
             raise GitFailed(f"{self.folder} cannot be made: {error.strerror}") from error
         # No template: nothing that some machine adds to every repository belongs here.
-        self._command.ask("init", "--quiet", "--bare", "--template=", "--initial-branch=none", str(self.folder))
-        return there
+        options = ("--bare", "--template=", "--initial-branch=none", f"--object-format={object_format}")
+        self._command.ask("init", "--quiet", *options, str(self.folder))
 
     def _is_whole(self) -> bool:
-        accepted = self.accepted
-        try:
-            if accepted is not None:
-                self._command.ask("ls-tree", "-r", "-z", "--name-only", accepted)
-            else:
-                self._command.ask("rev-parse", "--git-dir")
-        except GitFailed:
-            return False
-        return True
+        """Return whether the files of the revision in force can be named.
+
+        Raises:
+            GitFailed: nobody can tell now. What is here may hold what was judged, and is not thrown away for that.
+        """
+        if self._command.run("rev-parse", "--verify", "--quiet", _ACCEPTED).returncode != 0:
+            return not (self.folder / _ACCEPTED).exists()
+        return self._command.run("ls-tree", "-r", "-z", "--name-only", _ACCEPTED).returncode == 0
 
     @property
     def accepted(self) -> str | None:
@@ -153,22 +176,23 @@ class Mirror:
         Raises:
             GitFailed: the repository cannot be reached, the branch is not there, or it took too long.
         """
-        self._fetch(1, self._filter, stop)
+        try:
+            self._fetch(1, stop)
+        except GitFailed as error:
+            # Only the repository can tell which kind of IDs it has; git has no option that asks.
+            if "server sha256" not in str(error) or self.accepted is not None:
+                raise
+            self.renew(object_format="sha256")
+            self._fetch(1, stop)
         return self._command.ask("rev-parse", "--verify", f"{_FETCHED}^{{commit}}").decode().strip()
 
-    def _fetch(self, depth: int, what: str, stop: threading.Event) -> None:
+    def _fetch(self, depth: int, stop: threading.Event) -> None:
         source = f"refs/heads/{self._branch}" if self._branch else "HEAD"
         # Given for this one command: with them in the mirror's own settings, reading would fetch what is not here.
-        settings = {
-            "remote.origin.url": self._url,
-            "remote.origin.promisor": "true",
-            "remote.origin.partialclonefilter": what,
-        }
+        settings = {f"remote.{_REMOTE}.url": self._url, **self._remote}
         options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", f"--depth={depth}")
         self._remove_old_locks()
-        self._command.fetch(
-            *options, f"--filter={what}", "origin", f"+{source}:{_FETCHED}", settings=settings, stop=stop
-        )
+        self._command.fetch(*options, _REMOTE, f"+{source}:{_FETCHED}", settings=settings, stop=stop)
 
     def _remove_old_locks(self) -> None:
         """Remove the lock files of a git that was killed: older than any that lives could be."""
@@ -180,10 +204,13 @@ class Mirror:
             except OSError:
                 pass  # somebody else was faster, or it cannot be: git will say so
 
-    def tidy(self) -> None:
-        """Let git pack what many fetches have left, when it finds that worth its while."""
-        settings = {"remote.origin.promisor": "true", "remote.origin.partialclonefilter": self._filter}
-        self._command.run("gc", "--auto", "--quiet", settings=settings)
+    def tidy(self, stop: threading.Event) -> None:
+        """Let git pack what many fetches have left, when it finds that worth its while.
+
+        Raises:
+            GitFailed: it could not, or `stop` was set.
+        """
+        self._command.tend("gc", "--auto", "--quiet", settings=self._remote, stop=stop)
 
     def way(self, old: str, new: str, stop: threading.Event) -> Way:
         """Find the commits between the revision in force and a fetched one, fetching older ones as far as needed.
@@ -197,7 +224,7 @@ class Mirror:
         for depth in self._depths[1:]:
             if found.complete:
                 break
-            self._fetch(depth, "blob:none", stop)
+            self._fetch(depth, stop)
             found = self._walk(old, new)
         return found
 
@@ -206,28 +233,28 @@ class Mirror:
             known = {old}
             stack = [old]
             while stack and len(known) < self.depth:
-                for parent in _parents(read(stack.pop())):
+                commit = _parsed(read(stack.pop()))
+                for parent in () if commit is None else commit.parents:
                     if parent not in known:
                         known.add(parent)
                         stack.append(parent)
+            commits: dict[str, _Commit] = {}
             seen: set[str] = set()
-            commits: list[tuple[int, str]] = []
             complete, met = True, new == old
             stack = [] if new in known else [new]
             while stack and len(commits) < self.depth:
-                commit = stack.pop()
-                raw = read(commit)
-                if raw is None:
+                identifier = stack.pop()
+                commit = _parsed(read(identifier))
+                if commit is None:
                     complete = False
                     continue
-                commits.append((_committed_at(raw), commit))
-                for parent in _parents(raw):
+                commits[identifier] = commit
+                for parent in commit.parents:
                     met = met or parent == old
                     if parent not in known and parent not in seen:
                         seen.add(parent)
                         stack.append(parent)
-        commits.sort(key=lambda each: -each[0])
-        return Way(tuple(commit for _, commit in commits), complete and not stack, rewritten=not met)
+        return Way(_newest_first(commits), complete and not stack, rewritten=not met)
 
     def describe(self, commits: Sequence[str]) -> list[Revision]:
         """Say of commits whose they are and what they say of themselves."""
@@ -267,35 +294,53 @@ class Mirror:
         """Return which of the commits on a way was the last to change each file at and below a path."""
         if len(way.commits) < 2:
             return {}
-        newest, known = way.commits[0], set(way.commits)
         # Of a merge only what it changed by itself: all else was changed by a commit that it brings.
-        options = ("-z", "--format=%x01%H", "--name-only", "--no-renames", "--diff-merges=combined")
-        said = self._command.ask("log", *options, f"-{len(known)}", newest, "--", *([path] if path else []))
+        options = ("--stdin", "--root", "-r", "-z", "--raw", "--no-renames", "-c")
+        asked = "".join(f"{commit}\n" for commit in way.commits).encode()
+        said = self._command.ask("diff-tree", *options, "--", *([path] if path else []), stdin=asked)
         last: dict[str, str] = {}
-        for part in said.split(b"\x01")[1:]:
-            head, _, names = part.partition(b"\0")
-            commit = head.decode()
-            if commit in known:
-                for name in names.split(b"\0"):
-                    last.setdefault(os.fsdecode(name.removeprefix(b"\n")), commit)
+        commit = ""
+        fields = iter(said.split(b"\0")[:-1])
+        for field in fields:
+            if field.startswith(b":"):
+                last.setdefault(os.fsdecode(next(fields)), commit)
+            else:
+                commit = field.decode()
         return last
 
     def blobs(self, identifiers: Sequence[str]) -> Iterator[tuple[str, bytes | None]]:
-        """Yield blobs with their content, None for one that was too large to be fetched."""
-        for first in range(0, len(identifiers), _BLOBS):
-            asked = identifiers[first : first + _BLOBS]
-            said = self._command.ask("cat-file", "--batch", stdin="".join(f"{each}\n" for each in asked).encode())
-            at = 0
-            for identifier in asked:
-                end = said.index(b"\n", at)
-                words = said[at:end].split()
-                at = end + 1
-                if len(words) == 3:
-                    size = int(words[2])
-                    yield identifier, said[at : at + size]
-                    at += size + 1
-                else:
-                    yield identifier, None
+        """Yield blobs with their content, None for one that is larger than is taken, whether it was fetched or not."""
+        asked: list[str] = []
+        held = 0
+        for identifier, size in self._sizes(identifiers):
+            if size is None or size > self._max_file_bytes:
+                yield identifier, None
+                continue
+            if asked and held + size > _BLOB_BYTES:
+                yield from self._read(asked, held)
+                asked, held = [], 0
+            asked.append(identifier)
+            held += size
+        if asked:
+            yield from self._read(asked, held)
+
+    def _sizes(self, identifiers: Sequence[str]) -> Iterator[tuple[str, int | None]]:
+        """Yield the sizes of blobs, None for one that is not here."""
+        asked = "".join(f"{each}\n" for each in identifiers).encode()
+        said = self._command.ask("cat-file", "--batch-check", stdin=asked)
+        for identifier, line in zip(identifiers, said.splitlines(), strict=True):
+            words = line.split()
+            yield identifier, int(words[2]) if len(words) == 3 else None
+
+    def _read(self, identifiers: Sequence[str], total: int) -> Iterator[tuple[str, bytes]]:
+        asked = "".join(f"{each}\n" for each in identifiers).encode()
+        # Before each stands a line with its ID, type and size.
+        said = self._command.ask("cat-file", "--batch", stdin=asked, most_bytes=total + 120 * len(identifiers))
+        at = 0
+        for identifier in identifiers:
+            begin = said.index(b"\n", at) + 1
+            at = begin + int(said[at:begin].split()[2]) + 1
+            yield identifier, said[begin : at - 1]
 
     def verify(self, commit: str, settings: Mapping[str, str], environment: Mapping[str, str]) -> tuple[bool, str]:
         """Return whether a commit carries a good signature, by git's exit code alone, and what git said of it."""
@@ -304,7 +349,7 @@ class Mirror:
 
     @contextmanager
     def _objects(self) -> Iterator[_Reader]:
-        reader = _Reader(self._command.environment({"core.hooksPath": "/dev/null", "protocol.allow": "never"}))
+        reader = _Reader(self._command.environment(SAFELY))
         try:
             yield reader
         finally:
@@ -327,7 +372,7 @@ class _Reader:
             raise GitFailed(f"git cannot be run: {error.strerror or type(error).__name__}") from error
 
     def __call__(self, identifier: str) -> bytes | None:
-        """Return an object's content; None when it is not here."""
+        """Return a commit, of a very long one the beginning; None when it is not here."""
         asked, answers = self._process.stdin, self._process.stdout
         if asked is None or answers is None:
             raise GitFailed("git has no pipes")
@@ -340,12 +385,15 @@ class _Reader:
                     return None
                 raise GitFailed("the mirror cannot be read: git ended while it was asked")
             size = int(head[2])
-            content = answers.read(size + 1)
+            content = answers.read(min(size, _COMMIT_BYTES))
+            left = size + 1 - len(content)
+            while left > 0 and (more := answers.read(min(left, _COMMIT_BYTES))):
+                left -= len(more)
         except OSError as error:
             raise GitFailed(f"the mirror cannot be read: {error.strerror}") from error
-        if len(content) != size + 1:
+        if left:
             raise GitFailed("the mirror cannot be read: an object ends too early")
-        return content[:-1]
+        return content
 
     def close(self) -> None:
         """End the git that was asked."""
@@ -353,21 +401,51 @@ class _Reader:
         self._process.communicate()
 
 
-def _parents(raw: bytes | None) -> list[str]:
-    """Return what a commit names as its parents; none when it is not here."""
+class _Commit(NamedTuple):
+    """What a walk needs of a commit."""
+
+    parents: tuple[str, ...]
+    #: Seconds since 1970, as the committer says.
+    committed_at: int
+
+
+def _parsed(raw: bytes | None) -> _Commit | None:
+    """Return a commit as git understands it; None when it is not here.
+
+    Parents stand between the tree and the author. Nothing that looks like one further below is one.
+    """
     if raw is None:
-        return []
-    head, _, _ = raw.partition(b"\n\n")
-    return [line[7:].decode() for line in head.split(b"\n") if line.startswith(b"parent ")]
+        return None
+    lines = raw.partition(b"\n\n")[0].split(b"\n")[1:]
+    parents = takewhile(lambda line: line.startswith(b"parent "), lines)
+    return _Commit(tuple(line[7:].decode("ascii", "replace") for line in parents), _committed_at(raw))
+
+
+def _newest_first(commits: Mapping[str, _Commit]) -> tuple[str, ...]:
+    """Return commits with each before its parents, whatever its committer's clock said, and else by date."""
+    children = Counter(parent for commit in commits.values() for parent in commit.parents)
+    free = [(-commit.committed_at, identifier) for identifier, commit in commits.items() if not children[identifier]]
+    heapify(free)
+    found = []
+    while free:
+        _, identifier = heappop(free)
+        found.append(identifier)
+        for parent in commits[identifier].parents:
+            children[parent] -= 1
+            if not children[parent] and parent in commits:
+                heappush(free, (-commits[parent].committed_at, parent))
+    return tuple(found)
 
 
 def _committed_at(raw: bytes) -> int:
-    return int(_field(raw, b"committer ").rpartition(b"> ")[2].split()[0] or b"0")
+    said = _field(raw, b"committer ").rpartition(b"> ")[2].partition(b" ")[0]
+    # Whoever makes a commit may write anything there.
+    return min(int(said), _LAST_SECOND) if said.isdigit() and len(said) < 20 else 0
 
 
 def _field(raw: bytes, name: bytes) -> bytes:
     head, _, _ = raw.partition(b"\n\n")
-    return next((line[len(name) :] for line in head.split(b"\n") if line.startswith(name)), b"x <> 0 +0000")
+    return next((line[len(name) :] for line in head.split(b"\n") if line.startswith(name)), b"? <> 0 +0000")
 
 
 def _described(commit: str, raw: bytes) -> Revision:
@@ -377,6 +455,6 @@ def _described(commit: str, raw: bytes) -> Revision:
 
 
 def _line(text: bytes) -> str:
-    """Return foreign text as one line that a terminal and a log can show."""
+    """Return foreign text as one line that a terminal, a log and the state can hold."""
     shown = "".join(each if each.isprintable() else " " for each in text.decode(errors="replace"))
-    return shown.strip()[:_TEXT_CHARACTERS]
+    return scrub(shown.strip())[:_TEXT_CHARACTERS]

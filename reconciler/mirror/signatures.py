@@ -75,8 +75,9 @@ class Verifier:
         """
         stamps = self._stamps()
         if stamps != self._known_by:
-            self._known_by, self._known = stamps, {}
+            self._known_by, self._known = (), {}
             self._import_keyring()
+            self._known_by = stamps
         settings = {
             "gpg.minTrustLevel": "undefined",
             "gpg.openpgp.program": "gpg",

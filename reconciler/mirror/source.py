@@ -19,7 +19,7 @@ from typing import Final
 from reconciler.errors import ReconcilerError, SettingsError
 from reconciler.logs import Log
 from reconciler.mirror.address import Address
-from reconciler.mirror.command import GitFailed
+from reconciler.mirror.command import GitFailed, GitUnavailable
 from reconciler.mirror.repository import Entry, Mirror, Way
 from reconciler.mirror.signatures import Verdict, Verifier
 from reconciler.model import Problem, Revision
@@ -30,6 +30,8 @@ from reconciler.source import SUFFIXES, FileStamp, Tree, is_nameable
 LEAST_SECONDS: Final = 0.5
 #: Of the commits that are refused, so many are named.
 REFUSED_NAMED: Final = 10
+#: Of what the follower is about to ask for, so much is read in one go and held until then.
+AHEAD_BYTES: Final = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +142,18 @@ class GitSource:
         Raises:
             ReconcilerError: there is no revision that may be in force.
         """
-        if self._mirror.open():
-            self._log.warning("source_mirror_renewed", detail="it could not be read; the newest commit counts as first")
+        renewed = self._mirror.open()
         before = self._mirror.accepted
         if before is not None:
-            self._take(before, self._documents(self._mirror.entries(before, self._path)))
+            try:
+                self._take(before, self._documents(self._mirror.entries(before, self._path)))
+            except GitUnavailable:
+                raise
+            except GitFailed:
+                self._mirror.renew()
+                renewed = True
+        if renewed:
+            self._log.warning("source_mirror_renewed", detail="it could not be read; the newest commit counts as first")
         never = threading.Event()
         self._update(never)
         if not self._content.revision:
@@ -194,7 +203,10 @@ class GitSource:
             return True
         revision = self._content.revision
         if self._elsewhere[0] != revision:
-            self._elsewhere = (revision, frozenset(self._mirror.entries(revision, "")))
+            try:
+                self._elsewhere = (revision, frozenset(self._mirror.entries(revision, "")))
+            except GitFailed:
+                return False  # it may still stand there
         return file not in self._elsewhere[1] and not os.path.lexists(file)
 
     @property
@@ -230,9 +242,8 @@ class GitSource:
             data = self._ahead.pop(file)
         else:
             ((_, data),) = self._mirror.blobs([entry.id])
-        if data is None or len(data) > self._max_file_bytes:
-            size = "more" if data is None else f"{len(data)} bytes, more"
-            message = f"the file has {size} than max_file_bytes allows ({self._max_file_bytes})"
+        if data is None:
+            message = f"the file has more bytes than max_file_bytes allows ({self._max_file_bytes})"
             return Problem(file, 1, 1, message, rule="too-large")
         return self._follow(file, data) if entry.is_link else data
 
@@ -278,10 +289,17 @@ class GitSource:
                 if changed:
                     # That all of it went out of sight, or came back, only a walk tells.
                     yield None if was_gone or self._is_gone else changed
-                await asyncio.to_thread(self._mirror.tidy)
+                await asyncio.to_thread(self._tidy, ended)
         finally:
             ended.set()
             stopping.cancel()
+
+    def _tidy(self, stop: threading.Event) -> None:
+        try:
+            self._mirror.tidy(stop)
+        except GitFailed as error:
+            if not stop.is_set():
+                self._log.warning("source_warning", detail=f"the mirror could not be tidied: {error}")
 
     # How a revision comes into force.
 
@@ -387,8 +405,9 @@ class GitSource:
         changed = frozenset(file for file in changes if file in fresh or file in self._content.entries)
         changed_by = {file: touched.get(file, newest) for file in changed}
         self._describe(*self._mirror.describe(sorted({newest, *changed_by.values()})))
-        self._changed_by.update(changed_by)
         self._read_ahead(fresh)
+        # What is gone, or was renamed, would add up over the months.
+        self._changed_by = {file: commit for file, commit in (self._changed_by | changed_by).items() if file in entries}
         self._mirror.accept(newest)
         self._content = _Content(newest, entries)
         return changed
@@ -402,10 +421,15 @@ class GitSource:
 
     def _read_ahead(self, entries: Mapping[str, Entry]) -> None:
         """Read what the follower is about to ask for, with one git for all of it."""
+        self._ahead.clear()
+        held = 0
         by_id: dict[str, list[str]] = {}
         for file, entry in entries.items():
             by_id.setdefault(entry.id, []).append(file)
         for identifier, data in self._mirror.blobs(list(by_id)):
+            held += len(data or b"")
+            if held > AHEAD_BYTES:
+                return  # the rest is read when it is asked for, file by file
             for file in by_id[identifier]:
                 self._ahead[file] = data
 
