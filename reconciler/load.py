@@ -209,15 +209,13 @@ def gather_problems(tree: Tree, parsed: Iterable[FileDocuments], conflicts: Iter
 def uncollected() -> Iterator[None]:
     """Keep Python from searching for cycles of garbage while many values are made that have none.
 
-    It searches all there is again and again as more is made: a third of the time of a plan of 100,000 recordings. What
-    was made is left out of later searches as well, since it stays for as long as the process.
+    It searches all there is again and again as more is made: a third of the time of a plan of 100,000 recordings.
     """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
         if was_enabled:
             gc.enable()
 

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +46,8 @@ _ABANDONED_SECONDS: Final = 600
 #: What reads documents, by whose change a file may come to mean something else.
 _READERS: Final = ("reconciler.documents", "reconciler.index", "yaml", "jsonschema_rs")
 _PARTS: Final = 14
+#: Of a `status_line`: what stands behind the four UUIDs.
+_STATUS_TEXT: Final = itemgetter(slice(4 * 36 + 3, None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,5 +246,5 @@ def _fits(held: Held) -> bool:
         and max(columns.note_places, default=0) < len(columns.notes)
         and all(0 <= row < len(columns) for row in columns.suspends)
         and all(0 <= place < files for place, _, _ in columns.sets)
-        and {line[147:] for line in columns.lines} <= {f" {status.value}" for status in Status}
+        and set(map(_STATUS_TEXT, columns.lines)) <= {f" {status.value}" for status in Status}
     )
