@@ -129,15 +129,21 @@ class _Reading:
 
     def _compare(self, held: Held) -> None:
         files = held.columns.files
-        now = {file: stamp[:5] for file, stamp in self._files.items()}
-        proven = dict(zip(files, held.stamps, strict=True))
-        if now == proven:
+        # A walk takes all its stamps at one moment: all of them are compared by one call.
+        proven = held.proven(next(iter(self._files.values())).read_at_ns if self._files else 0)
+        if self._files == proven:
             self._kept = list(range(len(files)))
             self.unproven = ()
             return
         self._places = {file: place for place, file in enumerate(files)}
-        self._kept = [self._places[file] for file, stamp in now.items() if proven.get(file) == stamp]
-        self.unproven = sorted(file for file, stamp in now.items() if proven.get(file) != stamp)
+        unproven = []
+        for file, stamp in self._files.items():
+            before = proven.get(file)
+            if before is not None and before[:5] == stamp[:5]:
+                self._kept.append(self._places[file])
+            else:
+                unproven.append(file)
+        self.unproven = sorted(unproven)
 
     def take(self, documents: FileDocuments) -> None:
         (self._fresh if not documents.problems else self.refused).append(documents)

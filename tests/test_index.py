@@ -277,7 +277,7 @@ def test_columns_that_do_not_fit_one_another_raise_nothing(tree: Path, kept: Pat
     index = index_of(kept.parent, tree)
     held = index.read()
     assert held is not None
-    parts = index_file._encode(held.columns, [None] * len(held.stamps), held.digests, index._key())[3:]
+    parts = index_file._encode(held.columns, [None] * len(held.columns.files), held.digests, index._key())[3:]
     whole = parts[part]
     for content in (b"", b"x", whole[:-1], whole + b"\n[]", b"[[99, 9]]", b"\xff" * len(whole), b"[" * 100_000):
         parts[part] = content

@@ -7,10 +7,9 @@ file that others may have written is believed; anything but plain values is read
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import importlib.machinery
 import json
 import os
-import secrets
 import stat
 import struct
 import sys
@@ -20,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from datetime import datetime
+from itertools import repeat
 from operator import itemgetter
 from pathlib import Path
 from typing import Final
@@ -34,17 +34,18 @@ from reconciler.source import FileStamp
 
 _MAGIC: Final = b"reconciler index 1\n"
 _SUFFIX: Final = ".index"
-#: A file's size, times, inode and device.
-_STAMP: Final = struct.Struct("<QqqQQ")
+#: Types of the columns of stamps: size, times, inode and device.
+_STAMP: Final = "QqqQQ"
 #: Stands for the stamp of a file that proves nothing: no file has this size.
-_UNPROVEN: Final = _STAMP.pack(2**64 - 1, 0, 0, 0, 0)
+_UNPROVEN: Final = (2**64 - 1, 0, 0, 0, 0)
 DIGEST_BYTES: Final = 32
 #: How many indexes stay in a folder, each that of some given paths; more are of paths that nobody gives any more.
 _KEPT: Final = 8
 #: What a writer left behind that was killed; none takes as long.
 _ABANDONED_SECONDS: Final = 600
 #: What reads documents, by whose change a file may come to mean something else.
-_READERS: Final = ("reconciler.documents", "reconciler.index", "yaml", "jsonschema_rs")
+_READERS: Final = ("yaml", "jsonschema_rs")
+_OWN_READERS: Final = ("documents", "index")
 _PARTS: Final = 14
 #: Of a `status_line`: what stands behind the four UUIDs.
 _STATUS_TEXT: Final = itemgetter(slice(4 * 36 + 3, None))
@@ -55,10 +56,14 @@ class Held:
     """What an index holds."""
 
     columns: Columns
-    #: For each file the size, times, inode and device that it had just before it was read.
-    stamps: Sequence[tuple[int, int, int, int, int]]
+    #: A column each for the size, the times, the inode and the device that the files had just before they were read.
+    stamps: Sequence[array[int]]
     #: The digests of the files' bytes, one after the other.
     digests: bytes
+
+    def proven(self, read_at_ns: int) -> dict[str, tuple[int, ...]]:
+        """Return for each file the stamp, taken at a given moment, that would prove that its bytes are as they were."""
+        return dict(zip(self.columns.files, zip(*self.stamps, repeat(read_at_ns), strict=False), strict=True))
 
     def digest(self, place: int) -> bytes:
         """Return the digest of one file's bytes."""
@@ -108,7 +113,7 @@ class Index:
         try:
             parts = _encode(columns, stamps, digests, self._key())
             self._make_folder()
-            written = self._path.with_name(f".{self._path.name}.{secrets.token_hex(8)}")
+            written = self._path.with_name(f".{self._path.name}.{os.urandom(8).hex()}")
             try:
                 opened = os.open(written, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
                 with os.fdopen(opened, "wb") as file:
@@ -141,14 +146,16 @@ class Index:
         """Return what an index must have been made under: program, schemas, limits and the code that reads."""
         parts = [__version__, sys.version, sys.byteorder, *map(str, astuple(self._limits))]
         parts += [read_schema(f"{name}.schema.json") for name in ("call-recording", "call-recording-set")]
+        folders = [Path(__file__).parent.parent / name for name in _OWN_READERS]
         for name in _READERS:
-            found = importlib.util.find_spec(name)
-            folders = (found.submodule_search_locations if found else None) or ()
-            for folder in map(Path, folders):
-                for file in sorted(folder.iterdir()):
-                    if file.suffix in (".py", ".so"):
-                        status = file.stat()
-                        parts.append(f"{file.name} {status.st_size} {status.st_mtime_ns}")
+            # Found, and not imported: where the index knows everything, nobody needs them.
+            found = importlib.machinery.PathFinder.find_spec(name)
+            folders += map(Path, (found.submodule_search_locations if found else None) or ())
+        for folder in folders:
+            for file in sorted(folder.iterdir()):
+                if file.suffix in (".py", ".so"):
+                    status = file.stat()
+                    parts.append(f"{file.name} {status.st_size} {status.st_mtime_ns}")
         return hashlib.sha256(json.dumps(parts).encode()).digest()
 
     def _make_folder(self) -> None:
@@ -168,12 +175,12 @@ class Index:
 
 
 def _encode(columns: Columns, stamps: Iterable[FileStamp | None], digests: bytes, key: bytes) -> list[bytes]:
-    pack = _STAMP.pack
+    proofs = [_UNPROVEN if stamp is None else stamp[:5] for stamp in stamps]
     suspends = [[row, each.reason, each.until.isoformat()] for row, each in columns.suspends.items()]
     texts = (
         key,
         "\n".join(columns.files).encode(),
-        b"".join(_UNPROVEN if stamp is None else pack(*stamp[:5]) for stamp in stamps),
+        b"".join(array(kind, map(itemgetter(at), proofs)).tobytes() for at, kind in enumerate(_STAMP)),
         digests,
         columns.counts.tobytes(),
         "\n".join(columns.lines).encode(),
@@ -219,16 +226,18 @@ def _decode(body: memoryview, key: bytes) -> Held | None:
         sets=[(place, name, line) for place, name, line in json.loads(bytes(parts[12]))],
         unambiguous=bool(parts[13]),
     )
-    held = Held(columns, list(_STAMP.iter_unpack(parts[2])), bytes(parts[3]))
-    return held if _fits(held) else None
+    size = 8 * len(columns.files)
+    stamps = [_numbers(parts[2][at * size : (at + 1) * size], kind) for at, kind in enumerate(_STAMP)]
+    held = Held(columns, stamps, bytes(parts[3]))
+    return held if len(parts[2]) == size * len(_STAMP) and _fits(held) else None
 
 
 def _texts(part: memoryview) -> list[str]:
     return str(part, "utf-8").split("\n") if part else []
 
 
-def _numbers(part: memoryview) -> array[int]:
-    numbers = array("I")
+def _numbers(part: memoryview, kind: str = "I") -> array[int]:
+    numbers: array[int] = array(kind)
     numbers.frombytes(part)
     return numbers
 
@@ -238,7 +247,7 @@ def _fits(held: Held) -> bool:
     columns, files = held.columns, len(held.columns.files)
     by_row = (columns.names, columns.places, columns.drifts, columns.note_places)
     return (
-        len(columns.counts) == len(held.stamps) == files
+        len(columns.counts) == files
         and len(held.digests) == files * DIGEST_BYTES
         and all(len(column) == len(columns) for column in by_row)
         and sum(columns.counts) == len(columns)
