@@ -1,8 +1,9 @@
 """Single files held against the rest of their tree: for a hook that is given only what a commit touches.
 
 The given files are read and validated; of the others only what no two documents may share matters. So their bytes are
-searched for the names and recordings of the given files, and only a file in which one of these stands is parsed. What
-must never happen in this room: a file is passed over that would have been found in conflict.
+searched for the names and recordings of the given files, and only a file in which one of these stands is parsed; where
+there is an index of the tree, that is asked, and only files that it does not know are read. What must never happen in
+this room: a file is passed over that would have been found in conflict.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.documents import DocumentLimits, FileDocuments, Place, conflict, cross_check, parse_documents
-from reconciler.index import Columns
+from reconciler.index import Columns, Index
 from reconciler.load import Loaded, gather_problems, parse_files
 from reconciler.model import Problem, RecordingKey
-from reconciler.source import Source
+from reconciler.source import FileStamp, Source
 
 #: What names and IDs are made of; whatever stands beside one in YAML is not of it.
 _WORDS: Final = re.compile(rb"[0-9a-z.-]+")
@@ -25,7 +26,9 @@ _WORDS: Final = re.compile(rb"[0-9a-z.-]+")
 _ESCAPE: Final = b"\\"
 
 
-def load_against(files: Source, root: Source, folder: Path, limits: DocumentLimits) -> Loaded:
+def load_against(
+    files: Source, root: Source, folder: Path, limits: DocumentLimits, index: Index | None = None
+) -> Loaded:
     """Load some files, and name what they take that another file of their tree has already.
 
     Args:
@@ -33,6 +36,7 @@ def load_against(files: Source, root: Source, folder: Path, limits: DocumentLimi
         root: the tree below `folder`. Given files that lie outside of it are loaded all the same.
         folder: where the tree begins.
         limits: what one file may ask of this program.
+        index: what earlier commands read of the tree; where there is none yet, its files are searched.
 
     Returns:
         As `load_documents` does, of the given files alone: a mistake inside another file is that file's own.
@@ -45,7 +49,10 @@ def load_against(files: Source, root: Source, folder: Path, limits: DocumentLimi
     problems = cross_check(parsed)
     if members:
         given = {(stamp.inode, stamp.device): places[file] for file, stamp in tree.files.items()}
-        problems += _conflicts(members, _others(root, given, _words(members), limits))
+        if index is not None and index.exists():
+            problems += _conflicts(members, _known_others(root, given, members, limits, index))
+        else:
+            problems += _conflicts(members, _others(root, given, _words(members), limits))
     found = gather_problems(tree, parsed, problems)
     valid = sorted((each for each in parsed if not each.problems), key=attrgetter("file"))
     return Loaded(Columns() if found else Columns.of(valid), found, tree.warnings, len(tree.files))
@@ -68,12 +75,31 @@ def _others(
 ) -> Iterator[FileDocuments]:
     """Yield the other files of the tree that may take one of the words."""
     for file, stamp in sorted(root.walk().files.items()):
-        same = given.get((stamp.inode, stamp.device))
-        if same is not None and Path(file).resolve() == same:
+        if _is_given(file, stamp, given):
             continue
         data = root.read(file)
         if not isinstance(data, Problem) and (_ESCAPE in data or not words.isdisjoint(_WORDS.findall(data.lower()))):
             yield parse_documents(data, file, limits)
+
+
+def _known_others(
+    root: Source,
+    given: Mapping[tuple[int, int], Path],
+    members: Sequence[FileDocuments],
+    limits: DocumentLimits,
+    index: Index,
+) -> Iterator[FileDocuments]:
+    """Yield the other files of the tree that take something of the given ones, as far as possible without a look."""
+    tree = root.walk()
+    claims = {claim for documents in members for claim, _ in documents.claims()}
+    for documents in parse_files(root, tree, limits, index).columns.claiming(claims):
+        if not _is_given(documents.file, tree.files[documents.file], given):
+            yield documents
+
+
+def _is_given(file: str, stamp: FileStamp, given: Mapping[tuple[int, int], Path]) -> bool:
+    same = given.get((stamp.inode, stamp.device))
+    return same is not None and Path(file).resolve() == same
 
 
 def _conflicts(members: Sequence[FileDocuments], others: Iterator[FileDocuments]) -> list[Problem]:

@@ -21,7 +21,8 @@ from test_cli import document as yaml_document
 from test_plan_base import git
 
 from reconciler.documents import DEFAULT_LIMITS
-from reconciler.load import Loaded
+from reconciler.index import Index
+from reconciler.load import Loaded, load_documents
 from reconciler.scan import load_against
 from reconciler.source import Source
 
@@ -36,11 +37,11 @@ def item(number: int, *, name: str | None = None, status: str = "paused") -> str
 # Single files of a tree.
 
 
-def load(folder: Path, *files: str) -> Loaded:
+def load(folder: Path, *files: str, index: Index | None = None) -> Loaded:
     """Load some files of a tree by their names below it."""
     given = Source([folder / file for file in files], max_file_bytes=DEFAULT_LIMITS.max_file_bytes)
     root = Source([folder], max_file_bytes=DEFAULT_LIMITS.max_file_bytes)
-    return load_against(given, root, folder, DEFAULT_LIMITS)
+    return load_against(given, root, folder, DEFAULT_LIMITS, index)
 
 
 @pytest.fixture
@@ -89,6 +90,22 @@ def test_a_file_is_held_against_the_rest_of_its_tree(
     problems = load(tree, "given.yaml").problems
     assert [problem.rule for problem in problems] == ([rule] if rule else [])
     assert all(problem.file == str(tree / "given.yaml") and "other.yaml:" in problem.message for problem in problems)
+
+
+@pytest.mark.parametrize("other", [item(9, name="card-1"), item(1, name="another"), item(1), ESCAPED, SET, item(9)])
+def test_an_index_of_the_tree_answers_as_its_files_do(
+    write: Callable[[Files], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    monkeypatch.setattr("reconciler.load.LEAST_BYTES", 0)
+    monkeypatch.setattr("reconciler.load.SETTLED_NS", -(10**18))
+    tree = write({"given.yaml": item(1), "a/other.yaml": other, "b.yaml": item(3), "empty.yaml": "", "z.yaml": item(4)})
+    searched = load(tree, "given.yaml")
+    index = Index(tmp_path / "state", [str(tree)], DEFAULT_LIMITS)
+    load_documents(Source([tree], max_file_bytes=DEFAULT_LIMITS.max_file_bytes), DEFAULT_LIMITS, index)
+    assert index.exists()
+    assert load(tree, "given.yaml", index=index) == searched
+    write({"a/other.yaml": item(5), "c.yaml": other})
+    assert load(tree, "given.yaml", index=index) == load(tree, "given.yaml")
 
 
 def test_a_recording_in_upper_case_is_the_same_recording(write: Callable[[Files], Path]) -> None:

@@ -64,7 +64,8 @@ def command(context: click.Context, paths: tuple[str, ...], output: str, root: s
         loaded = load_documents(source, settings.document_limits, index_for(given, settings, settings["state"]))
     else:
         tree = Source([root], max_file_bytes=settings["max_file_bytes"])
-        loaded = load_against(source, tree, Path(root), settings.document_limits)
+        index = index_for([root], settings, settings["state"])
+        loaded = load_against(source, tree, Path(root), settings.document_limits, index)
     warn(loaded)
     match output:
         case "json":

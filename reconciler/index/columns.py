@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -170,6 +171,19 @@ class Columns:
             return []
         chosen = [row for row, line in enumerate(self.lines) if line not in without]
         return list(self._rows(chosen))
+
+    def claiming(self, claims: AbstractSet[str | RecordingKey]) -> Iterator[FileDocuments]:
+        """Yield the files that take any of some names and recordings for themselves, sorted by name."""
+        keys = {" ".join(claim) for claim in claims if isinstance(claim, RecordingKey)}
+        ends = list(_running(self.counts))
+        rows = (
+            row
+            for row, (name, line) in enumerate(zip(self.names, self.lines, strict=True))
+            if name in claims or _KEY_TEXT(line) in keys
+        )
+        places = {bisect_right(ends, row) for row in rows}
+        places.update(place for place, name, _ in self.sets if name in claims)
+        return self.merged(sorted(places), ()).documents()
 
     def documents(self) -> Iterator[FileDocuments]:
         """Yield each file as it would be had it just been parsed."""

@@ -93,6 +93,10 @@ class Index:
             folder / f"documents-{hashlib.sha256(about.encode(errors='surrogatepass')).hexdigest()[:16]}{_SUFFIX}"
         )
 
+    def exists(self) -> bool:
+        """Return whether somebody has written an index of these paths, whatever it is worth now."""
+        return self._path.exists()
+
     def read(self) -> Held | None:
         """Return what the index holds; None where there is none that can be believed."""
         try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from reconciler.model import Action, ActionKind
 from reconciler.plan import Cause, Plan
-from reconciler.report.words import CAUSES, HEADINGS, marks, move, place, reason, summary_line, unread_line, visible
+from reconciler.report.words import CAUSES, HEADINGS, marks, move, reason, summary_line, unread_line, visible
 
 #: Colours text: takes the text and a word for its role (`change`, `danger`, `quiet`, `heading`).
 Paint = Callable[[str, str], str]
@@ -55,15 +55,21 @@ def _groups(actions: Sequence[Action], plan: Plan, paint: Paint, *, show_all: bo
 
 def _rows(group: Sequence[Action], plan: Plan, paint: Paint) -> list[str]:
     moves = [move(action, plan) for action in group]
-    names = [visible(action.name) for action in group]
-    name_width = max(len(name) for name in names)
-    move_width = max(len(each) for each in moves)
+    names = [action.name for action in group]
+    if not "".join(names).isprintable():
+        names = [visible(name) for name in names]
+    name_width = max(map(len, names))
+    move_width = max(map(len, moves))
+    role = "change" if group[0].kind is ActionKind.PATCH else "quiet"
+    # There may be a hundred thousand rows, and few different changes, files and marks among them.
+    changes = {change: paint(f"{change:<{move_width}}", role) for change in set(moves)}
+    files = {file: visible(file) for file in {action.file for action in group}}
     rows = []
     for action, name, change in zip(group, names, moves, strict=True):
-        role = "change" if action.kind is ActionKind.PATCH else "quiet"
-        row = f"  {name:<{name_width}}  {paint(f'{change:<{move_width}}', role)}  {reason(action)}"
-        row += f"  {paint(place(action), 'quiet')}"
-        for mark in marks(action, plan):
-            row += f"  {paint(mark, 'danger')}"
+        where = paint(f"{files[action.file]}:{action.line}", "quiet")
+        row = f"  {name:<{name_width}}  {changes[change]}  {reason(action)}  {where}"
+        if action.irreversible or action.resumes or plan.withheld:
+            for mark in marks(action, plan):
+                row += f"  {paint(mark, 'danger')}"
         rows.append(row)
     return rows

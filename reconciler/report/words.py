@@ -61,7 +61,7 @@ def move(action: Action, plan: Plan) -> str:
         before = visible(action.live.word)
     else:
         before = (None if plan.causes is None else action.last_applied) or "?"
-    return f"{before} -> {action.desired.value}"
+    return f"{before} -> {action.desired}"
 
 
 def reason(action: Action) -> str:
