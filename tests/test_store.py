@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 from reconciler.errors import StoreError
 from reconciler.model import Applied, Drift, Event, Phase, RecordingKey, Revision, Status, Suspend
-from reconciler.store import Receipt, Store, Writer, open_store, open_writer, rows, schema, state_folder
+from reconciler.store import Receipt, Standing, Store, Writer, open_store, open_writer, rows, schema, state_folder
 from reconciler.store import connection as files
 
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
@@ -140,6 +140,15 @@ on_one_file = settings(suppress_health_check=[HealthCheck.function_scoped_fixtur
 def test_a_record_comes_back_as_it_was_saved(writer: Writer, store: Store, saved: Applied) -> None:
     writer.save(saved).result()
     assert store.get(saved.key) == saved
+
+
+@on_one_file
+@given(records)
+def test_how_a_record_stands_is_what_the_whole_record_says(writer: Writer, store: Store, saved: Applied) -> None:
+    writer.save(saved).result()
+    assert list(store.standings()) == [
+        Standing(each.key, each.file, each.phase, each.desired, each.last_applied, each.sent) for each in store.all()
+    ]
 
 
 @on_one_file

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from reconciler.errors import StoreError
-from reconciler.store.base import Receipt, SentPatch, Store, Writer
+from reconciler.store.base import Receipt, SentPatch, Standing, Store, Writer
 from reconciler.store.lease import LEASE_SECONDS, Clock
 from reconciler.store.retention import Retention
 from reconciler.store.sqlite import SqliteStore, SqliteWriter
@@ -21,6 +21,7 @@ __all__ = [
     "Receipt",
     "Retention",
     "SentPatch",
+    "Standing",
     "Store",
     "Writer",
     "open_store",

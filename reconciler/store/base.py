@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from reconciler.errors import StoreError
-from reconciler.model import Applied, Event, RecordingKey, Revision
+from reconciler.model import Applied, Event, Phase, RecordingKey, Revision, Status
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,6 +28,17 @@ class SentPatch(NamedTuple):
     key: RecordingKey
     irreversible: bool
     resumes_foreign: bool
+
+
+class Standing(NamedTuple):
+    """What is asked of every record at once, at a fifth of what the whole record costs."""
+
+    key: RecordingKey
+    file: str
+    phase: Phase
+    desired: Status
+    last_applied: Status | None
+    sent: Status | None
 
 
 class Store(Protocol):
@@ -47,6 +58,10 @@ class Store(Protocol):
         A line holds where it is the `status_line` of a recording's last-applied status and nothing has been sent since.
         What a plan asks: of a hundred thousand recordings in sync no record is built.
         """
+        ...
+
+    def standings(self) -> Iterator[Standing]:
+        """Stream how every recording stands, ordered by key, as it was at the first one."""
         ...
 
     def count_last_applied(self) -> int:

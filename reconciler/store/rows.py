@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, Final, TypeVar
 
 from reconciler.model import Applied, Drift, Event, Phase, RecordingKey, Revision, Status, Suspend
-from reconciler.store.base import SentPatch
+from reconciler.store.base import SentPatch, Standing
 
 #: How much of an error's or an event's own words is kept: enough for a sentence, too little to bloat the file.
 TEXT_CHARACTERS: Final = 1000
@@ -65,6 +65,10 @@ _LINE: Final = " || ' ' || ".join((*_KEY, "last_applied"))
 #: The `status_line` of each recording of which nothing is on its way.
 SELECT_LINES: Final = f"SELECT {_LINE} FROM recordings WHERE {_AT_REST}"  # noqa: S608 (constants)
 SELECT_ON_THE_WAY: Final = f"SELECT {', '.join(_RECORDING)} FROM recordings WHERE NOT ({_AT_REST})"  # noqa: S608 (constants)
+SELECT_STANDINGS: Final = (
+    f"SELECT {', '.join(_KEY)}, file, phase, desired, last_applied, sent FROM recordings "  # noqa: S608 (constants)
+    f"ORDER BY {', '.join(_KEY)}"
+)
 COUNT_LAST_APPLIED: Final = "SELECT last_applied FROM totals"
 SELECT_PATCHES: Final = (
     f"SELECT at, {', '.join(_KEY)}, irreversible, resumes_foreign FROM history "  # noqa: S608 (constants)
@@ -240,6 +244,22 @@ def recording_from_row(row: Row) -> Applied:
         _moment(row[23]),
         row[24],
         row[25],
+    )
+
+
+def standing_from_row(row: Row) -> Standing:
+    """Return how a recording stands, of a row of `SELECT_STANDINGS`.
+
+    Raises:
+        KeyError: a status or phase is a word that this program does not know.
+    """
+    return Standing(
+        RecordingKey(row[0], row[1], row[2], row[3]),
+        row[4],
+        _PHASE[row[5]],
+        _STATUS[row[6]],
+        _STATUS_OR_NONE[row[7]],
+        _STATUS_OR_NONE[row[8]],
     )
 
 

@@ -25,7 +25,7 @@ from reconciler.model import Applied, Event, RecordingKey, Revision, key_of_line
 from reconciler.scrub import scrub
 from reconciler.store import connection as files
 from reconciler.store import rows, schema
-from reconciler.store.base import Receipt, SentPatch, settle_all
+from reconciler.store.base import Receipt, SentPatch, Standing, settle_all
 from reconciler.store.lease import Clock, Holding, Lease
 from reconciler.store.retention import LINES_AT_ONCE, LINES_BETWEEN, SECONDS_BETWEEN, Retention, prune
 
@@ -98,6 +98,13 @@ class SqliteStore:
                     return holding, [rows.recording_from_row(row) for row in found]
                 except KeyError as error:
                     raise self._unknown_word(error) from error
+
+    def standings(self) -> Iterator[Standing]:
+        try:
+            for row in self._stream(rows.SELECT_STANDINGS):
+                yield rows.standing_from_row(row)
+        except KeyError as error:
+            raise self._unknown_word(error) from error
 
     def count_last_applied(self) -> int:
         found = self._read(rows.COUNT_LAST_APPLIED)
