@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from .cold_plan import FULL, PLAN
 from .fast_bird import FastBird, fast_bird
@@ -20,6 +21,16 @@ from .warm_plan import SETTLED_SECONDS
 
 #: The default of `poll_seconds`.
 POLL_SECONDS = 30.0
+
+
+class Rest(NamedTuple):
+    """What was seen of one daemon."""
+
+    ready_seconds: float
+    ready_cpu_seconds: float
+    resident_bytes: int
+    #: Of a core, while nothing happened.
+    share: float
 
 
 def main() -> None:
@@ -41,23 +52,25 @@ def main() -> None:
         [
             seconds(
                 "daemon, start to ready, warm",
-                found[0],
+                found.ready_seconds,
                 "one recording",
-                least[0],
+                least.ready_seconds,
                 *([Target(3)] if full else []),
+                note=f"CPU {found.ready_cpu_seconds:.2f} s, ratio"
+                f" {found.ready_cpu_seconds / least.ready_cpu_seconds:.2f}",
             ),
             Figure(
                 "daemon at rest: resident memory",
-                found[1] / 1e6,
+                found.resident_bytes / 1e6,
                 "MB",
                 "one recording",
-                least[1] / 1e6,
+                least.resident_bytes / 1e6,
                 (Target(250),) if full else (),
-                note=f"{(found[1] - least[1]) / options.recordings:.0f} bytes a recording",
+                note=f"{(found.resident_bytes - least.resident_bytes) / options.recordings:.0f} bytes a recording",
             ),
             Figure(
                 "daemon at rest: CPU",
-                found[2] * 100,
+                found.share * 100,
                 "% of a core",
                 f"walk and stat every {POLL_SECONDS:.0f} s",
                 walk.cpu_seconds / POLL_SECONDS * 100,
@@ -69,14 +82,13 @@ def main() -> None:
     )
 
 
-def _watched(folder: Path, api: FastBird, watch_seconds: float) -> tuple[float, int, float]:
-    """Return seconds until ready, resident bytes, and the share of a core that was taken while nothing happened."""
+def _watched(folder: Path, api: FastBird, watch_seconds: float) -> Rest:
     with daemon(folder, api.url) as resident:
         wait_until_quiet(lambda: sum(api.counts().values()))
         began, busy = time.monotonic(), resident.cpu_seconds()
         time.sleep(watch_seconds)
         share = (resident.cpu_seconds() - busy) / max(time.monotonic() - began, 1e-3)
-        return resident.ready_seconds, resident.resident_bytes(), share
+        return Rest(resident.ready_seconds, resident.ready_cpu_seconds, resident.resident_bytes(), share)
 
 
 if __name__ == "__main__":

@@ -28,10 +28,11 @@ class Resident:
     pid: int
     #: From its start until `/readyz` said so.
     ready_seconds: float
+    #: What that took of a core, which is the same on a busy machine.
+    ready_cpu_seconds: float
 
     def cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.pid)
 
     def resident_bytes(self) -> int:
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
@@ -69,10 +70,17 @@ def daemon(folder: Path, url: str, *options: str) -> Iterator[Resident]:
                 return address is not None and _is_ready(address)
 
             wait_for(ready, "the daemon is ready", every=0.02)
-            yield Resident(process.pid, time.perf_counter() - began)
+            took = time.perf_counter() - began
+            yield Resident(process.pid, took, cpu_seconds(process.pid))
         finally:
             process.terminate()
             process.wait(60)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the user and system seconds that a process has taken so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def wait_for(condition: Callable[[], bool], what: str, *, every: float = 0.05) -> None:
