@@ -27,7 +27,8 @@ from hypothesis import strategies as st
 
 from reconciler.errors import StoreError
 from reconciler.model import Applied, Drift, Event, Phase, RecordingKey, Revision, Status, Suspend
-from reconciler.store import Receipt, Standing, Store, Writer, open_store, open_writer, rows, schema, state_folder
+from reconciler.place import state_folder
+from reconciler.store import Receipt, Standing, Store, Writer, open_store, open_writer, rows, schema
 from reconciler.store import connection as files
 
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)

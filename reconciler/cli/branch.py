@@ -19,10 +19,11 @@ from reconciler.logs import Log
 from reconciler.metrics import SourceFigures
 from reconciler.mirror import Address, GitSource, Mirror, Refused, SourceState, Verifier, parse_address
 from reconciler.model import Problem, Revision
+from reconciler.place import state_folder
 from reconciler.reconcile import Clock
 from reconciler.report import instant
 from reconciler.settings import read_token
-from reconciler.store import Writer, state_folder
+from reconciler.store import Writer
 
 #: Below the state folder.
 _MIRRORS = "mirrors"

@@ -25,8 +25,9 @@ from reconciler.converge import Observed, observe_all
 from reconciler.errors import SettingsError
 from reconciler.model import Desired
 from reconciler.observer import Observer
+from reconciler.place import state_folder
 from reconciler.reconcile import Clock
-from reconciler.store import Retention, state_folder
+from reconciler.store import Retention
 
 if TYPE_CHECKING:
     from reconciler.bird import Bird, CircuitChange, RequestMetric

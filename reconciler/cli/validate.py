@@ -93,7 +93,7 @@ def index_for(paths: Iterable[str], settings: Values, state: str) -> Index | Non
     """Return the index of some paths, beside the state; None where the state's place is none."""
     # Imported late: a hook that checks one file needs neither.
     from reconciler.index import Index
-    from reconciler.store import state_folder
+    from reconciler.place import state_folder
 
     try:
         return Index(state_folder(state), paths, settings.document_limits)

@@ -5,12 +5,9 @@ The rest of the program knows the contract in `base` and these two functions onl
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from pathlib import Path
-from urllib.parse import unquote
 
-from reconciler.errors import StoreError
+from reconciler.place import state_path
 from reconciler.store.base import Receipt, SentPatch, Standing, Store, Writer
 from reconciler.store.lease import LEASE_SECONDS, Clock
 from reconciler.store.retention import Retention
@@ -26,8 +23,6 @@ __all__ = [
     "Writer",
     "open_store",
     "open_writer",
-    "state_folder",
-    "state_path",
 ]
 
 _DEFAULT_CLOCK = Clock()
@@ -81,31 +76,3 @@ def open_writer(
         on_commit=on_commit,
         retention=retention,
     )
-
-
-def state_folder(url: str) -> Path:
-    """Return the folder that the state is in, for what belongs beside it.
-
-    Raises:
-        StoreError: the URL is of another form.
-    """
-    return state_path(url).parent
-
-
-def state_path(url: str) -> Path:
-    """Return the file that the state is in, there or not.
-
-    Raises:
-        StoreError: the URL is of another form.
-    """
-    found = re.fullmatch(r"sqlite:///([^?#]*[^?#/])", url)
-    path = unquote(found[1]) if found else ""
-    if not path or path == ":memory:" or "\0" in path:
-        # Never the URL itself: a password may stand in it.
-        scheme = re.match(r"([a-z][a-z0-9+.-]{0,20})://", url, re.IGNORECASE)
-        what = "the state URL is not usable"
-        if scheme and scheme[1].lower() != "sqlite":
-            what = f"a state URL that begins with {scheme[1]}:// is not supported"
-        raise StoreError(f"{what}: write sqlite:///relative/path.db or sqlite:////absolute/path.db")
-    # Absolute at once: the working directory may change.
-    return Path(path).absolute()

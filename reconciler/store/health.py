@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from reconciler.place import state_path
 from reconciler.store import connection as files
-from reconciler.store import rows, schema, state_path
+from reconciler.store import rows, schema
 from reconciler.store.lease import Clock, Lease
 
 #: More than a few faults say nothing more: the file is damaged.

@@ -1,0 +1,41 @@
+"""Where the state is: the file and the folder that a state URL names.
+
+A room of its own, light, because what is kept beside the state is asked for by commands that never open it. What must
+never happen here: a URL in an error, since a password may stand in it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+from reconciler.errors import StoreError
+
+
+def state_folder(url: str) -> Path:
+    """Return the folder that the state is in, for what belongs beside it.
+
+    Raises:
+        StoreError: the URL is of another form.
+    """
+    return state_path(url).parent
+
+
+def state_path(url: str) -> Path:
+    """Return the file that the state is in, there or not.
+
+    Raises:
+        StoreError: the URL is of another form.
+    """
+    found = re.fullmatch(r"sqlite:///([^?#]*[^?#/])", url)
+    path = unquote(found[1]) if found else ""
+    if not path or path == ":memory:" or "\0" in path:
+        # Never the URL itself: a password may stand in it.
+        scheme = re.match(r"([a-z][a-z0-9+.-]{0,20})://", url, re.IGNORECASE)
+        what = "the state URL is not usable"
+        if scheme and scheme[1].lower() != "sqlite":
+            what = f"a state URL that begins with {scheme[1]}:// is not supported"
+        raise StoreError(f"{what}: write sqlite:///relative/path.db or sqlite:////absolute/path.db")
+    # Absolute at once: the working directory may change.
+    return Path(path).absolute()
