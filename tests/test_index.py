@@ -424,6 +424,30 @@ def test_a_folder_that_is_there_already_is_left_as_it_is(tree: Path, tmp_path: P
 
 
 @pytest.mark.usefixtures("trusting")
+@pytest.mark.parametrize(
+    "notes",
+    [
+        "annotations: {caller: '+31 6 1234 5678'}",
+        "labels: {'0031612345678': x}",
+        "annotations: {where: 'https://user:password@example.com/x'}",
+        "annotations: {key: AccessKey abcdefgh}",
+    ],
+)
+def test_nothing_that_is_nowhere_to_be_kept_is_in_it(tree: Path, tmp_path: Path, notes: str) -> None:
+    private = item(1).replace("name: card-1", f"name: card-1\n  {notes}")
+    write(tree, a=private, b=item(2), c=item(3).replace("name: card-3", "name: card-3\n  labels: {team: billing}"))
+    index = index_of(tmp_path / "state", tree)
+    for _ in range(2):
+        found, was_read = loaded(tree, index)
+        assert answer(found) == answer(loaded(tree)[0])
+        (path,) = (tmp_path / "state").glob("documents-*")
+        kept = path.read_bytes()
+        assert b"billing" in kept
+        assert not any(word in kept for word in (b"5678", b"password", b"abcdefgh"))
+    assert was_read == ["a.yaml"]
+
+
+@pytest.mark.usefixtures("trusting")
 def test_indexes_of_paths_that_nobody_gives_any_more_go(tmp_path: Path) -> None:
     state = tmp_path / "state"
     for number in range(20):

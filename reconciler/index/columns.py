@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from itertools import chain, repeat
+from itertools import accumulate, chain, repeat
 from operator import itemgetter
 from typing import Final, TypeAlias
 
@@ -78,7 +78,7 @@ class Columns:
         # Of documents that share nothing, some share nothing either.
         made = Columns(notes=list(self.notes), unambiguous=self.unambiguous and not fresh)
         known: dict[object, int] = {}
-        starts = [0, *_running(self.counts)]
+        starts = [0, *accumulate(self.counts)]
         sets: dict[int, list[tuple[str, int]]] = {}
         for place, name, line in self.sets:
             sets.setdefault(place, []).append((name, line))
@@ -175,7 +175,7 @@ class Columns:
     def claiming(self, claims: AbstractSet[str | RecordingKey]) -> Iterator[FileDocuments]:
         """Yield the files that take any of some names and recordings for themselves, sorted by name."""
         keys = {" ".join(claim) for claim in claims if isinstance(claim, RecordingKey)}
-        ends = list(_running(self.counts))
+        ends = list(accumulate(self.counts))
         rows = (
             row
             for row, (name, line) in enumerate(zip(self.names, self.lines, strict=True))
@@ -224,10 +224,3 @@ class Columns:
             strict=False,  # nothing without end ends it
         )
         return map(tuple.__new__, repeat(Desired), fields)
-
-
-def _running(counts: Iterable[int]) -> Iterator[int]:
-    total = 0
-    for count in counts:
-        total += count
-        yield total

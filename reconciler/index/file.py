@@ -15,11 +15,12 @@ import struct
 import sys
 import time
 from array import array
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import datetime
-from itertools import repeat
+from itertools import accumulate, repeat
 from operator import itemgetter
 from pathlib import Path
 from typing import Final
@@ -27,8 +28,9 @@ from typing import Final
 from reconciler import __version__
 from reconciler.documents import DocumentLimits
 from reconciler.errors import ReconcilerError
-from reconciler.index.columns import DRIFTS, Columns
+from reconciler.index.columns import DRIFTS, Columns, Notes
 from reconciler.model import Status, Suspend
+from reconciler.scrub import scrub
 from reconciler.shipped import read_schema
 from reconciler.source import FileStamp
 
@@ -115,7 +117,7 @@ class Index:
             digests: those of the files' bytes, one after the other.
         """
         try:
-            parts = _encode(columns, stamps, digests, self._key())
+            parts = _encode(*_repeatable(columns, list(stamps), digests), self._key())
             self._make_folder()
             written = self._path.with_name(f".{self._path.name}.{os.urandom(8).hex()}")
             try:
@@ -176,6 +178,33 @@ class Index:
         for entry in self._folder.glob(f".documents-*{_SUFFIX}.*"):
             if time.time() - entry.stat().st_mtime > _ABANDONED_SECONDS:
                 entry.unlink()
+
+
+def _repeatable(
+    columns: Columns, stamps: list[FileStamp | None], digests: bytes
+) -> tuple[Columns, list[FileStamp | None], bytes]:
+    """Leave out the files whose labels or annotations hold what is nowhere to be kept, such as a phone number."""
+    private = {place for place, notes in enumerate(columns.notes) if not all(map(_is_repeatable, _words(notes)))}
+    if not private:
+        return columns, stamps, digests
+    ends = list(accumulate(columns.counts))
+    left_out = {bisect_right(ends, row) for row, place in enumerate(columns.note_places) if place in private}
+    kept = [place for place in range(len(columns.files)) if place not in left_out]
+    notes = [(None, None) if place in private else each for place, each in enumerate(columns.notes)]
+    parts = [digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES] for place in kept]
+    return replace(columns.merged(kept, ()), notes=notes), [stamps[place] for place in kept], b"".join(parts)
+
+
+def _words(notes: Notes) -> Iterator[str]:
+    for part in notes:
+        for key, value in (part or {}).items():
+            yield key
+            yield value
+
+
+def _is_repeatable(text: str) -> bool:
+    line = " ".join(text.split())
+    return scrub(line) == line
 
 
 def _encode(columns: Columns, stamps: Iterable[FileStamp | None], digests: bytes, key: bytes) -> list[bytes]:
@@ -258,6 +287,9 @@ def _fits(held: Held) -> bool:
         and max(columns.drifts, default=0) < len(DRIFTS)
         and max(columns.note_places, default=0) < len(columns.notes)
         and all(0 <= row < len(columns) for row in columns.suspends)
-        and all(0 <= place < files for place, _, _ in columns.sets)
+        and all(0 <= place < files and isinstance(name, str) for place, name, _ in columns.sets)
+        and all(isinstance(each.reason, str) for each in columns.suspends.values())
+        and all(part is None or isinstance(part, dict) for notes in columns.notes for part in notes)
+        and all(isinstance(word, str) for notes in columns.notes for word in _words(notes))
         and set(map(_STATUS_TEXT, columns.lines)) <= {f" {status.value}" for status in Status}
     )
