@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -40,6 +40,11 @@ DRAIN_SECONDS = 10.0
 #: the workspace costs several requests; yet what looked like an end may have been a wrong ID or a right that was
 #: missing.
 FINAL_EVERY = 12
+#: A look at everything at once goes to the workers in shares of so many recordings, each when half of the last one has
+#: been taken, and that is asked so often (in seconds). All in one would have each of a hundred thousand take up half a
+#: kilobyte while it waits, which the process never gives back.
+SHARE = 2000
+SHARE_SECONDS = 0.02
 #: Phases after which a restart finds nothing to do for a document that says what it said.
 _SETTLED = frozenset({Phase.APPLIED, Phase.HELD, Phase.DRIFTED, Phase.REJECTED, Phase.ENDED})
 #: How many recordings that are not in sync the status names.
@@ -152,19 +157,27 @@ class Daemon:
 
     def _take_over(self) -> None:
         """Take over what earlier runs left: phases, and what changed while nobody watched, as one change set."""
-        standings = [
-            standing
-            for standing in self._store.standings()
-            if standing.key in self._catalog.desired or self._follower.covers(standing.file)
-        ]
-        for standing in standings:
-            self._note_phase(standing.key, standing.phase)
-        self._announce(self._catalog.desired, ((standing.key, standing.last_applied) for standing in standings))
-        settled = {each.key: each.desired for each in standings if each.phase in _SETTLED and each.sent is None}
+        desired = self._catalog.desired
+        changed: dict[RecordingKey, Status | None] = {}
+        unsettled: set[RecordingKey] = set()
+        for standing in self._store.standings():
+            document = desired.get(standing.key)
+            if document is None:
+                if self._follower.covers(standing.file):
+                    self._note_phase(standing.key, standing.phase)
+                continue
+            # The document's own key: a second one beside it would take half a kilobyte.
+            key = document.key
+            self._note_phase(key, standing.phase)
+            if standing.last_applied is not document.status:
+                changed[key] = standing.last_applied
+            settled = standing.phase in _SETTLED and standing.sent is None
+            if not settled or standing.desired is not document.status:
+                unsettled.add(key)
+        new = {key for key in desired if key not in self._phases}
+        self._announce({*changed, *new}, changed)
         # What is as it was left is only looked at again; all else is what the first pass is for.
-        self._first_pass = {
-            key for key, document in self._catalog.desired.items() if settled.get(key) is not document.status
-        }
+        self._first_pass = unsettled | new
         if len(self._first_pass) < len(self._catalog.desired):
             # It goes before what is only looked at again, which may take minutes, and after what is saved from now on.
             for key in sorted(self._first_pass):
@@ -261,23 +274,20 @@ class Daemon:
     def _take_in(self, change: CatalogChange) -> None:
         self._declared(self._catalog.desired[key] for key in change.changed)
         records = (self._store.get(key) for key in change.changed)
-        self._announce(change.changed, ((record.key, record.last_applied) for record in records if record is not None))
+        self._announce(change.changed, {record.key: record.last_applied for record in records if record is not None})
         # Those of one call side by side, so that they share its looks.
         for key in sorted((*change.changed, *change.removed)):
             self._reconciler.saw_edit(key)
             self._workers.add(key, Priority.EDIT)
         self._metrics.invalid_files.set(len(self._catalog.invalid))
 
-    def _announce(
-        self, changed: Iterable[RecordingKey], recorded: Iterable[tuple[RecordingKey, Status | None]]
-    ) -> None:
+    def _announce(self, changed: Collection[RecordingKey], last_applied: Mapping[RecordingKey, Status | None]) -> None:
         """Hold one change set against the limits on changes at once, and say so when it passes one.
 
         Args:
             changed: every recording whose document changed.
-            recorded: the last-applied status of those that are to be counted and have a record.
+            last_applied: what is recorded of those that are to be counted and have a record.
         """
-        last_applied = dict(recorded)
         counted = {*changed, *last_applied}
         states = (
             (key, self._catalog.desired[key].status, last_applied.get(key))
@@ -301,7 +311,7 @@ class Daemon:
             started = self._clock.monotonic()
             keys = iter(await self._keys_to_look_at(everything=not spread))
             total = len(self._catalog.desired)
-            while share := list(islice(keys, max(1, self._share(total)) if spread else None)):
+            while share := list(islice(keys, max(1, self._share(total)) if spread else SHARE)):
                 for key in share:
                     # One that the last resync queued, and that still waits for its share of the budget, keeps its turn.
                     if not (spread and key in self._unseen and key in self._workers.queue):
@@ -309,6 +319,8 @@ class Daemon:
                 self._unseen.update(share)
                 if spread and await self._pause(TICK_SECONDS):
                     spread = False
+                while not spread and self._workers.queue.ready > SHARE // 2:  # noqa: ASYNC110 - turns have no event
+                    await asyncio.sleep(SHARE_SECONDS)
             self._all_queued = True
             self._note_resync()
             left = self._timing.resync_seconds - (self._clock.monotonic() - started)
@@ -320,25 +332,34 @@ class Daemon:
         skipped = frozenset[RecordingKey]() if everything or self._resyncs % FINAL_EVERY == 0 else self._final
         while True:
             try:
-                keys = await asyncio.to_thread(self._every_key, frozenset(self._catalog.desired))
+                keys = await asyncio.to_thread(self._every_key)
             except StoreError as error:
                 self._unreadable.met(error)
                 await asyncio.sleep(TICK_SECONDS)
             else:
                 return [key for key in keys if key not in skipped]
 
-    def _every_key(self, declared: frozenset[RecordingKey]) -> list[RecordingKey]:
+    def _every_key(self) -> list[RecordingKey]:
         """Return every recording that has a document, or had one here, those of one call side by side.
 
         In a thread of its own, for the state has as many rows as there are recordings. They come in order, so that the
         sorting finds next to nothing to do; of a hundred thousand in no order it would take a quarter of a second.
         """
-        keys = [
-            standing.key
-            for standing in self._store.standings()
-            if standing.key in declared or self._follower.covers(standing.file)
-        ]
-        keys.extend(declared.difference(keys))
+        desired = self._catalog.desired
+        keys = []
+        found = 0
+        for standing in self._store.standings():
+            document = desired.get(standing.key)
+            if document is not None:
+                keys.append(document.key)
+                found += 1
+            elif self._follower.covers(standing.file):
+                keys.append(standing.key)
+        # Copied in one step, for the loop goes on changing it; nothing is missing where all were found.
+        declared = list(desired)
+        if found < len(declared):
+            recorded = frozenset(keys)
+            keys.extend(key for key in declared if key not in recorded)
         keys.sort()
         return keys
 

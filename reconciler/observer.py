@@ -15,7 +15,7 @@ from typing import Protocol
 from reconciler.model import CallKey, Live, Priority, RecordingKey
 
 #: How many calls' last answers are kept. A look is wanted again within seconds or not at all.
-_KEPT_CALLS = 4096
+_KEPT_CALLS = 1024
 
 
 class LiveReader(Protocol):

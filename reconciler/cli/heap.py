@@ -1,7 +1,8 @@
-"""What the garbage collector is spared by the commands that work for long on a heap that hardly changes."""
+"""The heap of commands that work for long: what the garbage collector is spared, what the system gets back."""
 
 from __future__ import annotations
 
+import ctypes
 import gc
 from typing import Final
 
@@ -9,6 +10,22 @@ from typing import Final
 #: leave nothing: with the default of 700, a look finds the turns that are under way and moves them on as if they were
 #: to stay, and it is their number that the full collections follow.
 _YOUNG: Final = 10_000
+#: glibc's M_MMAP_THRESHOLD, and the bytes from which a block shall be the system's own: far above what a turn asks for.
+_MMAP_THRESHOLD: Final = -3
+_LARGE: Final = 128 * 1024
+
+
+def give_large_blocks_back() -> None:
+    """Have memory of large blocks returned to the system when they are freed. Call it before anything is loaded.
+
+    The C library stops to do so once it has freed a few of them: what a start takes for a moment (tables of a hundred
+    thousand entries) would stay with the process for good, an eighth of what it holds. Where the C library has no such
+    switch, nothing happens.
+    """
+    try:
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE)
+    except (AttributeError, OSError):
+        pass
 
 
 def spare_what_is_loaded() -> None:

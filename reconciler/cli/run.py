@@ -20,7 +20,7 @@ from reconciler.catalog import Catalog
 from reconciler.cli.apply import conclude, refuse_empty
 from reconciler.cli.branch import check_git_settings, figures_of, make_hook, open_branch, status_of
 from reconciler.cli.exits import DONE, ERROR
-from reconciler.cli.heap import spare_what_is_loaded
+from reconciler.cli.heap import give_large_blocks_back, spare_what_is_loaded
 from reconciler.cli.options import (
     COMMON,
     DOCUMENTS,
@@ -99,6 +99,7 @@ def command(context: click.Context, paths: tuple[str, ...], once: bool, sandbox:
             if not os.path.lexists(path):
                 raise SettingsError(f"{path}: no such file or folder")
     state = state_url(settings, sandbox=sandbox)
+    give_large_blocks_back()
     metrics = Metrics(__version__)
     opened = None if once else _bind(settings)
     with (
