@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from reconciler.errors import SettingsError
 
@@ -18,7 +18,7 @@ Protocol = Literal["https", "ssh", "file"]
 
 #: What Git takes for `[user@]host:path`: a colon before the first slash.
 _SHORT: Final = re.compile(
-    r"(?:(?P<user>[^@/:]+)@)?(?P<host>[A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]):(?P<path>[^:].*)"
+    r"(?:(?P<user>[^@/:]+)@)?(?P<host>[A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]):(?P<path>[^:-].*)"
 )
 _INSTEAD: Final = {
     "file": "name the folder by its path",
@@ -38,7 +38,7 @@ class Address:
     protocol: Protocol
     #: Scheme, host and port of an https address, which a token is bound to; empty elsewhere.
     origin: str = ""
-    #: The user name of an https address; Git asks the credential helpers for this user's password.
+    #: The user name; of an https address Git asks the credential helpers for this user's password.
     user: str = ""
 
 
@@ -59,7 +59,7 @@ def parse_address(text: str) -> Address:
         short = _SHORT.fullmatch(text)
         if short is None:
             raise SettingsError(f"git: {_NONE}")
-        return Address(text, f"{short['host']}:{short['path']}", "ssh")
+        return Address(text, f"{short['host']}:{short['path']}", "ssh", user=short["user"] or "")
     path = str(Path(text).absolute())
     return Address(path, path, "file")
 
@@ -75,18 +75,21 @@ def _parse_url(text: str) -> Address:
         raise SettingsError(f"git: {_NONE}") from None
     if parts.scheme not in ("https", "ssh"):
         raise SettingsError(f"git: {_INSTEAD.get(parts.scheme, _NONE)}")
-    if parts.password is not None or (parts.username and ":" in parts.netloc.rpartition("@")[0]):
+    user = unquote(parts.username or "")
+    if parts.password is not None or ":" in user:
         raise SettingsError(
             "git: the address holds a password, which a process list would show: take it out, and name a file that"
             " holds it with --git-token-file, or give it to one of Git's credential helpers"
         )
-    if parts.query or parts.fragment or not parts.hostname or not parts.path.strip("/"):
+    # ssh would take for an option what begins with a dash.
+    dashed = user.startswith("-") or (parts.hostname or "").startswith("-") or not user.isprintable()
+    if parts.query or parts.fragment or not parts.hostname or not parts.path.strip("/") or dashed:
         raise SettingsError(f"git: {_NONE}")
     host = _host(parts, port)
     shown = f"{parts.scheme}://{host}{parts.path}"
     if parts.scheme == "ssh":
-        return Address(text, shown, "ssh")
-    return Address(shown, shown, "https", f"https://{host}", parts.username or "")
+        return Address(text, shown, "ssh", user=user)
+    return Address(shown, shown, "https", f"https://{host}", user)
 
 
 def _host(parts: SplitResult, port: int | None) -> str:

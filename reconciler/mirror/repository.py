@@ -9,24 +9,18 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import stat
-import subprocess
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from heapq import heapify, heappop, heappush
-from itertools import takewhile
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from reconciler.mirror.address import Address
 from reconciler.mirror.command import SAFELY, GitCommand, GitFailed
+from reconciler.mirror.objects import Commit, Entry, Objects, differences, newest_first
 from reconciler.model import Revision
-from reconciler.scrub import scrub
 
 #: The revision in force; the one last fetched stands beside it until it is accepted.
 _ACCEPTED: Final = "refs/reconciler/accepted"
@@ -37,29 +31,9 @@ _DEPTHS: Final = (1, 16)
 _REMOTE: Final = "reconciler-source"
 #: How much of blobs is read in one go.
 _BLOB_BYTES: Final = 32 * 1024 * 1024
-#: Of a commit, as much as its header and a signature can have; what its author says beyond that nobody shows.
-_COMMIT_BYTES: Final = 1024 * 1024
-#: The latest second that a date of ours can be.
-_LAST_SECOND: Final = 253_402_300_799
-#: Of a subject or an author, as much as a line of a log can hold.
-_TEXT_CHARACTERS: Final = 200
-
-
-class Entry(NamedTuple):
-    """One entry of a commit's tree."""
-
-    #: The type and permission bits, as `stat` has them.
-    mode: int
-    #: Of the object, hexadecimal.
-    id: str
-
-    @property
-    def is_file(self) -> bool:
-        return stat.S_ISREG(self.mode)
-
-    @property
-    def is_link(self) -> bool:
-        return stat.S_ISLNK(self.mode)
+#: How many entries of trees are compared for one question. Nobody changes as many; a few objects can be nested so that
+#: they stand for billions.
+_COMPARED: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,22 +203,22 @@ class Mirror:
         return found
 
     def _walk(self, old: str, new: str) -> Way:
-        with self._objects() as read:
+        with self._objects() as objects:
             known = {old}
             stack = [old]
             while stack and len(known) < self.depth:
-                commit = _parsed(read(stack.pop()))
+                commit = objects.commit(stack.pop())
                 for parent in () if commit is None else commit.parents:
                     if parent not in known:
                         known.add(parent)
                         stack.append(parent)
-            commits: dict[str, _Commit] = {}
+            commits: dict[str, Commit] = {}
             seen: set[str] = set()
             complete, met = True, new == old
             stack = [] if new in known else [new]
             while stack and len(commits) < self.depth:
                 identifier = stack.pop()
-                commit = _parsed(read(identifier))
+                commit = objects.commit(identifier)
                 if commit is None:
                     complete = False
                     continue
@@ -254,16 +228,12 @@ class Mirror:
                     if parent not in known and parent not in seen:
                         seen.add(parent)
                         stack.append(parent)
-        return Way(_newest_first(commits), complete and not stack, rewritten=not met)
+        return Way(newest_first(commits), complete and not stack, rewritten=not met)
 
     def describe(self, commits: Sequence[str]) -> list[Revision]:
         """Say of commits whose they are and what they say of themselves."""
-        revisions = []
-        with self._objects() as read:
-            for commit in commits:
-                raw = read(commit) or b""
-                revisions.append(_described(commit, raw))
-        return revisions
+        with self._objects() as objects:
+            return [objects.revision(commit) for commit in commits]
 
     def entries(self, commit: str, path: str) -> dict[str, Entry]:
         """Return all files and links of a commit at and below a path, by their paths from the repository's root.
@@ -281,31 +251,49 @@ class Mirror:
         return entries
 
     def changes(self, old: str, new: str, path: str) -> dict[str, Entry | None]:
-        """Return what differs between two commits at and below a path, None for what is gone."""
-        said = self._command.ask("diff-tree", "-r", "-z", "--no-renames", old, new, "--", *([path] if path else []))
-        fields = said.split(b"\0")[:-1]
-        changed: dict[str, Entry | None] = {}
-        for about, name in zip(fields[::2], fields[1::2], strict=True):
-            _, mode, _, identifier, letter = about.split()
-            changed[os.fsdecode(name)] = None if letter == b"D" else Entry(int(mode, 8), identifier.decode())
+        """Return what differs between two commits at and below a path, None for what is gone.
+
+        Raises:
+            GitFailed: more than a million entries differ.
+        """
+        with self._objects() as objects:
+            places = [objects.at(objects.tree_of(commit), path) for commit in (old, new)]
+            changed: dict[str, Entry | None] = {}
+            compared = 0
+            for file, entry, cost in differences(objects, places[0], places[1], path):
+                compared += cost
+                if compared > _COMPARED:
+                    raise GitFailed(f"more than {_COMPARED} files differ from the revision in force; see --path")
+                if file is not None:
+                    changed[file] = entry
         return changed
 
     def touched(self, way: Way, path: str) -> dict[str, str]:
-        """Return which of the commits on a way was the last to change each file at and below a path."""
-        if len(way.commits) < 2:
-            return {}
-        # Of a merge only what it changed by itself: all else was changed by a commit that it brings.
-        options = ("--stdin", "--root", "-r", "-z", "--raw", "--no-renames", "-c")
-        asked = "".join(f"{commit}\n" for commit in way.commits).encode()
-        said = self._command.ask("diff-tree", *options, "--", *([path] if path else []), stdin=asked)
+        """Return which of the commits on a way was the last to change each file at and below a path.
+
+        Of a merge only what it changed by itself: all else was changed by a commit that it brings. Where a million
+        entries differ, older commits are not asked any more.
+        """
         last: dict[str, str] = {}
-        commit = ""
-        fields = iter(said.split(b"\0")[:-1])
-        for field in fields:
-            if field.startswith(b":"):
-                last.setdefault(os.fsdecode(next(fields)), commit)
-            else:
-                commit = field.decode()
+        compared = 0
+        with self._objects() as objects:
+            for identifier in way.commits if len(way.commits) > 1 else ():
+                commit = objects.commit(identifier)
+                parents = () if commit is None else commit.parents
+                mine = objects.at(objects.tree_of(identifier), path)
+                own: set[str] | None = None
+                for parent in parents or (None,):
+                    before = None if parent is None else objects.at(objects.tree_of(parent), path)
+                    files = set()
+                    for file, _, cost in differences(objects, before, mine, path):
+                        compared += cost
+                        if compared > _COMPARED:
+                            return last
+                        if file is not None:
+                            files.add(file)
+                    own = files if own is None else own & files
+                for file in own or ():
+                    last.setdefault(file, identifier)
         return last
 
     def blobs(self, identifiers: Sequence[str]) -> Iterator[tuple[str, bytes | None]]:
@@ -348,113 +336,9 @@ class Mirror:
         return done.returncode == 0, done.stderr.decode(errors="replace")
 
     @contextmanager
-    def _objects(self) -> Iterator[_Reader]:
-        reader = _Reader(self._command.environment(SAFELY))
+    def _objects(self) -> Iterator[Objects]:
+        objects = Objects(self._command.environment(SAFELY))
         try:
-            yield reader
+            yield objects
         finally:
-            reader.close()
-
-
-class _Reader:
-    """Reads objects, one after the other, from one git that stays."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        try:
-            self._process = subprocess.Popen(
-                ["git", "cat-file", "--batch"],  # noqa: S607 - the user's git
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=environment,
-            )
-        except OSError as error:
-            raise GitFailed(f"git cannot be run: {error.strerror or type(error).__name__}") from error
-
-    def __call__(self, identifier: str) -> bytes | None:
-        """Return a commit, of a very long one the beginning; None when it is not here."""
-        asked, answers = self._process.stdin, self._process.stdout
-        if asked is None or answers is None:
-            raise GitFailed("git has no pipes")
-        try:
-            asked.write(f"{identifier}\n".encode())
-            asked.flush()
-            head = answers.readline().split()
-            if len(head) != 3:
-                if head[1:] == [b"missing"]:
-                    return None
-                raise GitFailed("the mirror cannot be read: git ended while it was asked")
-            size = int(head[2])
-            content = answers.read(min(size, _COMMIT_BYTES))
-            left = size + 1 - len(content)
-            while left > 0 and (more := answers.read(min(left, _COMMIT_BYTES))):
-                left -= len(more)
-        except OSError as error:
-            raise GitFailed(f"the mirror cannot be read: {error.strerror}") from error
-        if left:
-            raise GitFailed("the mirror cannot be read: an object ends too early")
-        return content
-
-    def close(self) -> None:
-        """End the git that was asked."""
-        self._process.kill()
-        self._process.communicate()
-
-
-class _Commit(NamedTuple):
-    """What a walk needs of a commit."""
-
-    parents: tuple[str, ...]
-    #: Seconds since 1970, as the committer says.
-    committed_at: int
-
-
-def _parsed(raw: bytes | None) -> _Commit | None:
-    """Return a commit as git understands it; None when it is not here.
-
-    Parents stand between the tree and the author. Nothing that looks like one further below is one.
-    """
-    if raw is None:
-        return None
-    lines = raw.partition(b"\n\n")[0].split(b"\n")[1:]
-    parents = takewhile(lambda line: line.startswith(b"parent "), lines)
-    return _Commit(tuple(line[7:].decode("ascii", "replace") for line in parents), _committed_at(raw))
-
-
-def _newest_first(commits: Mapping[str, _Commit]) -> tuple[str, ...]:
-    """Return commits with each before its parents, whatever its committer's clock said, and else by date."""
-    children = Counter(parent for commit in commits.values() for parent in commit.parents)
-    free = [(-commit.committed_at, identifier) for identifier, commit in commits.items() if not children[identifier]]
-    heapify(free)
-    found = []
-    while free:
-        _, identifier = heappop(free)
-        found.append(identifier)
-        for parent in commits[identifier].parents:
-            children[parent] -= 1
-            if not children[parent] and parent in commits:
-                heappush(free, (-commits[parent].committed_at, parent))
-    return tuple(found)
-
-
-def _committed_at(raw: bytes) -> int:
-    said = _field(raw, b"committer ").rpartition(b"> ")[2].partition(b" ")[0]
-    # Whoever makes a commit may write anything there.
-    return min(int(said), _LAST_SECOND) if said.isdigit() and len(said) < 20 else 0
-
-
-def _field(raw: bytes, name: bytes) -> bytes:
-    head, _, _ = raw.partition(b"\n\n")
-    return next((line[len(name) :] for line in head.split(b"\n") if line.startswith(name)), b"? <> 0 +0000")
-
-
-def _described(commit: str, raw: bytes) -> Revision:
-    author, _, _ = _field(raw, b"author ").partition(b"> ")
-    subject, _, _ = raw.partition(b"\n\n")[2].lstrip().partition(b"\n")
-    return Revision(commit, _line(author + b">"), _line(subject), datetime.fromtimestamp(_committed_at(raw), UTC))
-
-
-def _line(text: bytes) -> str:
-    """Return foreign text as one line that a terminal, a log and the state can hold."""
-    shown = "".join(each if each.isprintable() else " " for each in text.decode(errors="replace"))
-    return scrub(shown.strip())[:_TEXT_CHARACTERS]
+            objects.close()

@@ -20,7 +20,8 @@ from reconciler.errors import ReconcilerError, SettingsError
 from reconciler.logs import Log
 from reconciler.mirror.address import Address
 from reconciler.mirror.command import GitFailed, GitUnavailable
-from reconciler.mirror.repository import Entry, Mirror, Way
+from reconciler.mirror.objects import Entry
+from reconciler.mirror.repository import Mirror, Way
 from reconciler.mirror.signatures import Verdict, Verifier
 from reconciler.model import Problem, Revision
 from reconciler.scrub import scrub
@@ -398,9 +399,10 @@ class GitSource:
             self._take(newest, entries)
             self._mirror.accept(newest)
             return frozenset(entries)
-        changes = {_shown(file): entry for file, entry in self._mirror.changes(before, newest, self._path).items()}
+        found = self._mirror.changes(before, newest, self._path)
+        changes = {_shown(file) for file in found}
         touched = self._mirror.touched(way, self._path)
-        fresh = self._documents({file: entry for file, entry in changes.items() if entry is not None})
+        fresh = self._documents({file: entry for file, entry in found.items() if entry is not None})
         entries = {file: entry for file, entry in self._content.entries.items() if file not in changes} | fresh
         changed = frozenset(file for file in changes if file in fresh or file in self._content.entries)
         changed_by = {file: touched.get(file, newest) for file in changed}
