@@ -1,0 +1,313 @@
+"""A branch in place of a folder: people push, and the installed daemon follows them against the sandbox.
+
+Aspects: what a push changes and whom the history names, files that move or break, histories that are rewritten, a
+repository that is out of reach, the end of a daemon whose server hangs. Signatures, hooks, credentials and hostile
+content have files of their own.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from campaigns.scene import Daemon, Scene, eventually
+from git_scene import ADA, BOB, GitScene, Team, isolate
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    with Scene(tmp_path_factory.mktemp("sandbox")) as scene:
+        yield scene
+
+
+@pytest.fixture
+def world(sandbox: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitScene:
+    isolate(monkeypatch, tmp_path / "home")
+    return GitScene(sandbox.at(tmp_path), Team(tmp_path))
+
+
+def page(daemon: Daemon) -> httpx.Client:
+    """Return what reads the daemon's page."""
+    return httpx.Client(base_url=f"http://{daemon.wait_for('listening')['address']}", trust_env=False)
+
+
+# What a push changes
+
+
+def test_a_push_is_followed_and_log_status_metrics_and_history_name_its_commit(world: GitScene) -> None:
+    one, other = world.recordings(2)
+    first = world.team.publish(
+        {"docs/one.yaml": one.document("paused"), "docs/other.yaml": other.document("ongoing"), "README.md": "# Ours"}
+    )
+    with world.daemon("--listen", "127.0.0.1:0") as daemon, page(daemon) as http:
+        daemon.wait_for("applied", name=one.name)
+        source = http.get("/status").json()["source"]
+        assert source["revision"] == {
+            "id": first,
+            "author": ADA,
+            "subject": "Change",
+            "committedAt": source["revision"]["committedAt"],
+        }
+        shown = (source["address"], source["branch"], source["path"], source["error"], source["refused"])
+        assert shown == (str(world.team.remote), "main", "docs", None, [])
+        second = world.team.publish({"docs/one.yaml": one.document("ongoing")}, by=BOB, subject="Let one go on")
+        daemon.wait_for("applied", name=one.name, count=2)
+        assert (
+            daemon.wait_for("source_revision", revision=second).items()
+            >= {
+                "before": first,
+                "author": BOB,
+                "subject": "Let one go on",
+                "files": 1,
+            }.items()
+        )
+        assert http.get("/status").json()["source"]["revision"]["id"] == second
+        metrics = http.get("/metrics").text
+        assert f'reconciler_source_revision_info{{revision="{second}"}} 1.0' in metrics
+        age = re.search(r"^reconciler_source_fetch_age_seconds ([\d.]+)$", metrics, re.MULTILINE)
+        assert age is not None
+        assert 0 <= float(age[1]) < 60
+        assert "reconciler_source_refused 0.0" in metrics
+        daemon.process.terminate()
+        assert daemon.ended() == 0
+    assert world.patches(one, other) == [["paused", "ongoing"], []]
+    sent = [event for event in world.history(one) if event["event"] == "patch_sent"]
+    assert [(event["revision"], event["author"], event["subject"]) for event in sent] == [
+        (second, BOB, "Let one go on"),
+        (first, ADA, "Change"),
+    ]
+    text = world.scene.run("history", "--state", world.scene.state, one.name).stdout
+    assert f"commit {second[:12]} by {BOB}: Let one go on" in text
+
+
+def test_of_commits_pushed_at_once_each_patch_names_the_one_that_changed_its_file(world: GitScene) -> None:
+    one, other, third = world.recordings(3)
+    everything = {f"docs/{each.name}.yaml": each.document("ongoing") for each in (one, other, third)}
+    world.team.publish(everything)
+    with world.daemon() as daemon:
+        daemon.wait_for("resync_done")
+        of_ada = world.team.commit({f"docs/{one.name}.yaml": one.document("paused")}, by=ADA, subject="Ada's")
+        # A side branch, and a merge that changes nothing by itself.
+        world.team.git("checkout", "--quiet", "-b", "side", "HEAD~1")
+        of_bob = world.team.commit({f"docs/{other.name}.yaml": other.document("paused")}, by=BOB, subject="Bob's")
+        world.team.git("checkout", "--quiet", "-")
+        world.team.git("merge", "--quiet", "--no-ff", "-m", "Merge", "side")
+        last = world.team.commit({f"docs/{third.name}.yaml": third.document("paused")}, by=BOB, subject="Last")
+        world.team.push()
+        for each in (one, other, third):
+            daemon.wait_for("applied", name=each.name)
+    named = {e["name"]: e["revision"] for e in world.history(one, other, third) if e["event"] == "patch_sent"}
+    assert named == {one.name: of_ada, other.name: of_bob, third.name: last}
+
+
+def test_once_converges_on_the_branch_and_ends(world: GitScene) -> None:
+    (one,) = world.recordings(1)
+    world.team.publish({"docs/one.yaml": one.document("paused")})
+    assert world.run("--once").returncode == 0
+    assert world.patches(one) == [["paused"]]
+
+
+# Files that move, go and break
+
+
+def test_a_rename_is_no_event_a_move_is_no_release_and_a_deletion_releases_without_a_patch(world: GitScene) -> None:
+    one, other, stays = world.recordings(3)
+    world.team.publish(
+        {"docs/a.yaml": one.document("paused"), "docs/b.yaml": other.document("paused") + "---\n", "docs/c.yaml": ""}
+    )
+    with world.daemon() as daemon:
+        daemon.wait_for("applied", count=2)
+        world.team.git("mv", "docs/a.yaml", "docs/renamed.yaml")
+        world.team.publish({"docs/stays.yaml": stays.document("paused")})
+        daemon.wait_for("applied", name=stays.name)
+        # Both ways at once: what one file loses another one has in the same commit.
+        moved = {"docs/b.yaml": "", "docs/c.yaml": other.document("paused"), "docs/z.yaml": one.document("ongoing")}
+        world.team.publish({**moved, "docs/renamed.yaml": None})
+        daemon.wait_for("applied", name=one.name, count=2)
+        assert daemon.events("released", "document_invalid") == []
+        gone = world.team.publish({"docs/z.yaml": None}, by=BOB)
+        daemon.wait_for("released", name=one.name)
+        assert [event["name"] for event in daemon.events("released")] == [one.name]
+    assert world.patches(one, other, stays) == [["paused", "ongoing"], ["paused"], ["paused"]]
+    released = world.history(one)[0]
+    assert (released["event"], released["revision"], released["author"]) == ("released", gone, BOB)
+
+
+def test_an_invalid_file_keeps_its_last_good_content_while_others_of_its_commit_act(world: GitScene) -> None:
+    one, other = world.recordings(2)
+    world.team.publish({"docs/one.yaml": one.document("paused"), "docs/other.yaml": other.document("ongoing")})
+    with world.daemon() as daemon:
+        daemon.wait_for("applied", name=one.name)
+        world.team.publish({"docs/one.yaml": "kind: {", "docs/other.yaml": other.document("paused")})
+        daemon.wait_for("applied", name=other.name)
+        daemon.wait_for("document_invalid", file="docs/one.yaml")
+        world.team.publish({"docs/one.yaml": one.document("ongoing")})
+        daemon.wait_for("document_valid_again", file="docs/one.yaml")
+        daemon.wait_for("applied", name=one.name, count=2)
+        assert daemon.events("released") == []
+    assert world.patches(one, other) == [["paused", "ongoing"], ["paused"]]
+
+
+def test_a_folder_that_vanishes_from_the_branch_releases_nothing_and_comes_back(world: GitScene) -> None:
+    one, other = world.recordings(2)
+    files = {"docs/one.yaml": one.document("paused"), "docs/other.yaml": other.document("paused")}
+    world.team.publish({**files, "elsewhere.yaml": ""})
+    with world.daemon() as daemon:
+        daemon.wait_for("applied", count=2)
+        world.team.git("mv", "docs", "moved")
+        world.team.publish({})
+        daemon.wait_for("source_vanished", path="docs")
+        world.team.git("mv", "moved", "docs")
+        world.team.publish({"docs/one.yaml": one.document("ongoing")})
+        daemon.wait_for("source_back", path="docs")
+        daemon.wait_for("applied", name=one.name, count=2)
+        assert daemon.events("released") == []
+    assert world.patches(one, other) == [["paused", "ongoing"], ["paused"]]
+
+
+# Histories that are rewritten
+
+
+def test_an_amended_commit_an_older_one_and_an_unrelated_one_come_into_force_and_are_called_rewritten(
+    world: GitScene,
+) -> None:
+    (one,) = world.recordings(1)
+    older = world.team.publish({"docs/one.yaml": one.document("ongoing")})
+    tip = world.team.publish({"docs/one.yaml": one.document("paused")})
+    with world.daemon() as daemon:
+        daemon.wait_for("applied", name=one.name)
+        amended = world.team.commit({"docs/one.yaml": one.document("ongoing")}, options=("--amend",))
+        world.team.push("--force")
+        assert daemon.wait_for("source_rewritten")["before"] == tip
+        daemon.wait_for("applied", name=one.name, count=2)
+        world.team.git("checkout", "--quiet", "--orphan", "fresh")
+        fresh = world.team.commit({"docs/one.yaml": one.document("paused")})
+        world.team.push("--force")
+        daemon.wait_for("source_rewritten", before=amended, revision=fresh)
+        daemon.wait_for("applied", name=one.name, count=3)
+        world.team.git("push", "--quiet", "--force", "origin", f"{older}:refs/heads/main")
+        daemon.wait_for("source_rewritten", before=fresh, revision=older)
+        daemon.wait_for("applied", name=one.name, count=4)
+    assert world.patches(one) == [["paused", "ongoing", "paused", "ongoing"]]
+
+
+# A repository that is out of reach
+
+
+def test_a_branch_that_is_deleted_and_a_remote_that_vanishes_change_nothing_until_they_are_back(
+    world: GitScene,
+) -> None:
+    (one,) = world.recordings(1)
+    first = world.team.publish({"docs/one.yaml": one.document("paused")})
+    # Other branches stay: the repository itself is well.
+    world.team.git("push", "--quiet", "origin", "HEAD:refs/heads/other")
+    away = world.team.remote.with_name("away.git")
+    with world.daemon("--listen", "127.0.0.1:0") as daemon, page(daemon) as http:
+        daemon.wait_for("applied", name=one.name)
+        world.team.git("push", "--quiet", "origin", ":refs/heads/main")
+        said = daemon.wait_for("source_unreachable", in_force=first)
+        assert "refs/heads/main" in said["error"]
+        world.team.push()
+        daemon.wait_for("source_reachable_again")
+        world.team.remote.rename(away)
+        daemon.wait_for("source_unreachable", count=2)
+        status = http.get("/status").json()["source"]
+        assert (status["revision"]["id"], bool(status["error"])) == (first, True)
+        assert http.get("/healthz").status_code == 200
+        away.rename(world.team.remote)
+        daemon.wait_for("source_reachable_again", count=2)
+        world.team.publish({"docs/one.yaml": one.document("ongoing")})
+        daemon.wait_for("applied", name=one.name, count=2)
+        assert daemon.events("released") == []
+        assert http.get("/status").json()["source"]["error"] is None
+
+
+def test_a_daemon_started_while_the_remote_is_away_goes_on_from_its_mirror(world: GitScene) -> None:
+    one, late = world.recordings(1)[0], world.unknown()
+    commit = world.team.publish({"docs/one.yaml": one.document("paused"), "docs/late.yaml": late.document("paused")})
+    with world.daemon() as daemon:
+        daemon.wait_for("applied", name=one.name)
+        daemon.kill()
+    away = world.team.remote.rename(world.team.remote.with_name("away.git"))
+    world.scene.sandbox.seed([late.seed()])
+    with world.daemon() as daemon:
+        daemon.wait_for("source_unreachable", in_force=commit)
+        # It still brings about what the mirror declares.
+        daemon.wait_for("applied", name=late.name)
+        assert daemon.events("released") == []
+        away.rename(world.team.remote)
+        daemon.wait_for("source_reachable_again")
+
+
+@pytest.mark.parametrize("state", ["empty", "absent", "without the branch"])
+def test_a_first_start_without_a_commit_to_take_exits_1_with_the_reason(world: GitScene, state: str) -> None:
+    if state == "absent":
+        shutil.rmtree(world.team.remote)
+    if state == "without the branch":
+        world.team.commit({"docs/one.yaml": ""})
+        world.team.git("push", "--quiet", "origin", "HEAD:refs/heads/other")
+    done = world.run()
+    assert done.returncode == 1
+    assert str(world.team.remote) in done.stderr
+    assert ("not appear to be a git repository" if state == "absent" else "couldn't find remote ref") in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# The end
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """Give the address of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"https://127.0.0.1:{listening.getsockname()[1]}/team/repo.git"
+
+
+def gits_of(folder: Path) -> list[str]:
+    """Return the processes whose environment names a folder, and which are some git."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            words = (process / "cmdline").read_bytes()
+            environment = (process / "environ").read_bytes()
+        except OSError:
+            continue
+        if process.name.isdigit() and b"git" in words.split(b"\0")[0] and f"GIT_DIR={folder}".encode() in environment:
+            found.append(f"{process.name} {words!r}")
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes under /proc")
+def test_a_server_that_hangs_holds_up_no_end_and_no_git_outlives_the_daemon(
+    world: GitScene, silent_server: str, tmp_path: Path
+) -> None:
+    mirrors = tmp_path / "mirrors"
+    # At the first start, before there is a loop.
+    with world.daemon("--git", silent_server) as daemon:
+        eventually(lambda: bool(gits_of(mirrors)))
+        daemon.process.terminate()
+        assert daemon.process.wait(8) == 0
+    eventually(lambda: not gits_of(mirrors))
+    # And later, where the same server answers no more.
+    (one,) = world.recordings(1)
+    world.team.publish({"docs/one.yaml": one.document("paused")})
+    with world.daemon() as daemon:
+        daemon.wait_for("applied", name=one.name)
+        hang = tmp_path / "home" / "gitconfig"
+        hang.write_text(hang.read_text() + '[uploadpack]\n\tpackObjectsHook = "sleep 1000; true"\n')
+        world.team.publish({"docs/one.yaml": one.document("ongoing")})
+        eventually(lambda: any("fetch" in each for each in gits_of(mirrors)))
+        daemon.process.terminate()
+        assert daemon.process.wait(8) == 0
+    eventually(lambda: not gits_of(mirrors))
+
+
+def test_a_fetch_that_takes_longer_than_allowed_is_ended_and_said(world: GitScene, silent_server: str) -> None:
+    done = world.run("--git", silent_server, "--git-timeout-seconds", "1")
+    assert done.returncode == 1
+    assert "it took longer than git_timeout_seconds allows (1 s)" in done.stderr
