@@ -157,11 +157,11 @@ class Columns:
             names = len(set(chain(self.names, map(itemgetter(1), self.sets)))) == len(self.names) + len(self.sets)
             self.unambiguous = names and len(set(map(_KEY_TEXT, self.lines))) == len(self.lines)
 
-    def unsuspended(self) -> set[str]:
+    def unsuspended(self) -> Iterable[str]:
         """Return the lines of the recordings that are not suspended, whatever the time."""
-        lines = set(self.lines)
-        lines.difference_update(self.lines[row] for row in self.suspends)
-        return lines
+        if not self.suspends:
+            return self.lines
+        return [line for row, line in enumerate(self.lines) if row not in self.suspends]
 
     def desired(self, without: AbstractSet[str] = frozenset()) -> list[Desired]:
         """Return what the files declare, but for recordings of which the line is in `without`."""

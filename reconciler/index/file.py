@@ -284,12 +284,12 @@ def _fits(held: Held) -> bool:
         and len(held.digests) == files * DIGEST_BYTES
         and all(len(column) == len(columns) for column in by_row)
         and sum(columns.counts) == len(columns)
-        and max(columns.drifts, default=0) < len(DRIFTS)
-        and max(columns.note_places, default=0) < len(columns.notes)
+        and not columns.drifts.strip(bytes(range(len(DRIFTS))))
+        and (len(columns.notes) == 1 or max(columns.note_places, default=0) < len(columns.notes))
+        and set(map(_STATUS_TEXT, columns.lines)) <= {f" {status.value}" for status in Status}
         and all(0 <= row < len(columns) for row in columns.suspends)
         and all(0 <= place < files and isinstance(name, str) for place, name, _ in columns.sets)
         and all(isinstance(each.reason, str) for each in columns.suspends.values())
         and all(part is None or isinstance(part, dict) for notes in columns.notes for part in notes)
         and all(isinstance(word, str) for notes in columns.notes for word in _words(notes))
-        and set(map(_STATUS_TEXT, columns.lines)) <= {f" {status.value}" for status in Status}
     )

@@ -52,7 +52,7 @@ class Store(Protocol):
         """Stream every record, ordered by key, as they stood at the first one."""
         ...
 
-    def apart_from(self, lines: AbstractSet[str]) -> tuple[AbstractSet[str], list[Applied]]:
+    def apart_from(self, lines: Iterable[str]) -> tuple[AbstractSet[str], list[Applied]]:
         """Return which of some lines hold, and every record but those of these, all as they stood at one moment.
 
         A line holds where it is the `status_line` of a recording's last-applied status and nothing has been sent since.

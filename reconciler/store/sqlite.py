@@ -78,7 +78,7 @@ class SqliteStore:
         except KeyError as error:
             raise self._unknown_word(error) from error
 
-    def apart_from(self, lines: AbstractSet[str]) -> tuple[AbstractSet[str], list[Applied]]:
+    def apart_from(self, lines: Iterable[str]) -> tuple[AbstractSet[str], list[Applied]]:
         with files.explained(self._path):
             connection = self._open()
             if connection is None:
@@ -86,8 +86,8 @@ class SqliteStore:
             with closing(connection):
                 connection.execute("BEGIN")  # what follows sees the same rows
                 at_rest = {line for (line,) in connection.execute(rows.SELECT_LINES)}
-                holding = at_rest & lines
-                others = at_rest - holding
+                others = at_rest.difference(lines)
+                holding = at_rest - others if others else at_rest
                 found: Iterable[rows.Row]
                 if len(others) > _SINGLY:
                     found = (row for row in connection.execute(rows.SELECT_ALL) if rows.line_of(row) not in holding)
