@@ -21,6 +21,8 @@ QUICK: Final[Mapping[str, tuple[str, ...]]] = {
     "cold_plan": ("--repeats", "2"),
     "warm_plan": ("--repeats", "3"),
     "at_rest": ("--seconds", "35"),
+    "converge": (),
+    "edit_latency": ("--recordings", "10000", "--edits", "100"),
     "growth": ("--sizes", "1000", "10000", "--repeats", "1"),
 }
 #: The same where time does not matter: more runs, more to compare with, and a million recordings.
@@ -30,6 +32,8 @@ FULL: Final[Mapping[str, tuple[str, ...]]] = {
     "warm_plan": (),
     "memory": (),
     "at_rest": (),
+    "converge": (),
+    "edit_latency": (),
     "growth": ("--sizes", "1000", "10000", "100000", "1000000", "--repeats", "1"),
     "peers": (),
 }
