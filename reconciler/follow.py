@@ -204,13 +204,8 @@ class Follower:
 
     async def _changed_files(self) -> frozenset[str]:
         """Walk the tree and return the files whose stamps do not prove that they are as they were."""
-        tree = await asyncio.to_thread(self._source.walk)
+        tree, changed = await asyncio.to_thread(self._walk_and_compare)
         self._note_vanished(tree)
-        changed = set()
-        for file, stamp in tree.files.items():
-            before = self._stamps.get(file)
-            if before is None or not stamp.proves_unchanged_since(before):
-                changed.add(file)
         refused = {problem.file: problem for problem in tree.problems}
         changed.update(
             file for file in refused.keys() | self._refused.keys() if refused.get(file) != self._refused.get(file)
@@ -219,6 +214,17 @@ class Follower:
         # What cannot be seen right now is a mount or a checkout that went away, not a thousand releases.
         changed.update(file for file in self._stamps.keys() - tree.files.keys() if not tree.hides(file))
         return frozenset(changed)
+
+    def _walk_and_compare(self) -> tuple[Tree, set[str]]:
+        # In one go and off the loop: with 100,000 files the comparison alone would hold up an edit for 70 ms. What is
+        # taken in meanwhile has a newer stamp than the walk saw, and is looked at once more.
+        tree = self._source.walk()
+        changed = set()
+        for file, stamp in tree.files.items():
+            before = self._stamps.get(file)
+            if before is None or not stamp.proves_unchanged_since(before):
+                changed.add(file)
+        return tree, changed
 
     async def _take_in(self, files: Collection[str]) -> CatalogChange:
         """Act at once on what is valid; let doubtful files wait until they have been quiet."""

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from reconciler.documents import DocumentLimits
 from reconciler.load import load_documents
 from reconciler.model import Problem
-from reconciler.source import SETTLED_NS, FileStamp, Source, Tree, watch
+from reconciler.source import SETTLED_NS, FileStamp, Source, Tree, tree, watch
 
 LIMIT = 1024 * 1024
 #: Longer than anything here takes on a busy machine; only a failure waits for it.
@@ -857,3 +857,10 @@ async def test_hidden_folders_and_links_out_of_the_tree_are_not_watched(tmp_path
         write(tmp_path / "outside/x.yaml", "2")
         a.write_text("2")
         assert set(await follower.until({a: "2"})) == {frozenset({str(a)})}
+
+
+@pytest.mark.parametrize(("cpu_seconds", "every"), [(0.0, 30.0), (0.1, 30.0), (0.5, 150.0)])
+def test_behind_a_watcher_walks_take_no_more_than_their_share_of_a_core(cpu_seconds: float, every: float):
+    walks = tree.Walks(())
+    walks.cpu_seconds = cpu_seconds
+    assert watch.Watcher(walks)._backup_seconds(30.0) == every

@@ -153,7 +153,8 @@ class Source:
 
         Yields the names of single files, or None for "walk everything": once when watching has begun (so that nothing
         is missed between a first walk and that moment), whenever folders or links moved, when very much changed at
-        once, and at the latest every `poll_seconds`. A name says only "look again"; the file may be unchanged or gone.
+        once, and at the latest every `poll_seconds` or, where that is longer, `POLL_SHARE` times what a walk takes. A
+        name says only "look again"; the file may be unchanged or gone.
 
         Where the system refuses to watch, None comes often instead, `warn` is told why and what helps, and watching is
         tried again once a minute. Given paths that are missing or vanish are watched from when they are there (again).

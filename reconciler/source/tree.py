@@ -131,17 +131,19 @@ class Walks:
         self.begun = 0
         self.ended = 0
         self.seconds = 0.0
+        self.cpu_seconds = 0.0
         self.layout: Layout | None = None
 
     def walk(self) -> tuple[Walk, Layout]:
         """Walk the tree, after any walk that is under way. Any thread may call it."""
         with self.lock:
             self.begun += 1
-            started = time.monotonic()
+            started, busy = time.monotonic(), time.thread_time()
             walk = Walk(time.time_ns())
             walk.visit(self.roots)
             layout = self.layout = walk.layout()
             self.seconds = time.monotonic() - started
+            self.cpu_seconds = time.thread_time() - busy
             self.ended += 1
         return walk, layout
 

@@ -36,6 +36,9 @@ RETRY_SECONDS: Final = 60.0
 #: Without a watcher the tree is walked often enough to feel prompt, yet takes no more than a twentieth of a core.
 FALLBACK_SECONDS: Final = 1.0
 FALLBACK_SHARE: Final = 20.0
+#: With a watcher, a walk is there for what the system did not tell of, and takes no more than this part of a core: at
+#: rest nothing else would take as much. It is felt from some twenty thousand files on.
+POLL_SHARE: Final = 300.0
 
 
 class Watcher:
@@ -57,7 +60,7 @@ class Watcher:
         walked_at = feed.loop.time()
         try:
             while True:
-                seconds = self._fallback_seconds(poll_seconds) if feed.refused else poll_seconds
+                seconds = self._fallback_seconds(poll_seconds) if feed.refused else self._backup_seconds(poll_seconds)
                 try:
                     async with asyncio.timeout_at(walked_at + seconds):
                         await feed.wake.wait()
@@ -80,6 +83,9 @@ class Watcher:
 
     def _fallback_seconds(self, poll_seconds: float) -> float:
         return min(poll_seconds, max(FALLBACK_SECONDS, FALLBACK_SHARE * self._walks.seconds))
+
+    def _backup_seconds(self, poll_seconds: float) -> float:
+        return max(poll_seconds, POLL_SHARE * self._walks.cpu_seconds)
 
     def _watch(self, feed: _Feed) -> None:
         """Feed what the operating system reports, in a thread, until `feed.stop` is set."""
