@@ -15,7 +15,7 @@ from .cold_plan import FULL, PLAN
 from .fast_bird import FastBird, fast_bird
 from .figures import Figure, Target, arguments, publish, seconds
 from .measure import floor, run
-from .resident import daemon, wait_until_quiet
+from .resident import daemon, wait_for_first_looks
 from .scene import DOCUMENTS, PER_CALL, scene
 from .warm_plan import SETTLED_SECONDS
 
@@ -84,7 +84,7 @@ def main() -> None:
 
 def _watched(folder: Path, api: FastBird, watch_seconds: float) -> Rest:
     with daemon(folder, api.url) as resident:
-        wait_until_quiet(lambda: sum(api.counts().values()))
+        wait_for_first_looks(api)
         began, busy = time.monotonic(), resident.cpu_seconds()
         time.sleep(watch_seconds)
         share = (resident.cpu_seconds() - busy) / max(time.monotonic() - began, 1e-3)

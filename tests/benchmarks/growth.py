@@ -16,7 +16,7 @@ from .cold_plan import PLAN, cold
 from .fast_bird import FastBird, fast_bird
 from .figures import Figure, Target, arguments, measured, publish
 from .measure import COMMAND, in_turns, run
-from .resident import daemon, wait_for, wait_until_quiet
+from .resident import daemon, wait_for, wait_for_first_looks, wait_until_quiet
 from .scene import DOCUMENTS, PER_CALL, document, scene
 from .warm_plan import SETTLED_SECONDS
 
@@ -108,7 +108,7 @@ def _edited(folder: Path, api: FastBird, size: int, edits: int) -> tuple[float, 
     """
     # An agent's pause is what the edited recordings are in: they have not been applied, and are in sync.
     with daemon(folder, api.url, "--max-resumes", str(edits)) as resident:
-        wait_until_quiet(lambda: sum(api.counts().values()))
+        wait_for_first_looks(api)
         memory = resident.resident_bytes()
         api.reset()
         saved = {}

@@ -13,12 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from .fast_bird import FastBird
 from .measure import COMMAND, environment
 from .scene import DOCUMENTS
 
 #: How long anything is waited for; every wait ends as soon as what it waits for is there.
 PATIENCE_SECONDS: Final = 300.0
+#: How long a daemon may take from being ready to its first look, and how long nothing must come until all is over.
+FIRST_LOOK_SECONDS: Final = 20.0
+QUIET_SECONDS: Final = 2.0
 LOG: Final = "daemon.log"
+#: A year: a resync is spread over its period, and of a million recordings in a day there would be two calls a second.
+RESYNC_SECONDS: Final = "31536000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +49,11 @@ class Resident:
 def daemon(folder: Path, url: str, *options: str) -> Iterator[Resident]:
     """Run the daemon on the documents of a folder until the block ends.
 
-    It has no request budget, and looks at everything no more often than once a day: what is measured is the rest.
+    It has no request budget and next to no resync: what is measured is the rest.
     """
     if not Path("/proc/self/status").exists():
         raise RuntimeError("memory and CPU of a process are read from /proc, which this system does not have")
-    given = ["--api-url", url, "--listen", "127.0.0.1:0", "--rate-limit", "0", "--resync-seconds", "86400"]
+    given = ["--api-url", url, "--listen", "127.0.0.1:0", "--rate-limit", "0", "--resync-seconds", RESYNC_SECONDS]
     log = folder / LOG
     began = time.perf_counter()
     with (
@@ -96,10 +102,23 @@ def wait_for(condition: Callable[[], bool], what: str, *, every: float = 0.05) -
         time.sleep(every)
 
 
-def wait_until_quiet(count: Callable[[], int], *, seconds: float = 2.0) -> None:
-    """Wait until a count has not moved for so long."""
+def wait_for_first_looks(api: FastBird) -> None:
+    """Wait until a daemon that has become ready has looked at everything once, and the API hears nothing any more."""
+
+    def asked() -> int:
+        return sum(api.counts().values())
+
+    began = time.monotonic()
+    before = asked()
+    while asked() == before and time.monotonic() - began < FIRST_LOOK_SECONDS:
+        time.sleep(0.1)
+    wait_until_quiet(asked)
+
+
+def wait_until_quiet(count: Callable[[], int]) -> None:
+    """Wait until a count has not moved for so long that nothing more is to come."""
     last, since = count(), time.monotonic()
-    while time.monotonic() - since < seconds:
+    while time.monotonic() - since < QUIET_SECONDS:
         time.sleep(0.1)
         if (now := count()) != last:
             last, since = now, time.monotonic()
