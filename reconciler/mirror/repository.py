@@ -31,6 +31,8 @@ _DEPTHS: Final = (1, 16)
 _REMOTE: Final = "reconciler-source"
 #: How much of blobs is read in one go.
 _BLOB_BYTES: Final = 32 * 1024 * 1024
+#: Each fetch leaves a line about where it ended, of which all later ones tell the server: some 1,600 are enough.
+_SHALLOW_BYTES: Final = 64 * 1024
 #: How many entries of trees are compared for one question. Nobody changes as many; a few objects can be nested so that
 #: they stand for billions.
 _COMPARED: Final = 1_000_000
@@ -185,6 +187,9 @@ class Mirror:
             GitFailed: it could not, or `stop` was set.
         """
         self._command.tend("gc", "--auto", "--quiet", settings=self._remote, stop=stop)
+        shallow = self.folder / "shallow"
+        if shallow.exists() and shallow.stat().st_size > _SHALLOW_BYTES:
+            self._command.tend("prune", "--expire=now", settings=self._remote, stop=stop)
 
     def way(self, old: str, new: str, stop: threading.Event) -> Way:
         """Find the commits between the revision in force and a fetched one, fetching older ones as far as needed.
