@@ -53,7 +53,8 @@ class Team:
         make = ("init", "--quiet", "--initial-branch=main", f"--object-format={object_format}")
         run_git(folder, *make, "--bare", str(self.remote))
         run_git(folder, *make, str(self.clone))
-        # As on a host: the branch that others start from can be deleted, too.
+        # As on a host: it filters, and the branch that others start from can be deleted, too.
+        run_git(self.remote, "config", "uploadpack.allowFilter", "true")
         run_git(self.remote, "config", "receive.denyDeleteCurrent", "ignore")
         self.git("remote", "add", "origin", str(self.remote))
         self._seconds = count(1_790_000_000)

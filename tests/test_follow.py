@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from reconciler.catalog import Catalog, CatalogChange
 from reconciler.documents import DocumentLimits
 from reconciler.follow import Follower
 from reconciler.model import Applied, Drift, RecordingKey, Status
-from reconciler.source import QUIET_SECONDS, Source
+from reconciler.source import QUIET_SECONDS, FileStamp, Source, Tree
 
 #: Longer than anything here takes on a busy machine; only a failure waits for it.
 PATIENCE = 20.0
@@ -608,3 +608,54 @@ async def test_a_fault_of_the_watcher_is_not_hidden(root: Path, monkeypatch: pyt
     with pytest.raises(RuntimeError, match="a fault of its own"):
         async with asyncio.timeout(PATIENCE):
             await follow.collect(asyncio.Event())
+
+
+class Stepwise:
+    """A source of commits: each names its files, and puts them in force when it is asked to go on."""
+
+    quiet_seconds = 0.0
+
+    def __init__(self, first: Mapping[str, str], *commits: Mapping[str, str]) -> None:
+        self.now = dict(first)
+        self.commits = commits
+        self.read_by: list[set[str]] = []
+
+    def covers(self, file: str) -> bool:
+        return bool(file)
+
+    def walk(self) -> Tree:
+        files = {file: stamp for file in self.now if (stamp := self.stamp(file))}
+        return Tree(files=files, problems=(), warnings=(), vanished_roots=(), unseen=())
+
+    def stamp(self, file: str) -> FileStamp | None:
+        return FileStamp(1, 0, 0, hash(self.now[file]), 0, 1) if file in self.now else None
+
+    def read(self, file: str) -> bytes:
+        if self.read_by:
+            self.read_by[-1].add(file)
+        return self.now[file].encode()
+
+    def revision_of(self, file: str) -> str | None:
+        return file and None
+
+    async def changes(
+        self, stop: asyncio.Event, *, poll_seconds: float, warn: Callable[[str], None]
+    ) -> AsyncGenerator[frozenset[str] | None, None]:
+        assert not stop.is_set(), (poll_seconds, warn)
+        for commit in self.commits:
+            before, self.now = self.now, dict(commit)
+            self.read_by.append(set())
+            yield frozenset(file for file in commit if commit[file] != before[file])
+
+
+async def test_a_source_moves_on_only_when_what_it_named_was_read_so_that_a_move_is_never_a_release() -> None:
+    # The first commit touches the file that the second one moves its recording out of.
+    one = {"a": text(1), "b": ""}
+    source = Stepwise(one, {**one, "a": text(1, status="ongoing")}, {"a": "", "b": text(1)}, {"a": text(1), "b": ""})
+    catalog = Catalog()
+    follower = Follower(source, catalog, DocumentLimits(), monotonic=Time().monotonic, log=Lines(), allow_empty=True)
+    follower.load([])
+    found = [change async for change in follower.changes(asyncio.Event(), poll_seconds=3600)]
+    assert source.read_by == [{"a"}, {"a", "b"}, {"a", "b"}]
+    assert not any(change.removed for change in found)
+    assert catalog.desired.keys() == {key(1)}

@@ -143,7 +143,7 @@ def test_a_delivery_makes_a_push_count_long_before_the_next_look(world: GitScene
             commit = world.team.publish({"docs/one.yaml": one.document(status)})
             assert knock(at, delivery(kind))[0] == 202
             daemon.wait_for("source_revision", revision=commit)
-            daemon.wait_for("hook", host=kind, outcome="taken")
+            daemon.wait_for("hook_taken", host=kind)
         daemon.wait_for("applied", name=one.name, count=3)
 
 
@@ -160,7 +160,7 @@ def test_what_is_not_genuine_or_no_push_wakes_nobody(world: GitScene) -> None:
         assert knock(at, {"x-hub-signature-256": "sha256=\xe9"})[0] == 401
         assert knock(at, {**delivery("github"), "x-github-event": "ping"})[0] == 202
         assert knock(at, delivery("github"), b"", method="GET")[0] == 405
-        daemon.wait_for("hook", outcome="wrong signature or token", count=5)
+        daemon.wait_for("hook_refused", why="wrong signature or token", count=5)
         assert [event["revision"] for event in daemon.events("source_revision")] == [first]
         said = daemon.said()
         assert SECRET not in said

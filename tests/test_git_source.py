@@ -7,6 +7,8 @@ content have files of their own.
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import socket
@@ -16,7 +18,10 @@ from pathlib import Path
 import httpx
 import pytest
 from campaigns.scene import Daemon, Scene, eventually
-from git_scene import ADA, BOB, GitScene, Team, isolate
+from git_scene import ADA, BOB, Branch, GitScene, Team, isolate
+
+from reconciler.cli.branch import path_in_repository
+from reconciler.errors import SettingsError
 
 
 @pytest.fixture(scope="module")
@@ -311,3 +316,65 @@ def test_a_fetch_that_takes_longer_than_allowed_is_ended_and_said(world: GitScen
     done = world.run("--git", silent_server, "--git-timeout-seconds", "1")
     assert done.returncode == 1
     assert "it took longer than git_timeout_seconds allows (1 s)" in done.stderr
+
+
+def test_a_daemon_that_was_killed_amid_a_fetch_fetches_when_it_is_started_again(world: GitScene) -> None:
+    one, other = world.recordings(2)
+    world.team.publish({"docs/one.yaml": one.document("paused")})
+    user = Path(os.environ["GIT_CONFIG_GLOBAL"])
+    before = user.read_text()
+    mirrors = world.team.folder / "mirrors"
+    with world.daemon() as daemon:
+        daemon.wait_for("applied", name=one.name)
+        # A server that is halfway through: what it has sent is on disk, and locks are held.
+        user.write_text(before + '[uploadpack]\n\tpackObjectsHook = "sleep 2; true"\n')
+        world.team.publish({"docs/other.yaml": other.document("paused")})
+        if Path("/proc/self/environ").exists():
+            eventually(lambda: any("fetch" in each for each in gits_of(mirrors)))
+        daemon.kill()
+    user.write_text(before)
+    with world.daemon() as daemon:
+        daemon.wait_for("applied", name=other.name)
+    assert world.patches(one, other) == [["paused"], ["paused"]]
+
+
+# What the settings say
+
+
+@pytest.mark.parametrize("path", ["docs", "docs/", "./docs", "/docs", "docs/../docs/.", "docs/one.yaml", "", "."])
+def test_a_path_names_a_folder_or_a_file_of_the_repository(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolate(monkeypatch, tmp_path / "home")
+    team = Team(tmp_path)
+    team.publish({"docs/one.yaml": "# 1\n", "docs/.two.yaml": "", "docs2/three.txt": "", "docs.txt": ""})
+    branch = Branch(team, tmp_path / "state", path=path_in_repository(path)).opened()
+    assert list(branch.source.walk().files) == ["docs/one.yaml"]
+    team.publish({"docs/one.yaml": "# 2\n"})
+    branch.look()
+    assert branch.source.read("docs/one.yaml") == b"# 2\n"
+
+
+@pytest.mark.parametrize("path", ["..", "../x", "docs/../../x", "./.."])
+def test_a_path_out_of_the_repository_is_an_error_of_the_settings(path: str) -> None:
+    with pytest.raises(SettingsError, match="leads out of the repository"):
+        path_in_repository(path)
+
+
+def test_what_a_commit_says_of_itself_is_kept_without_keys_numbers_and_control_characters(world: GitScene) -> None:
+    (one,) = world.recordings(1)
+    secret = "bk_0123456789abcdef"
+    subject = f"Call +49 170 1234567 back, {secret} \x1b[31m\u202eevil"
+    world.team.publish({"docs/one.yaml": one.document("paused")}, subject=subject, by="+49 170 7654321 <a@example.org>")
+    with world.daemon("--listen", "127.0.0.1:0") as daemon, page(daemon) as http:
+        daemon.wait_for("applied", name=one.name)
+        shown = http.get("/status").text + daemon.log.read_text()
+        daemon.process.terminate()
+        daemon.ended()
+    shown += world.scene.run("history", "--state", world.scene.state).stdout
+    shown += json.dumps(world.history(one))
+    state = b"".join(file.read_bytes() for file in world.team.folder.glob("state.db*"))
+    assert "Call <number> back, <key>" in shown
+    for word in ("1234567", "7654321", secret, "\x1b", "\u202e", "\\u001b", "\\u202e"):
+        assert word not in shown
+    assert not any(word.encode() in state for word in ("1234567", "7654321", secret))

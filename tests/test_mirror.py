@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.errors import SettingsError
-from reconciler.mirror import GitFailed, Mirror, parse_address
+from reconciler.mirror import GitFailed, Mirror, parse_address, repository
 
 NEVER = threading.Event()
 
@@ -210,6 +210,8 @@ def test_a_second_parent_below_the_author_is_none_and_a_date_that_is_none_ends_n
 def test_a_file_that_comes_back_after_a_deep_fetch_is_read(team: Team, bitmaps: bool) -> None:
     team.publish({"docs/a.yaml": "# first\n"})
     branch = Branch(team, team.folder / "state").opened()
+    # What only a commit in between has, and which is fetched for its name alone.
+    team.commit({"docs/a.yaml": "# between\n"})
     team.commit({"docs/a.yaml": "# second\n"})
     for number in range(4):
         team.commit({"docs/b.yaml": f"# {number}\n"})
@@ -218,10 +220,27 @@ def test_a_file_that_comes_back_after_a_deep_fetch_is_read(team: Team, bitmaps: 
     if bitmaps:
         run_git(team.remote, "repack", "-adbq")
     for number in range(3):
-        team.publish({"docs/a.yaml": "# second\n", "docs/b.yaml": f"# {number}\n"})
-        branch.look()
+        again = {"docs/a.yaml": "# between\n", "docs/b.yaml": f"# {number}\n"}
+        commit = team.publish(again)
+        assert branch.look() == commit
+        assert branch.source.read("docs/a.yaml") == b"# between\n"
         assert branch.source.read("docs/b.yaml") == f"# {number}\n".encode()
-    assert branch.source.read("docs/a.yaml") == b"# second\n"
+
+
+def test_a_commit_that_is_pushed_while_older_ones_are_fetched_is_read_in_whole(team: Team) -> None:
+    old = team.publish({"a.yaml": "0"})
+    mirror = mirror_of(team)
+    mirror.open()
+    mirror.accept(mirror.fetch(NEVER))
+    for number in range(3):
+        team.commit({"a.yaml": str(number)})
+    team.push()
+    new = mirror.fetch(NEVER)
+    last = team.publish({"a.yaml": "the last"})
+    assert len(mirror.way(old, new, NEVER).commits) == 3
+    assert mirror.fetch(NEVER) == last
+    (entry,) = mirror.entries(last, "").values()
+    assert list(mirror.blobs([entry.id])) == [(entry.id, b"the last")]
 
 
 @pytest.mark.parametrize("filtering", [False, True])
@@ -268,17 +287,24 @@ def test_a_repository_of_sha256_and_one_whose_branch_is_not_named_are_followed(
     assert mirror.way(commit, newer, NEVER).commits == (newer,)
 
 
-def test_what_git_packs_when_it_tidies_is_still_read(team: Team) -> None:
+def test_what_git_packs_and_forgets_when_it_tidies_is_not_missed(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repository, "_SHALLOW_BYTES", 100)
     team.publish({"docs/a.yaml": "# 0\n"})
     branch = Branch(team, team.folder / "state").opened()
     user = team.folder / "home" / "gitconfig"
     user.write_text("[user]\nname = Nobody\nemail = nobody@example.org\n[gc]\nauto = 1\nautoPackLimit = 2\n")
     for number in range(1, 6):
-        team.publish({"docs/a.yaml": f"# {number}\n"})
-        branch.look()
+        base = team.commit({"docs/b.yaml": f"# {number}\n"})
+        team.commit({"docs/b.yaml": f"# then {number}\n"})
+        commit = team.publish({"docs/a.yaml": f"# {number}\n"})
+        assert branch.look() == commit
+        assert branch.source.revision_of("docs/b.yaml") == team.git("rev-parse", "HEAD~1") != base
         branch.source._mirror.tidy(NEVER)
         assert branch.source.read("docs/a.yaml") == f"# {number}\n".encode()
-    assert len(list(branch.source._mirror.folder.glob("objects/pack/*.pack"))) <= 3
+    folder = branch.source._mirror.folder
+    assert len(list(folder.glob("objects/pack/*.pack"))) <= 3
+    # What every fetch tells the server of, and what would else grow with each commit.
+    assert len((folder / "shallow").read_text().splitlines()) <= 3
 
 
 def broken(mirror: Path, how: str) -> None:
