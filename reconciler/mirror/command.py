@@ -9,12 +9,14 @@ outlives its purpose.
 from __future__ import annotations
 
 import os
+import selectors
 import signal
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -175,28 +177,32 @@ class GitCommand:
             )
         except OSError as error:
             raise GitUnavailable(_no_git(error)) from error
-        try:
-            said = self._wait(process, stop)
-        finally:
-            # Also where this thread is interrupted: no fetch goes on for a daemon that is gone.
-            if process.returncode is None:
-                _end(process)
+        with process:
+            try:
+                said = self._wait(process, stop)
+            finally:
+                # Also where this thread is interrupted: no fetch goes on for a daemon that is gone.
+                if process.returncode is None:
+                    _end(process)
         if process.returncode != 0:
             raise GitFailed(said or f"git ended with {process.returncode}")
 
     def _wait(self, process: subprocess.Popen[bytes], stop: threading.Event) -> str:
-        """Wait for the end of a process and return what it said; end it when its time is over, or nobody needs it."""
+        """Wait for the end of a process and return what it said; end it when its time is over, or nobody needs it.
+
+        Its end counts, not that of its words: what it leaves behind, as ssh does for the next connection or a helper
+        that remembers a password, may hold them open for hours.
+        """
         deadline = time.monotonic() + self._timeout_seconds
-        while True:
-            try:
-                return self._said(process.communicate(timeout=_LOOK_SECONDS)[1])
-            except subprocess.TimeoutExpired:
-                late = time.monotonic() >= deadline
-                if late or stop.is_set():
-                    _end(process)
-                    process.communicate()
-                    limit = f"it took longer than git_timeout_seconds allows ({self._timeout_seconds:g} s)"
-                    return limit if late else "it was ended before its time"
+        said = _Words(process)
+        while process.poll() is None:
+            late = time.monotonic() >= deadline
+            if late or stop.is_set():
+                _end(process)
+                limit = f"it took longer than git_timeout_seconds allows ({self._timeout_seconds:g} s)"
+                return limit if late else "it was ended before its time"
+            said.listen()
+        return self._said(said.all())
 
     def _said(self, stderr: bytes) -> str:
         """Return what git said, in a line: what a server or a helper said goes before git's own conclusion."""
@@ -245,6 +251,43 @@ class GitCommand:
             "LC_ALL": "C",
             "SSH_ASKPASS_REQUIRE": "never",
         }
+
+
+class _Words:
+    """What a process says on its standard error, the beginning of it: a server decides how long it is."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._pipe = -1 if process.stderr is None else process.stderr.fileno()
+        os.set_blocking(self._pipe, False)
+        self._said = b""
+        self._open = True
+
+    def listen(self) -> None:
+        """Take in what is said next, or wait for a moment for the end."""
+        if self._open:
+            with selectors.DefaultSelector() as ready:
+                ready.register(self._pipe, selectors.EVENT_READ)
+                if ready.select(_LOOK_SECONDS):
+                    self._take()
+            return
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LOOK_SECONDS)
+
+    def all(self) -> bytes:
+        """Return what was said until now."""
+        while self._open and len(self._said) < _SAID_BYTES and self._take():
+            pass
+        return self._said
+
+    def _take(self) -> bool:
+        try:
+            part = os.read(self._pipe, _SAID_BYTES)
+        except BlockingIOError:
+            return False
+        self._open = bool(part)
+        self._said += part[: _SAID_BYTES - len(self._said)]
+        return self._open
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
