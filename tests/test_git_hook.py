@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import http.client
 import json
+import signal
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -145,6 +146,10 @@ def test_a_delivery_makes_a_push_count_long_before_the_next_look(world: GitScene
             daemon.wait_for("source_revision", revision=commit)
             daemon.wait_for("hook_taken", host=kind)
         daemon.wait_for("applied", name=one.name, count=3)
+        # So does SIGHUP, which looks at everything now.
+        commit = world.team.publish({"docs/one.yaml": one.document("ongoing")})
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_for("source_revision", revision=commit)
 
 
 def test_what_is_not_genuine_or_no_push_wakes_nobody(world: GitScene) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import threading
 from pathlib import Path
 
@@ -28,18 +29,16 @@ def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Team:
     return Team(tmp_path)
 
 
-def mirror_of(
-    team: Team, *, branch: str = "main", depth: int = 256, limit: int = 1000, name: str = "state", timeout: float = 60
-) -> Mirror:
+def mirror_of(team: Team, *, branch: str = "main", address: str = "", limit: int = 1000, timeout: float = 60) -> Mirror:
     return Mirror(
-        team.folder / name,
-        parse_address(str(team.remote)),
+        team.folder / "state",
+        parse_address(address or str(team.remote)),
         branch,
         judged=False,
         max_file_bytes=limit,
         token_file="",
         timeout_seconds=timeout,
-        depth=depth,
+        depth=256,
     )
 
 
@@ -424,6 +423,28 @@ def test_a_name_that_is_no_branch_is_said_and_runs_nothing(team: Team, branch: s
     mirror = mirror_of(team, branch=branch)
     mirror.open()
     with pytest.raises(GitFailed, match=r"invalid refspec|couldn't find remote ref"):
+        mirror.fetch(NEVER)
+
+
+@pytest.mark.parametrize("says", ["", "yes 'words of a server' | head -c 20000000 >&2"])
+def test_what_a_fetch_leaves_behind_and_how_much_a_server_says_hold_up_nothing(
+    team: Team, monkeypatch: pytest.MonkeyPatch, says: str
+) -> None:
+    # As ssh does where connections are shared: its standard error stays open when git has long ended.
+    ssh, left = team.folder / "ssh", team.folder / "left"
+    leave = f"sleep 1000 </dev/null >/dev/null &\necho $! >{left}\n{says}\n"
+    ssh.write_text(f'#!/bin/sh\n{leave}for last; do :; done\nexec sh -c "$last"\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("GIT_SSH_COMMAND", str(ssh))
+    monkeypatch.setenv("GIT_SSH_VARIANT", "ssh")
+    team.publish({"a.yaml": "1"})
+    mirror = mirror_of(team, address=f"git@git.example:{team.remote}", timeout=15)
+    mirror.open()
+    assert mirror.fetch(NEVER) == team.git("rev-parse", "HEAD")
+    # It is still there: nobody waited for its end, nor ended it as what takes too long.
+    os.kill(int(left.read_text()), signal.SIGKILL)
+    ssh.write_text('#!/bin/sh\necho "git@git.example: Permission denied (publickey)." >&2\nexit 255\n')
+    with pytest.raises(GitFailed, match=r"^git.example: Permission denied"):
         mirror.fetch(NEVER)
 
 
