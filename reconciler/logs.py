@@ -13,6 +13,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, MutableMapping
+from datetime import UTC, datetime
 from typing import Any, Protocol, TextIO, cast
 
 from reconciler.scrub import hide, scrub
@@ -22,6 +23,7 @@ Secrets = Callable[[], Iterable[str]]
 
 #: Keys whose values never appear, whatever they are.
 _MASKED = frozenset({"access_key", "authorization", "key", "password", "phone", "secret", "token", "url"})
+#: One for all lines: `json.dumps` with a default makes a new one each time.
 _ENCODER = json.JSONEncoder(default=str)
 
 
@@ -58,20 +60,15 @@ def make_log(
     out = sys.stderr if stream is None else stream
     terminal = out.isatty()
     json_lines = log_format == "json" or (log_format == "auto" and not terminal)
-    renderer: Any = (
-        # One encoder for all lines: `json.dumps` with a default makes a new one each time.
-        structlog.processors.JSONRenderer(lambda event, **_: _ENCODER.encode(event))
-        if json_lines
-        else structlog.dev.ConsoleRenderer(colors=color and terminal, sort_keys=False)
-    )
+    processors: list[Any] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _in_order,
+        structlog.dev.ConsoleRenderer(colors=color and terminal, sort_keys=False),
+    ]
     logger = structlog.wrap_logger(
         _Lines(out, secrets),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _in_order,
-            renderer,
-        ],
+        processors=[_as_json] if json_lines else processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
         run_id=run_id,
@@ -154,6 +151,13 @@ class _Foreign(logging.Handler):
             detail=scrub(record.getMessage().partition("\n")[0]),
             error="" if error is None else error.__name__,
         )
+
+
+def _as_json(_logger: object, method: str, event: MutableMapping[str, Any]) -> str:
+    """Render a line in one step: a convergence logs three a recording."""
+    event["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    event["level"] = method
+    return _ENCODER.encode(_in_order(_logger, method, event))
 
 
 def _in_order(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

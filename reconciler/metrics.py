@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from prometheus_client import (
@@ -122,6 +123,8 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        # The library looks a series up under a lock, with all its labels made text anew: as dear as the observation.
+        self._request = cache(self._requests.labels)
         self._throttles = Counter(
             "reconciler_api_throttles", "Requests that the API answered with 429.", registry=self._registry
         )
@@ -172,7 +175,7 @@ class Metrics:
         """
         # The answer's number is the API's to choose: the labels are not.
         known = not status.isdecimal() or 100 <= int(status) <= 599
-        self._requests.labels(method, route, status if known else "other").observe(seconds)
+        self._request(method, route, status if known else "other").observe(seconds)
         if status == "429":
             self._throttles.inc()
 

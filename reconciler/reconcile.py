@@ -539,7 +539,9 @@ class Reconciler:
             return await (self._not_tried(seen, held, priority) if held.throttled else self._failed(seen, held))
         if self._expected is not None and not _same(action, self._expected.get(action.key)):
             return await self._stale(action, seen, live)
-        refusal = self._window.admit(action, self._managed(), now)
+        # Of how many it is a part is asked of drift alone: edits were counted when they came in.
+        managed = self._managed() if action.reason is Reason.DRIFT else 0
+        refusal = self._window.admit(action, managed, now)
         if refusal is not None:
             return await self._limit_refused(seen, refusal)
         if refused is not None:

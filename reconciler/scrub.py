@@ -58,7 +58,8 @@ def hide(text: str, secrets: Iterable[str]) -> str:
 
     The last wall, not the first: what is hidden here should not have come so far.
     """
-    text = _USER.sub("<user>", text)
+    if "://" in text:
+        text = _USER.sub("<user>", text)
     for secret in secrets:
         if len(secret) >= LEAST_SECRET_CHARACTERS:
             text = text.replace(secret, "<key>").replace(json.dumps(secret)[1:-1], "<key>")
