@@ -61,7 +61,8 @@ class Opened:
         if self.root is None or event not in ("open", "os.scandir", "os.listdir"):
             return
         path = str(details[0])
-        if path.startswith(self.root) and (event != "open" or path.endswith(".yaml")):
+        # A walk opens a folder and lists what it has opened.
+        if path.startswith(self.root) and (event != "open" or path.endswith(".yaml") or Path(path).is_dir()):
             self.paths.append(path)
 
     @contextmanager

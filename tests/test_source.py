@@ -174,7 +174,7 @@ def test_folder_that_cannot_be_listed_is_a_problem_and_hides_what_was_below_it(
 ) -> None:
     write(tmp_path / "a.yaml")
     write(tmp_path / "shut/b.yaml")
-    monkeypatch.setattr(os, "scandir", raising(os.scandir, str(tmp_path / "shut"), errno.EACCES))
+    monkeypatch.setattr(os, "open", raising(os.open, str(tmp_path / "shut"), errno.EACCES))
     tree = source_of(tmp_path).walk()
     assert names(tree, tmp_path) == ["a.yaml"]
     assert [str(problem) for problem in tree.problems] == [f"{tmp_path}/shut:1:1: cannot be read: Permission denied"]
@@ -183,7 +183,7 @@ def test_folder_that_cannot_be_listed_is_a_problem_and_hides_what_was_below_it(
 
 def test_root_that_goes_away_during_the_walk_has_vanished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "a.yaml")
-    monkeypatch.setattr(os, "scandir", raising(os.scandir, str(tmp_path), errno.ENOENT))
+    monkeypatch.setattr(os, "open", raising(os.open, str(tmp_path), errno.ENOENT))
     tree = source_of(tmp_path).walk()
     assert tree.vanished_roots == (str(tmp_path),)
     assert tree.hides(f"{tmp_path}/a.yaml")
