@@ -129,12 +129,12 @@ class _Reading:
 
     def _compare(self, held: Held) -> None:
         files = held.columns.files
-        # A walk takes all its stamps at one moment: all of them are compared by one call.
-        proven = held.proven(next(iter(self._files.values())).read_at_ns if self._files else 0)
-        if self._files == proven:
+        if held.proves(self._files):
             self._kept = list(range(len(files)))
             self.unproven = ()
             return
+        # A walk takes all its stamps at one moment.
+        proven = held.proven(next(iter(self._files.values())).read_at_ns if self._files else 0)
         self._places = {file: place for place, file in enumerate(files)}
         unproven = []
         for file, stamp in self._files.items():

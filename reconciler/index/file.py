@@ -16,7 +16,7 @@ import sys
 import time
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from datetime import datetime
@@ -66,6 +66,18 @@ class Held:
     def proven(self, read_at_ns: int) -> dict[str, tuple[int, ...]]:
         """Return for each file the stamp, taken at a given moment, that would prove that its bytes are as they were."""
         return dict(zip(self.columns.files, zip(*self.stamps, repeat(read_at_ns), strict=False), strict=True))
+
+    def proves(self, files: Mapping[str, FileStamp]) -> bool:
+        """Return whether there are these files and no others, and all have the stamps that prove their bytes."""
+        try:
+            found = list(map(files.__getitem__, self.columns.files))
+            # Column by column: a hundred thousand comparisons in C, and no tuple is made for them.
+            return len(found) == len(files) and all(
+                array(kind, column) == stamps
+                for kind, column, stamps in zip(_STAMP, zip(*found, strict=True), self.stamps, strict=False)
+            )
+        except (KeyError, OverflowError):
+            return False
 
     def digest(self, place: int) -> bytes:
         """Return the digest of one file's bytes."""
