@@ -6,7 +6,7 @@ ten minutes. A lost state file, a wrong branch or a bad merge must not stop ever
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -112,13 +112,17 @@ def withhold(
     for action in actions:
         for rule in kinds_of(action):
             by_rule[rule].append(action.key)
-    refusals = []
-    withheld: set[RecordingKey] = set()
-    for rule, allowed, setting in _allowances(limits, managed):
-        if len(by_rule[rule]) > allowed:
-            refusals.append(Refusal(rule, len(by_rule[rule]), allowed, setting))
-            withheld.update(by_rule[rule])
-    return tuple(refusals), frozenset(withheld)
+    refusals = refusals_of({rule: len(keys) for rule, keys in by_rule.items()}, managed, limits)
+    return refusals, frozenset(key for refusal in refusals for key in by_rule[refusal.rule])
+
+
+def refusals_of(counts: Mapping[Rule, int], managed: int, limits: Limits) -> tuple[Refusal, ...]:
+    """Return the limits that are passed by so many PATCHes of each rule."""
+    return tuple(
+        Refusal(rule, counts[rule], allowed, setting)
+        for rule, allowed, setting in _allowances(limits, managed)
+        if counts[rule] > allowed
+    )
 
 
 def _allowances(limits: Limits, managed: int) -> Iterable[tuple[Rule, int, str]]:

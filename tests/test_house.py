@@ -39,7 +39,7 @@ LAYERS = """
     alarm bird catalog edit export plan sarif
     doctor observer source
     index
-    load
+    load outline
     baseline mirror reconcile report scan
     saved
     converge discover follow
@@ -51,7 +51,20 @@ HEIGHT = {room: height for height, line in enumerate(LAYERS.splitlines()) for ro
 #: Narrower than its layer: these rooms import from the named ones and no others.
 ONLY_FROM = {"sandbox": {"model"}}
 #: Rooms that compute: values in, values out, time passed in.
-PURE = {"backoff", "catalog", "decide", "edit", "export", "limits", "model", "plan", "report", "sarif", "scrub"}
+PURE = {
+    "backoff",
+    "catalog",
+    "decide",
+    "edit",
+    "export",
+    "limits",
+    "model",
+    "outline",
+    "plan",
+    "report",
+    "sarif",
+    "scrub",
+}
 IMPURE = {"asyncio", "logging", "os", "pathlib", "socket", "subprocess", "tempfile", "threading", "time"}
 #: Which rooms may import a package: every third-party one, and sqlite3.
 OWNERS = {

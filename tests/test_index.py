@@ -35,9 +35,10 @@ from reconciler.index import file as index_file
 from reconciler.limits import Limits
 from reconciler.load import Loaded, load_documents
 from reconciler.logs import make_log
-from reconciler.model import Applied, Desired, Phase, Problem, Status, Suspend, key_of_line, status_line
+from reconciler.model import Applied, Desired, Drift, Phase, Problem, Status, Suspend, key_of_line, status_line
+from reconciler.outline import make_outline
 from reconciler.plan import digest, make_plan
-from reconciler.report import as_json, as_text
+from reconciler.report import as_json, as_text, outline_as_text, plain
 from reconciler.source import Source
 from reconciler.store import open_store, open_writer
 
@@ -577,6 +578,70 @@ def test_a_plan_that_counts_what_is_in_sync_says_what_one_that_lists_it_says(
         whole.withheld,
         digest(whole.actions),
     )
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(DESIRED, max_size=12, unique_by=lambda each: each.key),
+    st.lists(st.integers(1, 12), unique=True),
+    st.lists(st.sampled_from(list(Drift)), min_size=12, max_size=12),
+    st.lists(st.sampled_from(["a", "b", "a b", "Z-long", "\u202ea", "\u00e9/x"]), min_size=12, max_size=12),
+    st.sampled_from(["f.yaml", "\u2028.yaml", "deep/\u200f.yaml"]),
+    st.booleans(),
+    st.sampled_from([0, 2, 25, None]),
+    st.sampled_from([plain, lambda text, role: f"<{role}>{text}</>"]),
+)
+def test_an_outline_reads_as_the_plan_that_has_every_action(
+    desired: list[Desired],
+    held: list[int],
+    drifts: list[Drift],
+    names: list[str],
+    file: str,
+    one_file: bool,
+    most: int | None,
+    paint: Any,
+) -> None:
+    desired = [
+        each._replace(name=f"{name}-{at % 5}-{at}", drift=drift, file=file if one_file else f"{at:02}-{file}")
+        for at, (each, name, drift) in enumerate(zip(desired, names, drifts, strict=False))
+    ]
+    if one_file:
+        columns = Columns.of([FileDocuments(file, tuple(desired), ())])
+    else:
+        columns = Columns.of(FileDocuments(each.file, (each,), ()) for each in desired)
+    applied = {
+        each.key: record(1, each.status, last_applied=each.status, phase=Phase.APPLIED)
+        for each in desired
+        if each.suspend is None and any(each.key == key(number) for number in held)
+    }
+    in_sync = {status_line(each.key, each.status) for each in desired if each.key in applied}
+    limits = Limits(max_irreversible=most, max_change_percent=20, min_managed=1)
+    whole = make_plan(desired, applied, None, now=NOW, limits=limits, revision="abc")
+    outline = make_outline(columns, in_sync, now=NOW, limits=limits, revision="abc")
+    assert (outline is None) == any(each.suspend is not None for each in desired)
+    if outline is not None:
+        assert outline_as_text(outline, paint=paint) == as_text(whole, paint=paint)
+        assert outline.sample.summary == whole.summary
+        assert outline.sample.refusals == whole.refusals
+        assert len(outline.sample.actions) <= len(Status) * len(Drift)
+
+
+@pytest.mark.parametrize("options", [(), ("--detailed-exitcode",), ("--override-limits",), ("--max-irreversible", "3")])
+def test_the_command_says_the_same_when_it_has_to_make_every_action(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """Another report beside the text takes the long way."""
+    folder = tmp_path / "desired_state"
+    folder.mkdir()
+    for number in range(60):
+        (folder / f"{99 - number}.yaml").write_text(item(number, ["completed", "ongoing", "paused"][number % 3]))
+    command = [sys.executable, "-m", "reconciler", "plan", "--no-refresh", *options]
+    ways = [("--report", "text"), ("--report", "text", "--report", "json=plan.json"), ("--report", "text", "--all")]
+    said = {
+        (done.stdout, done.stderr, done.returncode)
+        for way in ways
+        for done in [subprocess.run([*command, *way], cwd=tmp_path, capture_output=True, text=True, check=False)]
+    }
+    assert len(said) == 1
+    assert "Plan: 60 to patch" in said.pop()[0]
 
 
 def test_a_line_names_its_recording_and_status() -> None:

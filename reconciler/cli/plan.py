@@ -25,12 +25,21 @@ from reconciler.cli.options import (
     state_url,
     values,
 )
-from reconciler.cli.reports import FORMATS, Report, ReportType, write_file, write_problem_reports, write_reports
+from reconciler.cli.reports import (
+    FORMATS,
+    Report,
+    ReportType,
+    write_file,
+    write_outline,
+    write_problem_reports,
+    write_reports,
+)
 from reconciler.cli.validate import index_for, show_problems, warn
 from reconciler.errors import BirdError, BirdUnauthorized, DesiredStateError
 from reconciler.index import Index
 from reconciler.load import Loaded, load_documents, uncollected
 from reconciler.model import Applied, Desired, Live, Problem, RecordingKey
+from reconciler.outline import Outline, make_outline
 from reconciler.plan import Plan, make_change_plan, make_plan
 from reconciler.revision import revision_of
 from reconciler.saved import as_saved
@@ -84,13 +93,18 @@ def command(
         # Nothing here waits for anybody: it ends before garbage could matter.
         context.with_resource(uncollected())
     listed = show_all or any(report.lists_all for report in reports)
+    text_only = out is None and all(report.format == "text" for report in reports)
     try:
         if base is not None:
             plan, failures = question.plan_change(base)
         elif question.refresh or listed:
             plan, failures = question.plan()
         else:
-            plan, failures = question.plan_offline(), []
+            offline = question.plan_offline(outlined=text_only)
+            if isinstance(offline, Outline):
+                write_outline(offline, reports, color=settings.color)
+                context.exit(CHANGES_PRESENT if detailed_exitcode and offline.sample.summary.changes else DONE)
+            plan, failures = offline, []
     except DesiredStateError as error:
         write_problem_reports(error.problems, reports)
         click.echo("The documents are invalid; nothing was done.", err=True)
@@ -131,19 +145,28 @@ class _Question:
         )
         return plan, failures
 
-    def plan_offline(self) -> Plan:
-        """Hold the documents against last-applied; of what is in sync say only how much there is."""
+    def plan_offline(self, *, outlined: bool) -> Plan | Outline:
+        """Hold the documents against last-applied; of what is in sync say only how much there is.
+
+        Args:
+            outlined: whether an outline will do, where the documents allow one.
+        """
         documents = self._load(self.paths).columns
         with open_store(self._state) as store:
             holding, others = store.apart_from(documents.unsuspended())
+        now, limits, revision = datetime.now(UTC), self.settings.limits, revision_of(self.paths)
+        if outlined and not others:
+            outline = make_outline(documents, holding, now=now, limits=limits, revision=revision)
+            if outline is not None:
+                return outline
         desired = documents.desired(without=holding)
         return make_plan(
             desired,
             _declared_or_gone(others, desired, self.paths),
             None,
-            now=datetime.now(UTC),
-            limits=self.settings.limits,
-            revision=revision_of(self.paths),
+            now=now,
+            limits=limits,
+            revision=revision,
             in_sync=len(holding),
         )
 

@@ -14,8 +14,9 @@ import click
 from reconciler.cli.options import painter
 from reconciler.errors import ReconcilerError
 from reconciler.model import Problem
+from reconciler.outline import Outline
 from reconciler.plan import Plan
-from reconciler.report import as_json, as_text
+from reconciler.report import as_json, as_text, outline_as_text
 from reconciler.scrub import scrubbed
 
 FORMATS: Final = ("text", "json", "markdown", "html", "github", "gitlab", "junit", "sarif")
@@ -60,6 +61,12 @@ def write_reports(plan: Plan, reports: Sequence[Report], *, show_all: bool, colo
         _put(report, text)
         if report.format == "github":
             _summarise(_form(plan, "markdown", show_all=show_all))
+
+
+def write_outline(outline: Outline, reports: Sequence[Report], *, color: bool) -> None:
+    """Write an outline as text, as often as that was asked for."""
+    for report in reports:
+        _put(report, outline_as_text(outline, paint=painter(color and report.file is None)))
 
 
 def write_problem_reports(problems: Sequence[Problem], reports: Sequence[Report]) -> None:

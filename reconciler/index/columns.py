@@ -172,6 +172,10 @@ class Columns:
         chosen = [row for row, line in enumerate(self.lines) if line not in without]
         return list(self._rows(chosen))
 
+    def at(self, rows: Sequence[int]) -> list[Desired]:
+        """Return what some rows declare, in their order."""
+        return list(self._rows(rows))
+
     def claiming(self, claims: AbstractSet[str | RecordingKey]) -> Iterator[FileDocuments]:
         """Yield the files that take any of some names and recordings for themselves, sorted by name."""
         keys = {" ".join(claim) for claim in claims if isinstance(claim, RecordingKey)}

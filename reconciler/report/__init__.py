@@ -7,7 +7,7 @@ field by field, so that nothing that was not meant to be shown can be: no label,
 from __future__ import annotations
 
 from reconciler.report.data import as_data, as_json
-from reconciler.report.text import Paint, as_text, plain
+from reconciler.report.text import Paint, as_text, outline_as_text, plain
 from reconciler.report.words import instant, summary_line
 
-__all__ = ["Paint", "as_data", "as_json", "as_text", "instant", "plain", "summary_line"]
+__all__ = ["Paint", "as_data", "as_json", "as_text", "instant", "outline_as_text", "plain", "summary_line"]

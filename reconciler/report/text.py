@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import repeat
 
 from reconciler.model import Action, ActionKind
+from reconciler.outline import Outline
 from reconciler.plan import Cause, Plan
 from reconciler.report.words import CAUSES, HEADINGS, marks, move, reason, summary_line, unread_line, visible
 
@@ -33,12 +35,49 @@ def as_text(plan: Plan, *, show_all: bool = False, paint: Paint = plain) -> str:
         if show_all:
             quiet = [action for action in plan.actions if action.kind is ActionKind.NOOP]
             lines += _groups(quiet, plan, paint, show_all=True)
-    for refusal in plan.refusals:
-        lines += [paint(f"Limit: {refusal}", "danger"), ""]
-    if plan.unread:
-        lines += [paint(unread_line(plan), "danger"), ""]
-    lines.append(summary_line(plan.summary))
-    return "\n".join(lines) + "\n"
+    return _ended(lines, plan, paint)
+
+
+def outline_as_text(outline: Outline, *, paint: Paint = plain) -> str:
+    """Return an outline as text: that of the plan with all its actions."""
+    plan = outline.sample
+    lines: list[str] = []
+    if outline.names:
+        lines = [
+            paint(f"{HEADINGS[ActionKind.PATCH]} ({len(outline.names)})", "heading"),
+            *_columns(outline, paint),
+            "",
+        ]
+    return _ended(lines, plan, paint)
+
+
+def _columns(outline: Outline, paint: Paint) -> list[str]:
+    plan = outline.sample
+    names, width = _column(outline.names)
+    padded = map(str.ljust, names, repeat(width))
+    moves = [move(action, plan) for action in plan.actions]
+    move_width = max(map(len, moves))
+    changes = [paint(f"{change:<{move_width}}", "change") for change in moves]
+    # What stands between a row's name and its place, and behind that: the same for all of a sort.
+    middles = [f"  {change}  {reason(action)}  " for action, change in zip(plan.actions, changes, strict=True)]
+    ends = ["".join(f"  {paint(mark, 'danger')}" for mark in marks(action, plan)) for action in plan.actions]
+    places = [
+        paint(f"{file}:{line}", "quiet") for file, line in zip(_visible(outline.files), outline.lines, strict=True)
+    ]
+    return [
+        f"  {name}{middles[sort]}{place}{ends[sort]}"
+        for name, place, sort in zip(padded, places, outline.sorts, strict=True)
+    ]
+
+
+def _column(names: Sequence[str]) -> tuple[Sequence[str], int]:
+    """Return names as they are shown, and the width of their column."""
+    shown = _visible(names)
+    return shown, max(map(len, shown))
+
+
+def _visible(texts: Sequence[str]) -> Sequence[str]:
+    return texts if "".join(texts).isprintable() else [visible(text) for text in texts]
 
 
 def _groups(actions: Sequence[Action], plan: Plan, paint: Paint, *, show_all: bool) -> list[str]:
@@ -55,10 +94,7 @@ def _groups(actions: Sequence[Action], plan: Plan, paint: Paint, *, show_all: bo
 
 def _rows(group: Sequence[Action], plan: Plan, paint: Paint) -> list[str]:
     moves = [move(action, plan) for action in group]
-    names = [action.name for action in group]
-    if not "".join(names).isprintable():
-        names = [visible(name) for name in names]
-    name_width = max(map(len, names))
+    names, name_width = _column([action.name for action in group])
     move_width = max(map(len, moves))
     role = "change" if group[0].kind is ActionKind.PATCH else "quiet"
     # There may be a hundred thousand rows, and few different changes, files and marks among them.
@@ -73,3 +109,13 @@ def _rows(group: Sequence[Action], plan: Plan, paint: Paint) -> list[str]:
                 row += f"  {paint(mark, 'danger')}"
         rows.append(row)
     return rows
+
+
+def _ended(lines: list[str], plan: Plan, paint: Paint) -> str:
+    """Return the lines of a report with those that stand below all actions."""
+    for refusal in plan.refusals:
+        lines += [paint(f"Limit: {refusal}", "danger"), ""]
+    if plan.unread:
+        lines += [paint(unread_line(plan), "danger"), ""]
+    lines.append(summary_line(plan.summary))
+    return "\n".join(lines) + "\n"
