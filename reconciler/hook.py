@@ -22,7 +22,9 @@ class Hook:
     nudge: Callable[[], None]
     #: Told of each delivery: the host's kind, and what became of it.
     told: Callable[[str, str], None]
-    limiter: Limiter
+    #: Of deliveries with the secret, and of those without it.
+    taken: Limiter
+    refused: Limiter
     max_bytes: int
 
 
@@ -35,6 +37,12 @@ class Limiter:
         self._left = self._most
         self._monotonic = monotonic
         self._at = monotonic()
+        self._refusals = 0
+
+    @property
+    def first_refusal(self) -> bool:
+        """Whether the last one that was not let through was the first of its flood, which is worth a line."""
+        return self._refusals == 1
 
     def wait_seconds(self) -> float:
         """Take one, and return 0; or return how many seconds remain until there is one to take."""
@@ -42,7 +50,10 @@ class Limiter:
         self._left = min(self._most, self._left + (now - self._at) * self._per_second)
         self._at = now
         if self._left < 1:
+            self._refusals += 1
             return (1 - self._left) / self._per_second
+        if self._left >= self._most / 2:
+            self._refusals = 0  # the flood is over
         self._left -= 1
         return 0.0
 

@@ -300,6 +300,14 @@ class Revision:
     committed_at: datetime
 
 
+class InForce(NamedTuple):
+    """The revision of a Git source that is in force."""
+
+    revision: str
+    #: Whether it came into force because its signature, and those of all on the way to it, were good.
+    judged: bool
+
+
 class ActionKind(Word):
     PATCH = "patch"
     WAIT = "wait"

@@ -90,10 +90,6 @@ def make_app(answers: Answers, hook: Hook | None = None) -> Starlette:
 
 async def _take_delivery(hook: Hook, request: Request) -> Response:
     kind = kind_of(request.headers)
-    wait_seconds = hook.limiter.wait_seconds()
-    if wait_seconds:
-        # Not told of: a flood must not fill the log.
-        return PlainTextResponse("too many deliveries\n", 429, {"Retry-After": str(math.ceil(wait_seconds))})
     try:
         async with asyncio.timeout(_DELIVERY_SECONDS):
             body = await _read_bounded(request, hook.max_bytes)
@@ -110,6 +106,12 @@ async def _take_delivery(hook: Hook, request: Request) -> Response:
     except SettingsError:
         hook.told(kind, "the secret's file cannot be read")
         return PlainTextResponse("failed: reason withheld\n", 503)
+    # Counted apart, so that nobody without the secret can keep out who has it.
+    limiter = hook.taken if genuine else hook.refused
+    if wait_seconds := limiter.wait_seconds():
+        if limiter.first_refusal:
+            hook.told(kind, f"more than hook_limit allows in a minute, {'with' if genuine else 'without'} the secret")
+        return PlainTextResponse("too many deliveries\n", 429, {"Retry-After": str(math.ceil(wait_seconds))})
     if not genuine:
         hook.told(kind, "wrong signature or token")
         return PlainTextResponse("unauthorized\n", 401)

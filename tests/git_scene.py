@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from campaigns.scene import COMMAND, Daemon, Scene, Subject, subjects
 
 from reconciler.logs import make_log
 from reconciler.mirror import GitSource, Mirror, Mode, Scope, Verifier, parse_address
+from reconciler.model import InForce, Revision
 
 ADA = "Ada Lovelace <ada@example.org>"
 BOB = "Bob Kahn <bob@example.org>"
@@ -167,7 +169,6 @@ class Branch:
             state,
             address,
             "main",
-            judged=mode == "enforce",
             max_file_bytes=limit,
             token_file="",
             timeout_seconds=60,
@@ -181,10 +182,22 @@ class Branch:
             path=path,
             interval_seconds=3600,
             max_file_bytes=limit,
-            describe=lambda *_: None,
+            in_force=self._last(state),
+            describe=partial(self._keep, state),
             now=lambda: datetime.now(UTC),
             log=make_log("json", log_level, run_id="test", color=False),
         )
+
+    @staticmethod
+    def _last(state: Path) -> InForce | None:
+        """Return what the state of a daemon would know of the revision in force."""
+        file = state / "in-force.json"
+        return InForce(*json.loads(file.read_text())) if file.exists() else None
+
+    @staticmethod
+    def _keep(state: Path, *_: Revision, in_force: InForce | None = None) -> None:
+        if in_force is not None:
+            (state / "in-force.json").write_text(json.dumps(in_force))
 
     def opened(self) -> Branch:
         self.source.open()

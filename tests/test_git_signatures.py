@@ -209,10 +209,36 @@ def test_what_came_into_force_unjudged_is_no_ground_to_judge_on(team: Team, sign
         Branch(team, tmp_path / "state", mode="enforce", allowed_signers=signers.allowed).opened()
     good = signed(team, tmp_path / "ada", "good")
     team.push()
+    with pytest.raises(ReconcilerError, match=f"commit {bad[:12]} by"):
+        Branch(team, tmp_path / "state", mode="enforce", allowed_signers=signers.allowed).opened()
+    tip = Branch(team, tmp_path / "state", mode="enforce", scope="tip", allowed_signers=signers.allowed)
+    assert tip.opened().look() == good
     assert Branch(team, tmp_path / "state", mode="enforce", allowed_signers=signers.allowed).opened().look() == good
 
 
-def test_a_broken_mirror_is_made_anew_and_then_the_tip_is_judged(team: Team, signers: Signers, tmp_path: Path) -> None:
+@pytest.mark.parametrize("loss", ["other address", "empty HEAD", "no mirror"])
+def test_what_was_in_force_is_judged_against_whatever_became_of_the_mirror(
+    team: Team, signers: Signers, tmp_path: Path, loss: str
+) -> None:
+    state = tmp_path / "state"
+    good = signed(team, tmp_path / "ada", "1")
+    team.push()
+    branch = Branch(team, state, mode="enforce", allowed_signers=signers.allowed).opened()
+    assert branch.source.newest_revision == good
+    bad = team.commit({"docs/one.yaml": "# bad\n"})
+    signed(team, tmp_path / "ada", "2")
+    team.push()
+    folder = branch.source._mirror.folder
+    if loss == "empty HEAD":
+        (folder / "HEAD").write_bytes(b"")
+    else:
+        # What another address, or another way to write this one, comes to: a mirror that is not there yet.
+        folder.rename(tmp_path / "moved") if loss == "other address" else shutil.rmtree(folder)
+    with pytest.raises(ReconcilerError, match=f"commit {bad[:12]} by .* is refused: no signature"):
+        Branch(team, state, mode="enforce", allowed_signers=signers.allowed).opened()
+
+
+def test_a_broken_mirror_is_made_anew_and_what_is_new_is_judged(team: Team, signers: Signers, tmp_path: Path) -> None:
     signed(team, tmp_path / "ada", "1")
     team.push()
     allowed = signers.allowed

@@ -34,7 +34,6 @@ def mirror_of(team: Team, *, branch: str = "main", address: str = "", limit: int
         team.folder / "state",
         parse_address(address or str(team.remote)),
         branch,
-        judged=False,
         max_file_bytes=limit,
         token_file="",
         timeout_seconds=timeout,

@@ -18,12 +18,12 @@ from reconciler.hook import Hook, Limiter
 from reconciler.logs import Log
 from reconciler.metrics import SourceFigures
 from reconciler.mirror import Address, GitSource, Mirror, Refused, SourceState, Verifier, parse_address
-from reconciler.model import Problem, Revision
+from reconciler.model import InForce, Problem, Revision
 from reconciler.place import state_folder
 from reconciler.reconcile import Clock
 from reconciler.report import instant
 from reconciler.settings import read_token
-from reconciler.store import Writer
+from reconciler.store import Store, Writer, open_store
 
 #: Below the state folder.
 _MIRRORS = "mirrors"
@@ -53,6 +53,8 @@ def path_in_repository(path: str) -> str:
     Raises:
         SettingsError: it leads out of the repository.
     """
+    if path.startswith("/"):
+        raise SettingsError(f"path: {path} begins with a slash; write it from the root of the repository")
     normal = posixpath.normpath(path).strip("/") if path else ""
     if normal == ".." or normal.startswith("../"):
         raise SettingsError(f"path: {path} leads out of the repository")
@@ -80,9 +82,7 @@ def _parts(settings: Values, folder: Path) -> tuple[Address, Mirror, Verifier]:
     mirror = Mirror(
         folder,
         address,
-        settings["branch"],
-        # What came into force unjudged is no ground to judge on.
-        judged=verifier.mode == "enforce",
+        settings["branch"].removeprefix("refs/heads/"),
         max_file_bytes=settings["max_file_bytes"],
         token_file=settings["git_token_file"],
         timeout_seconds=settings["git_timeout_seconds"],
@@ -91,7 +91,9 @@ def _parts(settings: Values, folder: Path) -> tuple[Address, Mirror, Verifier]:
     return address, mirror, verifier
 
 
-def _source(settings: Values, folder: Path, describe: Callable[..., object], clock: Clock, log: Log) -> GitSource:
+def _source(
+    settings: Values, folder: Path, in_force: InForce | None, describe: Callable[..., object], clock: Clock, log: Log
+) -> GitSource:
     address, mirror, verifier = _parts(settings, folder)
     return GitSource(
         mirror,
@@ -101,19 +103,20 @@ def _source(settings: Values, folder: Path, describe: Callable[..., object], clo
         path=path_in_repository(settings["path"]),
         interval_seconds=settings["git_interval"],
         max_file_bytes=settings["max_file_bytes"],
+        in_force=in_force,
         describe=describe,
         now=clock.now,
         log=log,
     )
 
 
-def open_branch(settings: Values, state: str, writer: Writer, clock: Clock, log: Log) -> GitSource:
+def open_branch(settings: Values, state: str, store: Store, writer: Writer, clock: Clock, log: Log) -> GitSource:
     """Return the source, with a revision in force.
 
     Raises:
         ReconcilerError: there is none that may be, or one of the settings cannot be used.
     """
-    source = _source(settings, state_folder(state) / _MIRRORS, writer.describe, clock, log)
+    source = _source(settings, state_folder(state) / _MIRRORS, store.in_force(), writer.describe, clock, log)
     with end_on_sigterm():
         source.open()
     return source
@@ -132,7 +135,8 @@ def make_hook(settings: Values, nudge: Callable[[], None], monotonic: Callable[[
         secret=lambda: read_token(settings["hook_secret_file"], "hook_secret_file"),
         nudge=nudge,
         told=told,
-        limiter=Limiter(settings["hook_limit"], monotonic),
+        taken=Limiter(settings["hook_limit"], monotonic),
+        refused=Limiter(settings["hook_limit"], monotonic),
         max_bytes=settings["hook_max_bytes"],
     )
 
@@ -189,13 +193,14 @@ def examine_branch(settings: Values, clock: Clock, log: Log) -> Examined:
     Raises:
         ReconcilerError: the repository cannot be reached, or one of the settings cannot be used.
     """
-    _, kept, _ = _parts(settings, state_folder(settings["state"]) / _MIRRORS)
-    in_force = kept.accepted if kept.folder.is_dir() else None
+    with open_store(settings["state"]) as store:
+        in_force = store.in_force()
     with tempfile.TemporaryDirectory(prefix="reconciler-doctor-") as folder:
-        source = _source(settings, Path(folder), lambda *_: None, clock, log)
-        newest, refused = source.look(in_force)
+        source = _source(settings, Path(folder), in_force, lambda *_, **__: None, clock, log)
+        newest, refused = source.look()
         documents = tuple(_documents(source, settings.document_limits))
-    return Examined(source.state.address, newest, in_force, refused, documents)
+    revision = None if in_force is None else in_force.revision
+    return Examined(source.state.address, newest, revision, refused, documents)
 
 
 def _documents(source: GitSource, limits: DocumentLimits) -> Iterator[FileDocuments]:

@@ -175,7 +175,7 @@ class _Run:
         adopt_libraries(self._log)
         self._window = Window(settings.limits)
         self._catalog = Catalog()
-        self._branch = open_branch(settings, state, writer, self._clock, self._log) if settings["git"] else None
+        self._branch = open_branch(settings, state, store, writer, self._clock, self._log) if settings["git"] else None
         self._follower = Follower(
             self._branch or Source(paths, max_file_bytes=settings["max_file_bytes"]),
             self._catalog,
@@ -315,7 +315,8 @@ class _Run:
                         stop=stop,
                     )
         code = conclude(plan, observed, turns, interrupted=stop.is_set())
-        return ERROR if code == DONE and self._catalog.invalid else code
+        behind = self._branch is not None and bool(self._branch.state.error or self._branch.state.refused)
+        return ERROR if code == DONE and (self._catalog.invalid or behind) else code
 
     def _say_unread(self, observed: Observed) -> None:
         """Name what could not be read: a workspace that refused the key once, other calls one by one."""

@@ -210,6 +210,8 @@ class GitCommand:
         telling = [
             line for line in lines if line and not line.startswith(("hint:", "Please make sure", "and the repository"))
         ]
+        # A warning, such as of a server that knows no filters, is not why it failed.
+        telling = [line for line in telling if not line.startswith("warning:")] or telling
         said = "; ".join(telling[:3])
         # ssh names whom it logged in as.
         return scrub(said.replace(f"{self._address.user}@", "") if self._address.user else said)

@@ -50,6 +50,11 @@ class Way:
     rewritten: bool
 
 
+#: Beside git's own files: the blobs that were left out for their size; the moment of the last good fetch.
+_ABSENT: Final = "left-out"
+_FETCHED_AT: Final = "fetched-at"
+
+
 class Mirror:
     """One branch of one repository. One thread at a time may use it."""
 
@@ -59,7 +64,6 @@ class Mirror:
         address: Address,
         branch: str,
         *,
-        judged: bool,
         max_file_bytes: int,
         token_file: str,
         timeout_seconds: float,
@@ -71,13 +75,12 @@ class Mirror:
             folder: the mirrors' folder; each address, branch and limit has its own in there.
             address: of the repository.
             branch: its name; empty for the one that the repository itself names.
-            judged: whether only commits with a good signature come into force; such a mirror is one of its own.
             max_file_bytes: larger files are not fetched.
             token_file: for an https address; empty for the user's own credential helpers.
             timeout_seconds: how long a fetch may take.
             depth: how many commits back the revision in force is looked for.
         """
-        what = "\0".join((address.url, branch, str(judged), str(max_file_bytes)))
+        what = "\0".join((address.url, branch, str(max_file_bytes)))
         self.folder = folder.absolute() / hashlib.sha256(what.encode()).hexdigest()[:16]
         self._branch = branch
         self._url = address.url
@@ -105,8 +108,11 @@ class Mirror:
         Raises:
             GitFailed: it cannot be made, or git cannot be run.
         """
-        if (self.folder / "HEAD").exists() and self._is_whole():
-            return False
+        if (self.folder / "HEAD").exists():
+            # Whoever opens the mirror holds the state, so that no git of ours that lives has made these.
+            self._remove_leftovers(before=None)
+            if self._is_whole():
+                return False
         there = self.folder.exists()
         self.renew()
         return there
@@ -160,6 +166,7 @@ class Mirror:
                 raise
             self.renew(object_format="sha256")
             self._fetch(1, stop)
+        (self.folder / _FETCHED_AT).touch()
         return self._command.ask("rev-parse", "--verify", f"{_FETCHED}^{{commit}}").decode().strip()
 
     def _fetch(self, depth: int, stop: threading.Event) -> None:
@@ -167,18 +174,61 @@ class Mirror:
         # Given for this one command: with them in the mirror's own settings, reading would fetch what is not here.
         settings = {f"remote.{_REMOTE}.url": self._url, **self._remote}
         options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", f"--depth={depth}")
-        self._remove_old_locks()
+        self._remove_leftovers(time.time() - self._timeout_seconds - 60)
         self._command.fetch(*options, _REMOTE, f"+{source}:{_FETCHED}", settings=settings, stop=stop)
 
-    def _remove_old_locks(self) -> None:
-        """Remove the lock files of a git that was killed: older than any that lives could be."""
-        before = time.time() - self._timeout_seconds - 60
-        for lock in (*self.folder.glob("*.lock"), *self.folder.glob("refs/**/*.lock")):
+    def _remove_leftovers(self, before: float | None) -> None:
+        """Remove what a git left that was killed: its locks, and packs that it had not received to their end.
+
+        Args:
+            before: only those that have not been written since this time of day; None for all.
+        """
+        parts = ("*.lock", "refs/**/*.lock", "objects/pack/tmp_*")
+        for leftover in (found for part in parts for found in self.folder.glob(part)):
             try:
-                if lock.stat().st_mtime < before:
-                    lock.unlink()
+                if before is None or leftover.stat().st_mtime < before:
+                    leftover.unlink()
             except OSError:
                 pass  # somebody else was faster, or it cannot be: git will say so
+
+    def has(self, commit: str) -> bool:
+        """Return whether a commit is here with its tree."""
+        return self._command.run("cat-file", "-e", f"{commit}^{{tree}}").returncode == 0
+
+    def is_damaged(self) -> bool:
+        """Return whether a pack is not what it was when it came: every byte is read."""
+        packs = {pack.with_suffix("") for pack in (self.folder / "objects" / "pack").glob("*.pack")}
+        for pack in sorted(packs):
+            index = pack.with_suffix(".idx")
+            if not index.exists() or self._command.run("verify-pack", str(index)).returncode != 0:
+                return True
+        return False
+
+    def lacks(self, identifiers: Sequence[str]) -> bool:
+        """Return whether a blob is missing that was here when it was last looked for."""
+        missing = {identifier for identifier, size in self._sizes(identifiers) if size is None}
+        return not missing <= self._absent()
+
+    def note_absent(self, identifiers: Sequence[str]) -> None:
+        """Note which blobs a fetch left out for their size, so that one that is lost later is told from them."""
+        missing = {identifier for identifier, size in self._sizes(identifiers) if size is None}
+        if missing:
+            known = self._absent() | missing
+            (self.folder / _ABSENT).write_text("".join(f"{each}\n" for each in sorted(known)), encoding="ascii")
+
+    def _absent(self) -> set[str]:
+        try:
+            return set((self.folder / _ABSENT).read_text(encoding="ascii").split())
+        except (OSError, UnicodeDecodeError):
+            return set()
+
+    @property
+    def fetched_at(self) -> float | None:
+        """When a fetch last went well, in seconds since 1970; None for never."""
+        try:
+            return (self.folder / _FETCHED_AT).stat().st_mtime
+        except OSError:
+            return None
 
     def tidy(self, stop: threading.Event) -> None:
         """Let git pack what many fetches have left, when it finds that worth its while.

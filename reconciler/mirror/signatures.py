@@ -89,7 +89,7 @@ class Verifier:
         for commit in commits:
             if commit not in self._known:
                 good, said = mirror.verify(commit, settings, {"GNUPGHOME": str(self._home)})
-                self._known[commit] = Verdict(commit, good, _first_line(said) or ("" if good else "no signature"))
+                self._known[commit] = Verdict(commit, good, _first_line(said) if good else _reason(said))
         self._known = {commit: self._known[commit] for commit in commits}
         return list(self._known.values())
 
@@ -130,6 +130,12 @@ class Verifier:
         if done.returncode != 0:
             said = _first_line(done.stderr.decode(errors="replace"))
             raise SettingsError(f"gpg_keyring: gpg cannot import {keyring}: {said}")
+
+
+def _reason(said: str) -> str:
+    """Return why a commit is not good: git calls a signature good, too, whose key may not sign."""
+    line = _first_line(said)
+    return f"signed by a key that may not sign: {line}" if line.startswith("Good") else line or "no signature"
 
 
 def _first_line(said: str) -> str:

@@ -13,7 +13,7 @@ import posixpath
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from reconciler.errors import ReconcilerError, SettingsError
@@ -23,7 +23,7 @@ from reconciler.mirror.command import GitFailed, GitUnavailable
 from reconciler.mirror.objects import Entry
 from reconciler.mirror.repository import Mirror, Way
 from reconciler.mirror.signatures import Verdict, Verifier
-from reconciler.model import Problem, Revision
+from reconciler.model import InForce, Problem, Revision
 from reconciler.scrub import scrub
 from reconciler.source import SUFFIXES, FileStamp, Tree, is_nameable
 
@@ -85,6 +85,7 @@ class GitSource:
         path: str,
         interval_seconds: float,
         max_file_bytes: int,
+        in_force: InForce | None,
         describe: Callable[..., object],
         now: Callable[[], datetime],
         log: Log,
@@ -99,7 +100,8 @@ class GitSource:
             path: the folder or file in the repository that the documents are in; empty for all of it.
             interval_seconds: how often the branch is looked at without being told.
             max_file_bytes: larger files are refused.
-            describe: told of each revision that a decision may name, before it can be made.
+            in_force: the revision that was in force last, from wherever it came: what is new is judged against it.
+            describe: told of each revision that a decision may name, before it can be made, and which is in force.
             now: the time of day.
             log: where changes are said.
         """
@@ -108,6 +110,7 @@ class GitSource:
         self._path = path
         self._interval_seconds = interval_seconds
         self._max_file_bytes = max_file_bytes
+        self._base = in_force
         self._describe = describe
         self._now = now
         self._log = log
@@ -144,27 +147,46 @@ class GitSource:
             ReconcilerError: there is no revision that may be in force.
         """
         renewed = self._mirror.open()
-        before = self._mirror.accepted
-        if before is not None:
-            try:
-                self._take(before, self._documents(self._mirror.entries(before, self._path)))
-            except GitUnavailable:
-                raise
-            except GitFailed:
-                self._mirror.renew()
-                renewed = True
+        fetched_at = self._mirror.fetched_at
+        if fetched_at is not None:
+            self._state = replace(self._state, fetched_at=datetime.fromtimestamp(fetched_at, UTC))
+        if self._base is None and (kept := self._mirror.accepted) is not None:
+            self._base = InForce(kept, judged=False)
+        if self._base is not None and self._mirror.has(self._base.revision):
+            renewed = not self._resume(self._base) or renewed
         if renewed:
-            self._log.warning("source_mirror_renewed", detail="it could not be read; the newest commit counts as first")
-        never = threading.Event()
-        self._update(never)
+            self._say_renewed()
+        self._update(threading.Event())
         if not self._content.revision:
             raise ReconcilerError(self._why_not())
 
-    def look(self, in_force: str | None) -> tuple[Revision, tuple[Refused, ...]]:
-        """Fetch the newest commit, judge it, and make its files readable here, whatever the judgement.
+    def _resume(self, base: InForce) -> bool:
+        """Put the revision in force again that was so last; return whether the mirror could be read.
 
-        Args:
-            in_force: the revision that a daemon has in force; None for none.
+        Under `enforce` one that came into force unjudged has to be good by itself.
+        """
+        try:
+            if self._verifier.mode == "enforce" and not base.judged:
+                (verdict,) = self._verifier.judge(self._mirror, [base.revision])
+                if not verdict.good:
+                    return True
+                self._base = base._replace(judged=True)
+            entries = self._documents(self._mirror.entries(base.revision, self._path))
+            if not self._mirror.lacks([entry.id for entry in entries.values()]):
+                self._take(base.revision, entries)
+                return True
+        except GitUnavailable:
+            raise
+        except GitFailed:
+            pass  # what is here cannot be read
+        self._mirror.renew()
+        return False
+
+    def _say_renewed(self) -> None:
+        self._log.warning("source_mirror_renewed", detail="it could not be read, and is fetched anew")
+
+    def look(self) -> tuple[Revision, tuple[Refused, ...]]:
+        """Fetch the newest commit, judge it, and make its files readable here, whatever the judgement.
 
         Returns:
             The commit, and those commits that `verify` would refuse.
@@ -175,9 +197,7 @@ class GitSource:
         self._mirror.open()
         never = threading.Event()
         newest = self._mirror.fetch(never)
-        way = (
-            Way((), complete=True, rewritten=False) if in_force == newest else self._way(in_force or "", newest, never)
-        )
+        way = self._way(self._base.revision if self._base is not None else "", newest, never)
         refused = self._judge(newest, way)
         self._take(newest, self._documents(self._mirror.entries(newest, self._path)))
         (revision,) = self._mirror.describe([newest])
@@ -322,13 +342,17 @@ class GitSource:
         if self._state.error != why:
             revision = self._content.revision or None
             self._log.error("source_unreachable", address=self._state.address, error=why, in_force=revision)
+            # Once for each new reason, since every byte is read: perhaps it is not the repository.
+            if self._mirror.is_damaged():
+                self._mirror.renew()
+                self._say_renewed()
         self._state = replace(self._state, error=why)
 
     def _consider(self, newest: str, stop: threading.Event) -> frozenset[str]:
-        before = self._content.revision
-        if newest == before:
+        if newest == self._content.revision:
             self._state = replace(self._state, refused_revision=None, refused=())
             return frozenset()
+        before = self._base.revision if self._base is not None else ""
         way = self._way(before, newest, stop)
         refused = self._judge(newest, way)
         if refused and self._verifier.mode == "enforce":
@@ -354,6 +378,8 @@ class GitSource:
     def _way(self, before: str, newest: str, stop: threading.Event) -> Way:
         if not before:
             return Way((newest,), complete=True, rewritten=False)
+        if newest == before:
+            return Way((), complete=True, rewritten=False)
         try:
             return self._mirror.way(before, newest, stop)
         except GitFailed:
@@ -368,6 +394,9 @@ class GitSource:
         if verifier.mode == "off":
             return ()
         commits: Sequence[str] = (newest,) if verifier.scope == "tip" else way.commits or (newest,)
+        if verifier.scope == "all" and self._base is not None and not self._base.judged:
+            # What came into force unjudged is no ground to judge on.
+            commits = tuple(dict.fromkeys((*commits, self._base.revision)))
         bad = [verdict for verdict in verifier.judge(self._mirror, commits) if not verdict.good]
         refused = self._explain(bad)
         if verifier.scope == "all" and not way.complete:
@@ -394,11 +423,17 @@ class GitSource:
 
     def _take_in(self, before: str, newest: str, way: Way) -> frozenset[str]:
         """Put a revision in force and return the files that it changed."""
-        if not before:
+        judged = InForce(newest, self._verifier.mode == "enforce")
+        if not before or not self._content.revision or not self._mirror.has(before):
+            # Nothing to compare trees with: the files are compared instead.
             entries = self._documents(self._mirror.entries(newest, self._path))
+            known = self._content.entries
+            changed = frozenset(file for file in known.keys() | entries.keys() if known.get(file) != entries.get(file))
+            self._changed_by.update(dict.fromkeys(changed, newest) if known else {})
+            self._mirror.note_absent([entry.id for entry in entries.values()])
             self._take(newest, entries)
-            self._mirror.accept(newest)
-            return frozenset(entries)
+            self._put_in_force(judged)
+            return changed
         found = self._mirror.changes(before, newest, self._path)
         changes = {_shown(file) for file in found}
         touched = self._mirror.touched(way, self._path)
@@ -407,12 +442,18 @@ class GitSource:
         changed = frozenset(file for file in changes if file in fresh or file in self._content.entries)
         changed_by = {file: touched.get(file, newest) for file in changed}
         self._describe(*self._mirror.describe(sorted({newest, *changed_by.values()})))
+        self._mirror.note_absent([entry.id for entry in fresh.values()])
         self._read_ahead(fresh)
         # What is gone, or was renamed, would add up over the months.
         self._changed_by = {file: commit for file, commit in (self._changed_by | changed_by).items() if file in entries}
-        self._mirror.accept(newest)
+        self._put_in_force(judged)
         self._content = _Content(newest, entries)
         return changed
+
+    def _put_in_force(self, newest: InForce) -> None:
+        self._base = newest
+        self._mirror.accept(newest.revision)
+        self._describe(in_force=newest)
 
     def _take(self, revision: str, entries: dict[str, Entry]) -> None:
         (described,) = self._mirror.describe([revision])

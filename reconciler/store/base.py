@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from reconciler.errors import StoreError
-from reconciler.model import Applied, Event, Phase, RecordingKey, Revision, Status
+from reconciler.model import Applied, Event, InForce, Phase, RecordingKey, Revision, Status
 
 if TYPE_CHECKING:
     import asyncio
@@ -82,6 +82,10 @@ class Store(Protocol):
         """Return what is known of some commits, by their IDs."""
         ...
 
+    def in_force(self) -> InForce | None:
+        """Return the revision of the Git source that was in force last; None where there never was one."""
+        ...
+
     def patches_since(self, since: datetime) -> list[SentPatch]:
         """Return every `patch_sent` event at or after an aware datetime, oldest first."""
         ...
@@ -125,8 +129,13 @@ class Writer(Protocol):
         """Append events alone."""
         ...
 
-    def describe(self, *revisions: Revision) -> Receipt:
-        """Keep what is known of commits that records and events name, over what was known before."""
+    def describe(self, *revisions: Revision, in_force: InForce | None = None) -> Receipt:
+        """Keep what is known of commits that records and events name, over what was known before.
+
+        Args:
+            revisions: the commits.
+            in_force: the one that is in force from now on; None where that does not change.
+        """
         ...
 
     def lease_valid(self) -> bool:

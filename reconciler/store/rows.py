@@ -77,6 +77,8 @@ SELECT_PATCHES: Final = (
 
 SELECT_REVISION: Final = f"SELECT {', '.join(_REVISION)} FROM revisions WHERE id = ?"  # noqa: S608 (constants)
 PUT_REVISION: Final = f"INSERT OR REPLACE INTO revisions ({', '.join(_REVISION)}) VALUES (?, ?, ?, ?)"  # noqa: S608 (constants)
+SELECT_IN_FORCE: Final = "SELECT revision, judged FROM source"
+PUT_IN_FORCE: Final = "INSERT OR REPLACE INTO source (id, revision, judged) VALUES (1, ?, ?)"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

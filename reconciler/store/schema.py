@@ -132,6 +132,14 @@ _VERSION_2: Final = (
         committed_at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID
     """,
+    # What later commits are judged against, wherever they come from: the mirror that it was read from may be another.
+    """
+    CREATE TABLE source (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        revision TEXT NOT NULL,
+        judged INTEGER NOT NULL
+    ) STRICT
+    """,
 )
 
 #: The statements that lead from version n to n + 1, at index n. Append to it; never change what has been released.

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from reconciler.errors import LeaseLost, StateHeld, StoreError
-from reconciler.model import Applied, Event, RecordingKey, Revision, key_of_line
+from reconciler.model import Applied, Event, InForce, RecordingKey, Revision, key_of_line
 from reconciler.scrub import scrub
 from reconciler.store import connection as files
 from reconciler.store import rows, schema
@@ -117,6 +117,10 @@ class SqliteStore:
         found = (row for each in identifiers for row in self._read(rows.SELECT_REVISION, (each,)))
         return {revision.id: revision for revision in map(rows.revision_from_row, found)}
 
+    def in_force(self) -> InForce | None:
+        found = self._read(rows.SELECT_IN_FORCE)
+        return InForce(found[0][0], bool(found[0][1])) if found else None
+
     def patches_since(self, since: datetime) -> list[SentPatch]:
         return [rows.patch_from_row(row) for row in self._stream(rows.SELECT_PATCHES, (rows.micros(since),))]
 
@@ -200,7 +204,8 @@ class _Write:
     #: None with a key: the key's row goes.
     row: rows.Row | None
     events: list[rows.Row]
-    revisions: Sequence[rows.Row]
+    #: What is known of commits: statements with their values.
+    facts: Sequence[tuple[str, rows.Row]]
 
 
 class SqliteWriter:
@@ -259,8 +264,11 @@ class SqliteWriter:
     def append(self, *events: Event) -> Receipt:
         return self._hand_in(None, None, events)
 
-    def describe(self, *revisions: Revision) -> Receipt:
-        return self._hand_in(None, None, (), [rows.revision_row(revision) for revision in revisions])
+    def describe(self, *revisions: Revision, in_force: InForce | None = None) -> Receipt:
+        facts: list[tuple[str, rows.Row]] = [(rows.PUT_REVISION, rows.revision_row(each)) for each in revisions]
+        if in_force is not None:
+            facts.append((rows.PUT_IN_FORCE, in_force))
+        return self._hand_in(None, None, (), facts)
 
     def lease_valid(self) -> bool:
         return self._lease.valid()
@@ -285,10 +293,10 @@ class SqliteWriter:
         key: RecordingKey | None,
         row: rows.Row | None,
         events: Sequence[Event],
-        revisions: Sequence[rows.Row] = (),
+        facts: Sequence[tuple[str, rows.Row]] = (),
     ) -> Receipt:
         receipt = Receipt(self._changed)
-        write = _Write(receipt, key, row, [rows.event_row(event) for event in events], revisions)
+        write = _Write(receipt, key, row, [rows.event_row(event) for event in events], facts)
         with self._changed:
             # Under the lock, so that nothing is put behind the end mark, where nobody would settle it.
             if self._closed:
@@ -486,7 +494,7 @@ def _put(connection: sqlite3.Connection, batch: list[_Write]) -> None:
     released = [key for key, row in last.items() if row is None]
     events = [event for write in batch for event in write.events]
     for write in batch:
-        for revision in write.revisions:
-            connection.execute(rows.PUT_REVISION, revision)
+        for fact in write.facts:
+            connection.execute(*fact)
     for statement, values in chain(rows.deletes(released), rows.upserts(saved), rows.inserts(events)):
         connection.execute(statement, values)
