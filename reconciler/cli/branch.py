@@ -53,8 +53,6 @@ def path_in_repository(path: str) -> str:
     Raises:
         SettingsError: it leads out of the repository.
     """
-    if path.startswith("/"):
-        raise SettingsError(f"path: {path} begins with a slash; write it from the root of the repository")
     normal = posixpath.normpath(path).strip("/") if path else ""
     if normal == ".." or normal.startswith("../"):
         raise SettingsError(f"path: {path} leads out of the repository")

@@ -339,14 +339,15 @@ class GitSource:
         return changed
 
     def _note_failure(self, why: str) -> None:
-        if self._state.error != why:
+        known = self._state.error
+        self._state = replace(self._state, error=why)
+        if known != why:
             revision = self._content.revision or None
             self._log.error("source_unreachable", address=self._state.address, error=why, in_force=revision)
             # Once for each new reason, since every byte is read: perhaps it is not the repository.
             if self._mirror.is_damaged():
                 self._mirror.renew()
                 self._say_renewed()
-        self._state = replace(self._state, error=why)
 
     def _consider(self, newest: str, stop: threading.Event) -> frozenset[str]:
         if newest == self._content.revision:
