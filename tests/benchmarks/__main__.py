@@ -22,7 +22,8 @@ QUICK: Final[Mapping[str, tuple[str, ...]]] = {
     "warm_plan": ("--repeats", "3"),
     "at_rest": ("--seconds", "35"),
     "converge": (),
-    "edit_latency": ("--recordings", "10000", "--edits", "100"),
+    # A switch of half of all recordings is one that the daemon refuses.
+    "edit_latency": ("--recordings", "10000", "--edits", "100", "--switched", "1000"),
     "growth": ("--sizes", "1000", "10000", "--repeats", "1"),
 }
 #: The same where time does not matter: more runs, more to compare with, and a million recordings.
