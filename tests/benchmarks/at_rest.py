@@ -43,7 +43,7 @@ def main() -> None:
             least = _watched(folder, api, 0)
         with scene("files", options.recordings, applied=True) as folder:
             walk = floor("walk", folder, str(folder / DOCUMENTS))
-            time.sleep(SETTLED_SECONDS)
+            time.sleep(SETTLED_SECONDS)  # a younger file would be read again
             run(PLAN, folder)  # whoever starts a daemon has planned before, or has run it before
             found = _watched(folder, api, options.seconds)
     full = options.recordings == FULL
@@ -86,7 +86,7 @@ def _watched(folder: Path, api: FastBird, watch_seconds: float) -> Rest:
     with daemon(folder, api.url) as resident:
         wait_for_first_looks(api)
         began, busy = time.monotonic(), resident.cpu_seconds()
-        time.sleep(watch_seconds)
+        time.sleep(watch_seconds)  # the time that is measured
         share = (resident.cpu_seconds() - busy) / max(time.monotonic() - began, 1e-3)
         return Rest(resident.ready_seconds, resident.ready_cpu_seconds, resident.resident_bytes(), share)
 

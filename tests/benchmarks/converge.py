@@ -95,7 +95,7 @@ def _follow(api: FastBird, folder: Path, number: int) -> float:
     with daemon(folder, api.url, "--override-limits"):
         last, since = api.counts(), time.monotonic()
         while time.monotonic() - since < QUIET_SECONDS or last["patch"] < number:
-            time.sleep(0.05)
+            time.sleep(0.05)  # a look in between, until the counts stand still
             if (now := api.counts()) != last:
                 last, since = now, time.monotonic()
     return number / (since - _first(api.patches(), number))

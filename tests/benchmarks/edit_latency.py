@@ -103,7 +103,7 @@ def _measured(size: int, edits: int, switched: int) -> tuple[list[float], float,
 
 def _save(folder: Path, number: int, status: str, chance: random.Random) -> float:
     """Save a file after a pause; return the moment at which that had been done."""
-    time.sleep(BETWEEN_SECONDS * (1 + chance.random()))
+    time.sleep(BETWEEN_SECONDS * (1 + chance.random()))  # as people save: one by one
     (folder / place("files", number)[1]).write_text(document(number, status))
     return time.monotonic()
 

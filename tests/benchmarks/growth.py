@@ -69,7 +69,7 @@ def _measured(size: int, repeats: int, edits: int) -> dict[str, float]:
         fast_bird(calls=calls, recordings=PER_CALL, status="paused") as api,
     ):
         _write_edited(folder, size, edits, "paused")
-        time.sleep(SETTLED_SECONDS)
+        time.sleep(SETTLED_SECONDS)  # a younger file would be read again
         first = in_turns(repeats, {"cold": lambda: cold(folder)})["cold"]
         warm = in_turns(repeats, {"warm": lambda: run(PLAN, folder)})["warm"]
         refreshed = run((COMMAND, "plan", DOCUMENTS, "--api-url", api.url, "--rate-limit", "0"), folder)
@@ -115,7 +115,7 @@ def _edited(folder: Path, api: FastBird, size: int, edits: int) -> tuple[float, 
         for number in range(size, size + edits):
             _edited_file(folder, number).write_text(document(number, "ongoing"))
             saved[f"00000000-0000-4000-9000-{number:012x}"] = time.monotonic()
-            time.sleep(BETWEEN_EDITS_SECONDS)
+            time.sleep(BETWEEN_EDITS_SECONDS)  # so that none is joined with the one before it
         wait_for(lambda: {identifier for _, identifier in api.patches()} >= saved.keys(), "every edit's PATCH")
         wait_until_quiet(lambda: sum(api.counts().values()))
         requests = sum(api.counts().values()) / edits

@@ -99,7 +99,7 @@ def wait_for(condition: Callable[[], bool], what: str, *, every: float = 0.05) -
     while not condition():
         if time.monotonic() > until:
             raise TimeoutError(f"waited {PATIENCE_SECONDS:.0f} s in vain: {what}")
-        time.sleep(every)
+        time.sleep(every)  # a look in between, until it holds
 
 
 def wait_for_first_looks(api: FastBird) -> None:
@@ -111,7 +111,7 @@ def wait_for_first_looks(api: FastBird) -> None:
     began = time.monotonic()
     before = asked()
     while asked() == before and time.monotonic() - began < FIRST_LOOK_SECONDS:
-        time.sleep(0.1)
+        time.sleep(0.1)  # a look in between, until it holds
     wait_until_quiet(asked)
 
 
@@ -119,7 +119,7 @@ def wait_until_quiet(count: Callable[[], int]) -> None:
     """Wait until a count has not moved for so long that nothing more is to come."""
     last, since = count(), time.monotonic()
     while time.monotonic() - since < QUIET_SECONDS:
-        time.sleep(0.1)
+        time.sleep(0.1)  # a look in between, until it holds
         if (now := count()) != last:
             last, since = now, time.monotonic()
 

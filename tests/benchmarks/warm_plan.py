@@ -30,7 +30,7 @@ def main() -> None:
 
 def _measured(layout: Layout, recordings: int, repeats: int) -> list[Figure]:
     with scene(layout, recordings, applied=True) as folder, scene(layout, 1, applied=True) as single:
-        time.sleep(SETTLED_SECONDS)
+        time.sleep(SETTLED_SECONDS)  # a younger file would be read again
         for each in (folder, single):
             run(PLAN, each)
         tasks = {
