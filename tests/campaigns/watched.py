@@ -1,7 +1,8 @@
 """The real daemon in a process that counts, from the inside, what must not grow.
 
 `watched.py FILE EVERY ARGUMENTS...` runs `reconciler ARGUMENTS...` and appends a line of JSON to FILE whenever EVERY
-more turns have begun.
+more turns have begun. A line gives the least of each figure since the line before: what is held all the time, without
+what requests and turns under way hold, which comes and goes and is most at the very moment in which a turn begins.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 from reconciler import cli
 from reconciler.cli import run
@@ -21,13 +21,14 @@ from reconciler.model import Priority, RecordingKey
 from reconciler.reconcile import Reconciler, Turn
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+#: How long the loop runs between two looks.
+_PAUSE_SECONDS = 0.02
 
 
-def sample(turns: int) -> dict[str, Any]:
+def look() -> dict[str, int]:
     """Return what there is of everything just now."""
     gc.collect()
     return {
-        "turns": turns,
         "objects": len(gc.get_objects()),
         "tasks": len(asyncio.all_tasks()),
         "descriptors": len(os.listdir("/proc/self/fd")),
@@ -36,22 +37,35 @@ def sample(turns: int) -> dict[str, Any]:
     }
 
 
-def write(entry: dict[str, Any]) -> None:
-    """Append a line for the process outside."""
-    with FILE.open("a", encoding="ascii") as file:
-        file.write(json.dumps(entry) + "\n")
-
-
 class _Watched(Reconciler):
     """The real turns, counted."""
 
     turns = 0
+    _looking: asyncio.Task[None] | None = None
 
     async def reconcile(self, key: RecordingKey, priority: Priority) -> Turn:
         self.turns += 1
-        if self.turns % EVERY == 0:
-            write(sample(self.turns))
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look())
         return await super().reconcile(key, priority)
+
+    async def _look(self) -> None:
+        written = 0
+        least: dict[str, int] = {}
+        while True:
+            now = look()
+            least = {figure: min(count, least.get(figure, count)) for figure, count in now.items()}
+            if self.turns - written >= EVERY:
+                written = self.turns
+                write({"turns": written, **least})
+                least = {}
+            await asyncio.sleep(_PAUSE_SECONDS)  # the pace of the looks; nothing is claimed of it
+
+
+def write(entry: dict[str, int]) -> None:
+    """Append a line for the process outside."""
+    with FILE.open("a", encoding="ascii") as file:
+        file.write(json.dumps(entry) + "\n")
 
 
 if __name__ == "__main__":
