@@ -221,11 +221,11 @@ class Phase(Word):
     ENDED = "ended"
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(NamedTuple):
     """Our record of one recording: what was last brought about, what is under way, and what was last seen.
 
-    A row of the state store. `last_applied` changes only when a read has shown the status.
+    A row of the state store. `last_applied` changes only when a read has shown the status. A tuple, because a turn
+    makes four of it: `_replace` takes a third of the time of `dataclasses.replace`.
     """
 
     key: RecordingKey
@@ -261,8 +261,7 @@ class Applied:
     revision: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One line of the history: append-only, never changed."""
 
     at: datetime

@@ -156,7 +156,7 @@ def make_change_plan(
     known = applied or {key: _stand_in(document, now) for key, document in earlier.items()}
     # A document that goes away before it was ever recorded is still a change that somebody should see.
     dropped = {
-        key: replace(_stand_in(document, now), last_applied=None)
+        key: _stand_in(document, now)._replace(last_applied=None)
         for key, document in earlier.items()
         if key not in documents and key not in known
     }

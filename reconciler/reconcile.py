@@ -302,7 +302,7 @@ class Reconciler:
         action = decide(key, desired, applied, live, now)
         # What was sent keeps the commit that asked for it.
         revision = self._asked_by(applied) if applied.sent is None else applied.revision
-        seen = replace(applied, live=live.word, observed_at=live.observed_at, revision=revision)
+        seen = applied._replace(live=live.word, observed_at=live.observed_at, revision=revision)
         match action.kind:
             case ActionKind.NOOP:
                 return await self._in_sync(action, applied, seen, now)
@@ -319,7 +319,7 @@ class Reconciler:
         if applied.confirm_by is None or applied.confirm_by <= until + _CLOCK_STEP:
             return applied
         sent_at, accepted_at = (None if at is None else min(at, now) for at in (applied.sent_at, applied.accepted_at))
-        applied = replace(applied, sent_at=sent_at, accepted_at=accepted_at, confirm_by=until)
+        applied = applied._replace(sent_at=sent_at, accepted_at=accepted_at, confirm_by=until)
         await self._writer.save(applied)
         return applied
 
@@ -355,8 +355,7 @@ class Reconciler:
                 key, desired.name, desired.file, desired.line, desired.status, desired.drift, desired.suspend
             )
         if applied.desired is not desired.status:
-            applied = replace(
-                applied,
+            applied = applied._replace(
                 desired=desired.status,
                 attempts=0,
                 error="",
@@ -372,8 +371,7 @@ class Reconciler:
             desired.suspend,
         ):
             return applied
-        return replace(
-            applied,
+        return applied._replace(
             name=desired.name,
             file=desired.file,
             line=desired.line,
@@ -390,14 +388,14 @@ class Reconciler:
     async def _release(self, key: RecordingKey, applied: Applied | None) -> Turn:
         self._edits_seen.pop(key, None)
         if applied is not None:
-            released = replace(applied, revision=self._newest_revision() or applied.revision)
+            released = applied._replace(revision=self._newest_revision() or applied.revision)
             await self._writer.release(key, self._event("released", released, cause=Reason.REMOVED))
             self._log.info("released", name=applied.name, recording_id=key.recording_id)
         return Turn(None)
 
     async def _hold(self, until: datetime, stored: Applied | None, applied: Applied, now: datetime) -> Turn:
         self._edits_seen.pop(applied.key, None)
-        held = replace(applied, phase=Phase.HELD, due_at=until, revision=self._asked_by(applied))
+        held = applied._replace(phase=Phase.HELD, due_at=until, revision=self._asked_by(applied))
         if applied.phase is not Phase.HELD:
             await self._writer.save(held, self._event("suspended", held, cause=Reason.SUSPENDED))
             self._log.info("suspended", **_of(held), until=until.isoformat())
@@ -411,11 +409,10 @@ class Reconciler:
             # is seen now is not yet the end of it.
             until = max(seen.sent_at + self._confirm, seen.confirm_by or seen.sent_at)
             if now < until:
-                await self._writer.save(replace(seen, phase=Phase.CONFIRMING))
+                await self._writer.save(seen._replace(phase=Phase.CONFIRMING))
                 return Turn(Phase.CONFIRMING, self._next_look(seen, now, until))
         confirmed = seen.sent is seen.desired
-        record = replace(
-            seen,
+        record = seen._replace(
             phase=Phase.APPLIED,
             last_applied=seen.desired,
             applied_at=now if confirmed or before.last_applied is not seen.desired else before.applied_at,
@@ -454,8 +451,7 @@ class Reconciler:
     async def _report(self, action: Action, before: Applied, seen: Applied) -> Turn:
         ended = action.reason in (Reason.ENDED, Reason.ENDED_BEFORE_EFFECT)
         detail = "" if action.live is None else action.live.detail
-        record = replace(
-            seen,
+        record = seen._replace(
             phase=Phase.ENDED if ended else Phase.DRIFTED,
             sent=None if ended else seen.sent,
             due_at=None,
@@ -489,14 +485,14 @@ class Reconciler:
         if seen.sent is seen.desired and until is not None:
             # Whatever word stands there while our PATCH takes its effect, it is the effect that is waited for.
             if now < until:
-                record = replace(seen, phase=Phase.SENDING if seen.accepted_at is None else Phase.CONFIRMING)
+                record = seen._replace(phase=Phase.SENDING if seen.accepted_at is None else Phase.CONFIRMING)
                 if before.phase is not record.phase or before.live != record.live:
                     await self._writer.save(record)
                 return Turn(record.phase, self._next_look(record, now, until))
             if seen.accepted_at is not None:
                 return await self._unconfirmed(seen)
         unknown = action.live is not None and action.live.status is LiveStatus.UNKNOWN
-        record = replace(seen, phase=Phase.WAITING)
+        record = seen._replace(phase=Phase.WAITING)
         if before.phase is not Phase.WAITING or before.live != seen.live:
             await self._writer.save(record, self._event("waiting", record, cause=action.reason))
             log = self._log.warning if unknown else self._log.info
@@ -514,7 +510,7 @@ class Reconciler:
         if seen.rejected is seen.desired and seen.rejected_live == seen.live:
             # The API has refused exactly this, and neither side has changed since.
             self._edits_seen.pop(seen.key, None)
-            await self._writer.save(replace(seen, phase=Phase.REJECTED, attempts=0))
+            await self._writer.save(seen._replace(phase=Phase.REJECTED, attempts=0))
             return Turn(Phase.REJECTED, outcome=Outcome.REJECTED, error=ReconcilerError(seen.error))
         if seen.sent is seen.desired and seen.accepted_at is not None and seen.confirm_by is not None:
             return await self._unconfirmed(seen)
@@ -529,7 +525,7 @@ class Reconciler:
         refused = self._refused.get(seen.key.workspace_id)
         if refused is not None and _is_ahead(refused.until, now):
             blocked = self._blocked(seen.key.workspace_id, refused.until - now)
-            await self._writer.save(replace(seen, phase=Phase.FAILED, error=str(blocked.error)))
+            await self._writer.save(seen._replace(phase=Phase.FAILED, error=str(blocked.error)))
             return replace(blocked, phase=Phase.FAILED)
         held = self._held_back(seen.key.workspace_id)
         if held is not None:
@@ -551,8 +547,7 @@ class Reconciler:
 
     async def _unconfirmed(self, seen: Applied) -> Turn:
         attempts = seen.attempts + 1
-        record = replace(
-            seen,
+        record = seen._replace(
             phase=Phase.UNCONFIRMED,
             confirm_by=None,
             attempts=attempts,
@@ -577,7 +572,7 @@ class Reconciler:
 
     async def _limit_refused(self, seen: Applied, refusal: Refusal) -> Turn:
         if seen.phase is not Phase.REFUSED or seen.error != str(refusal):
-            record = replace(seen, phase=Phase.REFUSED, error=str(refusal))
+            record = seen._replace(phase=Phase.REFUSED, error=str(refusal))
             event = self._event("limit_refused", record, cause=refusal.rule, outcome=Outcome.SKIPPED)
             await self._writer.save(record, event)
             self._log.error(
@@ -591,8 +586,7 @@ class Reconciler:
 
     async def _send(self, action: Action, seen: Applied, live: Live, now: datetime) -> Turn:
         grace = timedelta(seconds=min(UNKNOWN_FATE_SECONDS, self._confirm.total_seconds()))
-        intent = replace(
-            seen,
+        intent = seen._replace(
             phase=Phase.SENDING,
             sent=seen.desired,
             sent_at=now,
@@ -636,8 +630,7 @@ class Reconciler:
             return await self._send_failed(seen, intent, error, started)
         self._take_key(intent.key.workspace_id)
         now = self._clock.now()
-        record = replace(
-            intent,
+        record = intent._replace(
             phase=Phase.CONFIRMING,
             accepted_at=now,
             confirm_by=now + self._confirm,
@@ -670,13 +663,13 @@ class Reconciler:
         # A server error is an answer, and the API calls it safe to send again; a lost answer may be an effect under
         # way.
         confirm_by = self._clock.now() if answered else intent.confirm_by
-        record = replace(intent, attempts=attempts, error=str(error), confirm_by=confirm_by)
+        record = intent._replace(attempts=attempts, error=str(error), confirm_by=confirm_by)
         await self._writer.save(record, self._failure(record, error.code, started))
         return self._retry(record, error)
 
     async def _not_sent(self, seen: Applied, error: BirdError, started: float, *, answer: str) -> Applied:
         """Record that a PATCH was not processed: what was under way before it is under way still."""
-        record = replace(seen, phase=Phase.FAILED, attempts=seen.attempts + 1, error=str(error))
+        record = seen._replace(phase=Phase.FAILED, attempts=seen.attempts + 1, error=str(error))
         await self._writer.save(record, self._failure(record, answer, started))
         return record
 
@@ -700,7 +693,7 @@ class Reconciler:
 
     async def _failed(self, applied: Applied, error: BirdError) -> Turn:
         """Record that live state could not be read."""
-        record = replace(_with_failure(applied, error), attempts=applied.attempts + 1)
+        record = _with_failure(applied, error)._replace(attempts=applied.attempts + 1)
         await self._writer.save(record)
         if isinstance(error, BirdUnavailable):
             return self._retry(record, error)
@@ -724,7 +717,7 @@ class Reconciler:
 
     async def _save_if_new(self, applied: Applied, error: BirdError) -> None:
         if applied.error != str(error):
-            await self._writer.save(replace(applied, error=str(error)))
+            await self._writer.save(applied._replace(error=str(error)))
 
     async def _rejected(self, seen: Applied, error: BirdRejected, started: float) -> Turn:
         """Look again after a refusal: the wanted status there is success, anything else a rejection that is kept."""
@@ -734,12 +727,11 @@ class Reconciler:
         except BirdError as look_error:
             self._meters.patched(Outcome.FAILED)
             return await self._failed(await self._not_sent(seen, error, started, answer=str(error.status)), look_error)
-        record = replace(seen, live=live.word, observed_at=live.observed_at)
+        record = seen._replace(live=live.word, observed_at=live.observed_at)
         took_ms = (self._clock.monotonic() - started) * 1000
         answer = f"{error.status} {error.code}"
         if live.satisfies(seen.desired):
-            record = replace(
-                record,
+            record = record._replace(
                 phase=Phase.APPLIED,
                 last_applied=seen.desired,
                 applied_at=self._clock.now(),
@@ -757,8 +749,7 @@ class Reconciler:
             self._log.info("applied", **_of(record), status=record.desired.value, answer=answer)
             self._measured(record.key, Outcome.APPLIED)
             return Turn(Phase.APPLIED, outcome=Outcome.APPLIED)
-        record = replace(
-            record,
+        record = record._replace(
             phase=Phase.ENDED if live.final else Phase.REJECTED,
             rejected=seen.desired,
             rejected_live=live.word,
@@ -872,8 +863,7 @@ def _with_overtaken(record: Applied, live: Live, now: datetime) -> Applied:
     """
     if record.sent is None or record.sent is record.desired or not live.satisfies(record.sent):
         return record
-    return replace(
-        record,
+    return record._replace(
         last_applied=record.sent,
         applied_at=now,
         sent=None,
@@ -888,8 +878,8 @@ def _with_failure(record: Applied, error: BirdError) -> Applied:
     if record.phase is Phase.REJECTED:
         return record
     if record.phase in (Phase.SENDING, Phase.CONFIRMING, Phase.UNCONFIRMED):
-        return replace(record, error=str(error))
-    return replace(record, phase=Phase.FAILED, error=str(error))
+        return record._replace(error=str(error))
+    return record._replace(phase=Phase.FAILED, error=str(error))
 
 
 def _same(action: Action, expected: Action | None) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -32,7 +31,7 @@ def document(number: int = 1, status: str = "paused", **changes: Any) -> Desired
 
 def record(number: int = 1, status: str = "paused", **changes: Any) -> Applied:
     made = Applied(key(number), f"card-{number:03}", "desired_state/cards.yaml", number, Status(status))
-    return replace(made, **changes)
+    return made._replace(**changes)
 
 
 def look(word: str, **changes: Any) -> Live:

@@ -5,7 +5,6 @@ Left out of the combinations: two recordings (the decision knows one), and clock
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 from typing import Any, NamedTuple
@@ -281,7 +280,7 @@ def decided(case: Case) -> Action:
     if case.last_applied is not None or case.sent is not None:
         applied = record(last_applied=None if case.last_applied is None else Status(case.last_applied))
     if applied is not None and case.sent is not None:
-        applied = replace(applied, **on_its_way(case.sent, 1 if case.within_deadline else -1))
+        applied = applied._replace(**on_its_way(case.sent, 1 if case.within_deadline else -1))
     return decide(key(), wanted, applied, LOOKS[case.live], NOW)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ def path(tmp_path: Path) -> Path:
 
 def event(number: int, *, hours_ago: float = 1000.0, **changes: Any) -> Event:
     made = Event(NOW - timedelta(hours=hours_ago), "applied", key(1), f"e-{number:06}")
-    return replace(made, **changes)
+    return made._replace(**changes)
 
 
 def writer(path: Path, retention: Retention, clock: Clock | None = None) -> Writer:
