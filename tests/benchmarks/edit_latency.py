@@ -20,7 +20,7 @@ from reconciler.source.watch import DEBOUNCE_MS, STEP_MS
 
 from .fast_bird import FastBird, fast_bird
 from .figures import Figure, Target, arguments, publish
-from .resident import daemon, wait_for, wait_until_quiet
+from .resident import daemon, wait_for, wait_for_first_looks, wait_until_quiet
 from .scene import PER_CALL, document, place, recording_id, scene
 
 FULL = 100_000
@@ -90,7 +90,7 @@ def _measured(size: int, edits: int, switched: int) -> tuple[list[float], float,
     ):
         floor = _events(folder, numbers, chance)
         with daemon(folder, api.url):
-            wait_until_quiet(lambda: sum(api.counts().values()))
+            wait_for_first_looks(api)
             api.reset()
             saved = {recording_id(number): _save(folder, number, "ongoing", chance) for number in numbers}
             wait_for(lambda: {identifier for _, identifier in api.patches()} >= saved.keys(), "every edit's PATCH")
