@@ -15,15 +15,15 @@ from statistics import median
 from .fast_bird import FastBird, fast_bird
 from .figures import Figure, Target, arguments, publish
 from .measure import COMMAND, floor, run
-from .resident import daemon
+from .resident import daemon, wait_until_quiet
 from .scene import CHANNEL, DOCUMENTS, PER_CALL, WORKSPACE, call_id, recording_id, scene
 
 FULL = 10_000
 #: The default of `concurrency`.
 CONCURRENCY = 32
 APPLY = (COMMAND, "apply", DOCUMENTS, "--yes", "--rate-limit", "0", "--override-limits", "--log-format", "json")
-#: The daemon has confirmed everything when it has asked nothing for so long; that is not counted.
-QUIET_SECONDS = 1.5
+#: It is ready when all has come to its end; to be asked fifty times a second meanwhile would cost it a twentieth.
+READY_EVERY_SECONDS = 0.5
 
 
 def main() -> None:
@@ -92,13 +92,9 @@ def _apply(api: FastBird, folder: Path, number: int) -> tuple[float, float]:
 
 def _follow(api: FastBird, folder: Path, number: int) -> float:
     api.reset("ongoing")
-    with daemon(folder, api.url, "--override-limits"):
-        last, since = api.counts(), time.monotonic()
-        while time.monotonic() - since < QUIET_SECONDS or last["patch"] < number:
-            time.sleep(0.05)  # a look in between, until the counts stand still
-            if (now := api.counts()) != last:
-                last, since = now, time.monotonic()
-    return number / (since - _first(api.patches(), number))
+    with daemon(folder, api.url, "--override-limits", ready_every=READY_EVERY_SECONDS):
+        wait_until_quiet(lambda: sum(api.counts().values()))
+    return number / (api.last_at() - _first(api.patches(), number))
 
 
 def _first(patches: Sequence[tuple[float, str]], number: int) -> float:

@@ -7,9 +7,9 @@ own, so that what is measured is the client; and it imports nothing from `reconc
 
     python tests/benchmarks/fast_bird.py --calls 2000 --recordings 5
 
-prints its address. `GET /_counts` answers the number of requests by kind, `GET /_patches` the seconds (monotonic) at
-which PATCHes came in with their recordings' IDs, `POST /_reset` forgets both, `POST /_status/<word>` sets every
-recording's status. `FastBird` is its client.
+prints its address. `GET /_counts` answers the number of requests by kind, `GET /_last` the seconds (monotonic) at which
+the last of them came in, `GET /_patches` those at which PATCHes did, with their recordings' IDs, `POST /_reset` forgets
+all of that, `POST /_status/<word>` sets every recording's status. `FastBird` is its client.
 """
 
 from __future__ import annotations
@@ -67,14 +67,16 @@ class World:
         self.pending: list[tuple[float, str, str]] = []
         self.counts = {"list": 0, "get": 0, "call": 0, "patch": 0, "other": 0}
         self.patches: list[tuple[float, str]] = []
+        self.last_at = 0.0
 
     def answer(self, method: str, target: str, body: bytes) -> tuple[int, str]:
         """Return status and body of an answer."""
         path, _, query = target.partition("?")
-        if method == "PATCH":
-            return self._patch(path, body)
         if path.startswith("/_"):
             return 200, json.dumps(self._control(path))
+        self.last_at = time.monotonic()
+        if method == "PATCH":
+            return self._patch(path, body)
         if self.pending:
             self._settle()
         if path.endswith("/recordings") and (ids := self.calls.get(path[:-11])) is not None:
@@ -90,7 +92,7 @@ class World:
         return 404, '{"code":"ResourceNotFound","message":"there is no such thing"}'
 
     def _patch(self, path: str, body: bytes) -> tuple[int, str]:
-        now = time.monotonic()
+        now = self.last_at
         self.counts["patch"] += 1
         identifier, word = self.paths.get(path), _BODIES.get(body)
         if identifier is None or word is None:
@@ -131,6 +133,8 @@ class World:
             return self.counts
         if what == "patches":
             return self.patches
+        if what == "last":
+            return self.last_at
         if what == "reset":
             self.patches.clear()
             self.counts.update(dict.fromkeys(self.counts, 0))
@@ -190,6 +194,11 @@ class FastBird:
         """Return how many requests came in, by kind."""
         counts: dict[str, int] = self._ask("GET", "/_counts")
         return counts
+
+    def last_at(self) -> float:
+        """Return the seconds (monotonic) at which the last request came in."""
+        at: float = self._ask("GET", "/_last")
+        return at
 
     def patches(self) -> list[tuple[float, str]]:
         """Return, for each PATCH, the seconds (monotonic) at which it came in and the recording's ID."""

@@ -46,10 +46,11 @@ class Resident:
 
 
 @contextmanager
-def daemon(folder: Path, url: str, *options: str) -> Iterator[Resident]:
+def daemon(folder: Path, url: str, *options: str, ready_every: float = 0.02) -> Iterator[Resident]:
     """Run the daemon on the documents of a folder until the block ends.
 
-    It has no request budget and next to no resync: what is measured is the rest.
+    It has no request budget and next to no resync: what is measured is the rest. Every `ready_every` seconds it is
+    asked whether it is ready.
     """
     if not Path("/proc/self/status").exists():
         raise RuntimeError("memory and CPU of a process are read from /proc, which this system does not have")
@@ -69,13 +70,14 @@ def daemon(folder: Path, url: str, *options: str) -> Iterator[Resident]:
     ):
         try:
 
-            def ready() -> bool:
+            def alive() -> bool:
                 if process.poll() is not None:
                     raise RuntimeError(f"the daemon ended with {process.returncode}\n{log.read_text()[-2000:]}")
-                address = _address(log)
-                return address is not None and _is_ready(address)
+                return True
 
-            wait_for(ready, "the daemon is ready", every=0.02)
+            wait_for(lambda: alive() and _address(log) is not None, "the daemon listens", every=0.02)
+            address = _address(log)
+            wait_for(lambda: alive() and _is_ready(address), "the daemon is ready", every=ready_every)
             took = time.perf_counter() - began
             yield Resident(process.pid, took, cpu_seconds(process.pid))
         finally:
@@ -133,7 +135,9 @@ def _address(log: Path) -> tuple[str, int] | None:
     return None
 
 
-def _is_ready(address: tuple[str, int]) -> bool:
+def _is_ready(address: tuple[str, int] | None) -> bool:
+    if address is None:
+        return False
     connection = http.client.HTTPConnection(*address, timeout=10)
     try:
         connection.request("GET", "/readyz")
