@@ -116,7 +116,7 @@ def _parse(
             message = "the name holds control characters or is not UTF-8"
             problems.append(Problem(name, 1, 1, message, rule="file-name"))
         elif entry.size > limits.max_file_bytes:
-            message = f"the file has {entry.size} bytes, more than max_file_bytes allows ({limits.max_file_bytes})"
+            message = f"the file has {entry.size:,} bytes, more than max_file_bytes allows ({limits.max_file_bytes:,})"
             problems.append(Problem(shown, 1, 1, message, rule="too-large"))
         else:
             wanted[shown] = entry.id

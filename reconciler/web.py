@@ -100,7 +100,7 @@ async def _take_delivery(hook: Hook, request: Request) -> Response:
         return Response(status_code=400)
     if body is None:
         hook.told(kind, "larger than hook_max_bytes allows")
-        return PlainTextResponse(f"the delivery has more than hook_max_bytes allows ({hook.max_bytes})\n", 413)
+        return PlainTextResponse(f"the delivery has more than hook_max_bytes allows ({hook.max_bytes:,})\n", 413)
     try:
         genuine = is_genuine(kind, request.headers, body, hook.secret())
     except SettingsError:

@@ -444,7 +444,7 @@ def test_half_a_surrogate_pair_is_no_character_to_the_pure_parser_either(pure_pa
 
 def test_limits_are_kept_and_named() -> None:
     small = DocumentLimits(max_file_bytes=10, max_depth=2, max_aliases=0)
-    assert lines(GOOD, small) == [f"1:1: the file has {len(GOOD)} bytes, more than max_file_bytes allows (10)"]
+    assert lines(GOOD, small) == [f"1:1: the file has {len(GOOD):,} bytes, more than max_file_bytes allows (10)"]
     limits = DocumentLimits(max_depth=2, max_aliases=0)
     assert lines(GOOD, limits) == ["5:11: nested deeper than max_depth allows (2) [/metadata/labels]"]
     assert parse(one("\n  labels: {team: billing}", ""), limits=limits).problems == ()
@@ -477,7 +477,7 @@ def test_more_values_than_a_file_of_that_size_can_need_are_refused(content: byte
     found = lines(content, limits)
     assert found
     if content.startswith(b"[") or b"{a: [" in content:
-        assert f"the file holds more than {values} values, one for 16 bytes of max_file_bytes" in found[0]
+        assert f"the file holds more than {values:,} values, one for 16 bytes of max_file_bytes" in found[0]
 
 
 def test_the_deepest_allowed_nesting_is_explained_without_a_crash() -> None:

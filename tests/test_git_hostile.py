@@ -161,7 +161,7 @@ def test_trees_nested_to_stand_for_billions_of_names_end_the_look_and_not_the_me
     run_git(team.remote, "update-ref", "refs/heads/main", commit)
     at_first = peak_kilobytes()
     assert branch.look() == before
-    assert "more than 50000 files differ" in branch.source.state.error
+    assert "more than 50,000 files differ" in branch.source.state.error
     assert peak_kilobytes() - at_first < 60_000
     # A start finds the last good revision, and the team takes the commit back.
     again = Branch(team, team.folder / "state").opened()

@@ -252,7 +252,7 @@ def test_a_blob_beyond_the_limit_is_a_problem_of_its_file_whether_the_server_fil
     branch = Branch(team, team.folder / "state").opened()
     problem = branch.source.read("docs/a.yaml")
     assert not isinstance(problem, bytes)
-    assert problem.message == "the file has more bytes than max_file_bytes allows (10000)"
+    assert problem.message == "the file has more bytes than max_file_bytes allows (10,000)"
     assert branch.source.read("docs/b.yaml") == b"x" * 10_000
     held = sum(file.stat().st_size for file in branch.source._mirror.folder.rglob("*") if file.is_file())
     assert (held < 300_000) == filtering

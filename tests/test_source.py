@@ -367,7 +367,7 @@ def test_file_past_the_limit_is_refused_by_its_size_alone(tmp_path: Path) -> Non
     with file.open("wb") as opened:
         opened.truncate(50 * 2**30)  # takes no space, and would take all memory if it were read
     assert str(source_of(tmp_path).read(str(file))) == (
-        f"{file}:1:1: the file has 53687091200 bytes, more than max_file_bytes allows (1048576)"
+        f"{file}:1:1: the file has 53,687,091,200 bytes, more than max_file_bytes allows (1,048,576)"
     )
     write(file, "x" * LIMIT)
     assert source_of(tmp_path).read(str(file)) == b"x" * LIMIT

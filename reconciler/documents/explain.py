@@ -167,7 +167,7 @@ def _in_words(node: Node, path: tuple[str | int, ...], mistake: Mistake) -> tupl
         one_of = "one of " if len(allowed) > 1 else ""
         return f"{name}: {quoted(text)} is not {one_of}{', '.join(allowed)}", f"did you mean `{near}`?" if near else ""
     if mistake.keyword == "maxLength":
-        return f"{name}: {quoted(text)} has {len(text)} characters, at most {mistake.allowed} are allowed", ""
+        return f"{name}: {quoted(text)} has {len(text):,} characters, at most {mistake.allowed} are allowed", ""
     if mistake.keyword == "format":
         form = "must be a date and time with a time zone, such as 2026-12-01T00:00:00Z"
         if re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:.]+(?:[Zz]|[-+][0-9:]+)\Z", text):

@@ -110,7 +110,7 @@ class Node:
 def decode(data: bytes, limits: DocumentLimits, problems: ProblemList) -> str | None:
     """Return the file's text without a byte order mark, or add the one problem that forbids reading it."""
     if len(data) > limits.max_file_bytes:
-        size = f"the file has {len(data)} bytes, more than max_file_bytes allows ({limits.max_file_bytes})"
+        size = f"the file has {len(data):,} bytes, more than max_file_bytes allows ({limits.max_file_bytes:,})"
         problems.add(1, 1, "too-large", size)
         return None
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -209,7 +209,7 @@ class _Composer:
             self._stop(
                 mark,
                 "too-many-values",
-                f"the file holds more than {most} values, one for {BYTES_PER_VALUE} bytes of max_file_bytes",
+                f"the file holds more than {most:,} values, one for {BYTES_PER_VALUE} bytes of max_file_bytes",
             )
         if isinstance(event, AliasEvent):
             return self._alias(event)
@@ -226,7 +226,7 @@ class _Composer:
             self._refuse_half_characters(event, node)
         else:
             if depth > self._limits.max_depth:
-                self._stop(mark, "too-deep", f"nested deeper than max_depth allows ({self._limits.max_depth})")
+                self._stop(mark, "too-deep", f"nested deeper than max_depth allows ({self._limits.max_depth:,})")
             if isinstance(event, MappingStartEvent):
                 self._fill_mapping(node, depth)
             else:
@@ -303,13 +303,13 @@ class _Composer:
         mark: Mark = event.start_mark
         self._aliases += 1
         if self._aliases > self._limits.max_aliases:
-            self._stop(mark, "too-many-aliases", f"more aliases than max_aliases allows ({self._limits.max_aliases})")
+            self._stop(mark, "too-many-aliases", f"more aliases than max_aliases allows ({self._limits.max_aliases:,})")
         target = self._anchors.get(event.anchor)
         if target is not None:
             self._aliased -= yaml_events.expanded_size(target.value, self._aliased)
             if self._aliased < 0:
                 self._stop(
-                    mark, "alias-expansion", f"the aliases of this file expand to more than {ALIASED_VALUES} values"
+                    mark, "alias-expansion", f"the aliases of this file expand to more than {ALIASED_VALUES:,} values"
                 )
             return target
         name = cut(event.anchor)

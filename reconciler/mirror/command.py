@@ -133,7 +133,7 @@ class GitCommand:
             finally:
                 late.cancel()
             if len(answer) > most_bytes:
-                raise GitFailed(f"git {arguments[0]} answers more than {most_bytes} bytes; see --path")
+                raise GitFailed(f"git {arguments[0]} answers more than {most_bytes:,} bytes; see --path")
             if process.returncode == -signal.SIGKILL:
                 raise GitUnavailable(f"git was killed, or took longer than {_LOCAL_SECONDS} s")
             said.seek(0)

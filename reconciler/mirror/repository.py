@@ -318,7 +318,7 @@ class Mirror:
             for file, entry, cost in differences(objects, places[0], places[1], path):
                 compared += cost
                 if compared > _COMPARED:
-                    raise GitFailed(f"more than {_COMPARED} files differ from the revision in force; see --path")
+                    raise GitFailed(f"more than {_COMPARED:,} files differ from the revision in force; see --path")
                 if file is not None:
                     changed[file] = entry
         return changed

@@ -264,7 +264,7 @@ class GitSource:
         else:
             ((_, data),) = self._mirror.blobs([entry.id])
         if data is None:
-            message = f"the file has more bytes than max_file_bytes allows ({self._max_file_bytes})"
+            message = f"the file has more bytes than max_file_bytes allows ({self._max_file_bytes:,})"
             return Problem(file, 1, 1, message, rule="too-large")
         return self._follow(file, data) if entry.is_link else data
 

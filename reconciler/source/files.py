@@ -128,7 +128,7 @@ class Source:
         return self._too_large(file, total) if total > self._max_file_bytes else b"".join(parts)
 
     def _too_large(self, file: str, size: int) -> Problem:
-        message = f"the file has {size} bytes, more than max_file_bytes allows ({self._max_file_bytes})"
+        message = f"the file has {size:,} bytes, more than max_file_bytes allows ({self._max_file_bytes:,})"
         return Problem(file, 1, 1, message, rule="too-large")
 
     def _place_outside(self, file: str, descriptor: int) -> str | None:

@@ -1,0 +1,51 @@
+"""What is hidden in foreign text, and what of our own words stays: sizes and limits beside phone numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from git_scene import Branch, Team, isolate
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.documents import DocumentLimits, parse_documents
+from reconciler.model import Problem
+from reconciler.scrub import scrub, scrubbed
+from reconciler.source import Source
+
+LIMIT = 1_000_000
+#: Without a dash: what looks like a date stays.
+_separators = st.text("./() ", max_size=3)
+
+
+@given(digits=st.text("0123456789", min_size=7, max_size=15), data=st.data())
+def test_a_number_of_seven_digits_or_more_is_hidden_however_it_is_separated(digits: str, data: st.DataObject) -> None:
+    written = digits[0] + "".join(data.draw(_separators) + digit for digit in digits[1:])
+    assert scrub(f"call +{written} back") == "call <number> back"
+
+
+@given(st.integers(0, 2**80))
+def test_a_size_in_groups_of_three_stays(size: int) -> None:
+    assert scrub(f"more than {size:,} bytes") == f"more than {size:,} bytes"
+
+
+def test_a_message_about_a_limit_is_the_same_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "big.yaml").write_bytes(b"x" * (LIMIT + 1))
+    isolate(monkeypatch, tmp_path / "home")
+    team = Team(tmp_path)
+    team.publish({"docs/big.yaml": b"x" * (LIMIT + 1)})
+    in_git = Branch(team, tmp_path / "state", limit=LIMIT).opened().source.read("docs/big.yaml")
+    in_a_folder = Source([tmp_path], max_file_bytes=LIMIT).read(str(tmp_path / "big.yaml"))
+    assert isinstance(in_git, Problem)
+    assert isinstance(in_a_folder, Problem)
+    small = DocumentLimits(max_file_bytes=LIMIT)
+    problems = [
+        in_git,
+        in_a_folder,
+        *parse_documents(b"x" * (LIMIT + 1), "a.yaml", small).problems,
+    ]
+    assert len(problems) == 3
+    for problem in problems:
+        assert "1,000,000" in problem.message
+        assert scrubbed(problem) == problem
