@@ -7,6 +7,7 @@ never happen here: a URL in an error, since a password may stand in it.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -20,6 +21,24 @@ def state_folder(url: str) -> Path:
         StoreError: the URL is of another form.
     """
     return state_path(url).parent
+
+
+def make_state_folder(folder: Path) -> None:
+    """Make the folder for the state and for what belongs beside it, unless it is there: then it stays as it is.
+
+    It and the folders above it that were missing are their owner's alone, and it hides itself from Git: what is kept in
+    it is nobody's work.
+    """
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    for place in reversed(missing):
+        with suppress(FileExistsError):  # Another process was faster.
+            place.mkdir(mode=0o700)
+            place.chmod(0o700)  # Whatever the umask took away.
+    if missing:
+        ignored = folder / ".gitignore"
+        ignored.touch()
+        ignored.chmod(0o600)
+        ignored.write_text("*\n", encoding="utf-8")
 
 
 def state_path(url: str) -> Path:

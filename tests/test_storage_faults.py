@@ -342,7 +342,7 @@ def test_what_the_daemon_makes_belongs_to_its_owner_alone(shell: Shell, api: For
     try:
         daemon.wait_for("applied")
         made = {path.name: path.stat().st_mode & 0o777 for path in (shell.folder / ".reconciler").iterdir()}
-        assert made == dict.fromkeys(("state.db", "state.db-wal", "state.db-shm"), 0o600)
+        assert made == dict.fromkeys((".gitignore", "state.db", "state.db-wal", "state.db-shm"), 0o600)
         assert (shell.folder / ".reconciler").stat().st_mode & 0o777 == 0o700
     finally:
         process.kill()

@@ -288,7 +288,7 @@ def test_reading_leaves_the_folder_as_it_was(path: Path) -> None:
     with open_store(url_of(path)) as store:
         assert (store.get(key(1)), len(list(store.all())), len(store.history())) == (record(1), 1, 1)
     assert before == {each.name: (each.stat().st_mtime_ns, each.read_bytes()) for each in path.parent.iterdir()}
-    assert list(before) == ["state.db"]
+    assert sorted(before) == [".gitignore", "state.db"]
 
 
 def test_reading_does_not_wait_for_a_write_under_way(path: Path, writer: Writer, store: Store) -> None:
@@ -501,7 +501,8 @@ def test_file_and_folder_belong_to_the_owner_alone(tmp_path: Path, umask: int) -
             modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in (tmp_path / "deep").rglob("*")}
     finally:
         os.umask(before)
-    assert modes == {"state": 0o700, "state.db": 0o600, "state.db-wal": 0o600, "state.db-shm": 0o600}
+    files = (".gitignore", "state.db", "state.db-wal", "state.db-shm")
+    assert modes == {"state": 0o700, **dict.fromkeys(files, 0o600)}
 
 
 def test_an_existing_folder_keeps_its_mode(tmp_path: Path) -> None:
@@ -608,7 +609,7 @@ def test_a_migration_keeps_the_rows_and_a_copy(path: Path, monkeypatch: pytest.M
             writer.save(record(7)).result()
             assert list(store.all()) == [record(0), record(7)]
     copy = path.with_name(f"state.db.v{len(schema.MIGRATIONS) - 1}.bak")
-    assert sorted(each.name for each in path.parent.iterdir()) == ["state.db", copy.name]
+    assert sorted(each.name for each in path.parent.iterdir()) == [".gitignore", "state.db", copy.name]
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     monkeypatch.undo()
     with open_store(url_of(copy)) as store:
@@ -618,7 +619,7 @@ def test_a_migration_keeps_the_rows_and_a_copy(path: Path, monkeypatch: pytest.M
 def test_a_new_file_gets_every_layout_and_no_copy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, NEXT))
     made(path)
-    assert [each.name for each in path.parent.iterdir()] == ["state.db"]
+    assert sorted(each.name for each in path.parent.iterdir()) == [".gitignore", "state.db"]
     with closing(sqlite3.connect(path)) as other:
         assert other.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
 

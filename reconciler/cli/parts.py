@@ -25,7 +25,7 @@ from reconciler.converge import Observed, observe_all
 from reconciler.errors import SettingsError
 from reconciler.model import Desired
 from reconciler.observer import Observer
-from reconciler.place import state_folder
+from reconciler.place import make_state_folder, state_folder
 from reconciler.reconcile import Clock
 from reconciler.store import Retention
 
@@ -146,7 +146,7 @@ async def _embedded_sandbox(
     seed(desired)
 
     def save() -> None:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_state_folder(file.parent)
         written = file.with_suffix(".new")
         written.touch(mode=0o600)
         written.write_text(json.dumps(world.dump()), encoding="utf-8")

@@ -30,6 +30,7 @@ from reconciler.documents import DocumentLimits
 from reconciler.errors import ReconcilerError
 from reconciler.index.columns import DRIFTS, Columns, Notes
 from reconciler.model import Status, Suspend
+from reconciler.place import make_state_folder
 from reconciler.scrub import scrub
 from reconciler.shipped import read_schema
 from reconciler.source import FileStamp
@@ -130,7 +131,7 @@ class Index:
         """
         try:
             parts = _encode(*_repeatable(columns, list(stamps), digests), self._key())
-            self._make_folder()
+            make_state_folder(self._folder)
             written = self._path.with_name(f".{self._path.name}.{os.urandom(8).hex()}")
             try:
                 opened = os.open(written, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -175,12 +176,6 @@ class Index:
                     status = file.stat()
                     parts.append(f"{file.name} {status.st_size} {status.st_mtime_ns}")
         return hashlib.sha256(json.dumps(parts).encode()).digest()
-
-    def _make_folder(self) -> None:
-        if not self._folder.is_dir():
-            self._folder.mkdir(mode=0o700, parents=True)
-            # What is kept here is nobody's work: as other tools' caches do, it hides itself from Git.
-            (self._folder / ".gitignore").write_text("*\n", encoding="utf-8")
 
     def _tidy(self) -> None:
         """Remove the indexes of paths that were given longest ago, and what a writer that was killed left behind."""

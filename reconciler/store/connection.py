@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import StoreError
+from reconciler.place import make_state_folder
 
 #: For a writer. FULL, since an intent must be on disk before its PATCH leaves.
 WRITER_PRAGMAS = (
@@ -107,15 +108,7 @@ def making(path: Path) -> Iterator[None]:
 
     What is done inside is done by one process at a time, so that none sees a file that another has half prepared.
     """
-    missing = []
-    folder = path.parent
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
-    for folder in reversed(missing):
-        with suppress(FileExistsError):  # Another process was faster.
-            folder.mkdir(mode=0o700)
-            folder.chmod(0o700)  # Whatever the umask took away.
+    make_state_folder(path.parent)
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)

@@ -1,0 +1,67 @@
+"""The folder of the state: made by whichever command needs it first, out of Git's sight, and left alone where it is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from foreign_api import ForeignApi, running
+from test_cli import KEY, Shell, document, recording
+
+from reconciler.place import make_state_folder
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    (tmp_path / "work").mkdir()
+    return Shell(tmp_path / "work")
+
+
+@pytest.fixture
+def api() -> Iterator[ForeignApi]:
+    with running(key=KEY) as api:
+        yield api
+
+
+def git(folder: Path, *arguments: str) -> str:
+    nobodys = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    return subprocess.run(
+        ["git", *arguments], cwd=folder, env=nobodys, check=True, capture_output=True, text=True
+    ).stdout
+
+
+@pytest.mark.parametrize(
+    "command", [("plan", "--sandbox"), ("apply", "--sandbox", "--yes"), ("apply", "--yes"), ("run", "--once")]
+)
+def test_whatever_makes_the_folder_of_the_state_git_sees_nothing_of_it(
+    shell: Shell, api: ForeignApi, command: tuple[str, ...]
+) -> None:
+    shell.write("desired_state/one.yaml", document())
+    api.seed([recording()])
+    git(shell.folder, "init", "--quiet")
+    done = shell(*command, RECONCILER_API_URL=api.url)
+    assert done.code == 0, done.err
+    assert (shell.folder / ".reconciler").is_dir()
+    assert git(shell.folder, "status", "--porcelain") == "?? desired_state/\n"
+
+
+def test_a_folder_that_is_there_already_gets_nothing_besides_the_state(shell: Shell, api: ForeignApi) -> None:
+    shell.write("desired_state/one.yaml", document())
+    api.seed([recording()])
+    elsewhere = shell.folder.parent / "var"
+    elsewhere.mkdir(mode=0o755)
+    done = shell("apply", "--yes", "--state", f"sqlite:///{elsewhere}/state.db", RECONCILER_API_URL=api.url)
+    assert done.code == 0, done.err
+    assert {path.suffix for path in elsewhere.iterdir()} <= {".db", ".db-wal", ".db-shm"}
+    assert elsewhere.stat().st_mode & 0o777 == 0o755
+
+
+def test_one_that_somebody_wants_in_git_stays_so(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    make_state_folder(folder)
+    (folder / ".gitignore").write_text("*.index\n")
+    make_state_folder(folder)
+    assert (folder / ".gitignore").read_text() == "*.index\n"
