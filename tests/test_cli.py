@@ -27,6 +27,7 @@ import yaml
 from foreign_api import CANARY_LINK, CANARY_PHONE, ForeignApi, running
 
 from reconciler.cli import main
+from reconciler.cli.options import GIT, HOOK, SIGNATURES
 
 COMMAND = str(Path(sys.executable).with_name("reconciler"))
 #: Must never be seen in anything that the command writes.
@@ -453,6 +454,59 @@ def test_a_wrong_setting_exits_1_and_names_itself_and_its_place(
     assert word in done.err
     assert KEY[:6] not in done.err
     assert "reconciler.yaml" in done.err or not content
+
+
+#: A value for each setting that means nothing without `git`.
+OF_GIT = {
+    "branch": "main",
+    "path": "docs",
+    "git_interval": "5",
+    "git_depth": "256",
+    "git_timeout_seconds": "5",
+    "git_token_file": "token",
+    "verify": "enforce",
+    "verify_scope": "tip",
+    "allowed_signers": "signers",
+    "gpg_keyring": "keyring",
+    "hook_secret_file": "secret",
+    "hook_max_bytes": "2048",
+    "hook_limit": "5",
+}
+
+
+def test_the_table_of_what_means_nothing_without_git_is_whole() -> None:
+    assert {"git", *OF_GIT} == {*GIT, *SIGNATURES, *HOOK}
+
+
+@pytest.mark.parametrize("name", OF_GIT)
+@pytest.mark.parametrize("command", ["run", "doctor"])
+def test_what_speaks_of_a_git_source_is_refused_where_there_is_none(
+    shell: Shell, front_door: Callable[..., Done], command: str, name: str
+) -> None:
+    option, variable = f"--{name.replace('_', '-')}", f"RECONCILER_{name.upper()}"
+    done = front_door(command, option, OF_GIT[name])
+    assert (done.code, done.out) == (64, "")
+    assert f"'{option}'" in done.err
+    assert "name one with --git" in done.err
+    done = front_door(command, **{variable: OF_GIT[name]})
+    assert (done.code, done.out) == (1, "")
+    assert f"{variable}: " in done.err
+    shell.write("reconciler.yaml", f"{name}: {OF_GIT[name]}\n")
+    done = front_door(command)
+    assert (done.code, done.out) == (1, "")
+    assert f"reconciler.yaml: {name}: " in done.err
+
+
+def test_an_empty_git_of_one_run_overrules_a_file_but_drops_no_safety(
+    shell: Shell, front_door: Callable[..., Done]
+) -> None:
+    source = "git: /srv/recordings.git\nbranch: main\ngit_interval: 5\n"
+    shell.write("reconciler.yaml", source)
+    assert "desired_state: no such file or folder" in front_door("run", "--git", "").err
+    shell.write("reconciler.yaml", f"{source}verify: enforce\n")
+    assert "reconciler.yaml: verify: " in front_door("run", "--git", "").err
+    assert "desired_state: no such file or folder" in front_door("run", "--git", "", "--verify", "off").err
+    assert front_door("run", "--git", "", "--branch", "main").code == 64
 
 
 WRONG_KEYS = {

@@ -376,7 +376,6 @@ def test_the_daemon_refuses_says_whose_and_which_goes_on_refusing_after_a_start_
         (("--verify", "enforce"), "verify: enforce needs the keys that may sign"),
         (("--verify", "warn"), "verify: warn needs the keys that may sign"),
         (("--verify", "enforce", "--allowed-signers", "absent"), "allowed_signers: "),
-        (("--git", "", "--path", "", "--verify", "enforce", "desired_state"), "verify: there is no Git source"),
         (("desired_state",), "git: documents come from the repository or from PATH..., not from both"),
     ],
 )

@@ -10,7 +10,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from reconciler.cli.options import Values
+import click
+from click.core import ParameterSource
+
+from reconciler.cli.options import GIT, HOOK, SIGNATURES, Values
 from reconciler.cli.parts import end_on_sigterm
 from reconciler.documents import DocumentLimits, FileDocuments, parse_documents
 from reconciler.errors import SettingsError
@@ -28,23 +31,46 @@ from reconciler.store import Store, Writer, open_store
 #: Below the state folder.
 _MIRRORS = "mirrors"
 _GPG_HOME = "gnupg"
+#: What has no meaning without a Git source; and what of that somebody relies on.
+_OF_GIT = frozenset({*GIT, *SIGNATURES, *HOOK} - {"git"})
+_SAFETIES = frozenset({"verify", "hook_secret_file"})
 
 
 def check_git_settings(settings: Values, paths: tuple[str, ...]) -> None:
     """Refuse what contradicts itself, above all a safety that would not hold.
 
     Raises:
-        SettingsError: it does.
+        click.BadParameter: see `check_git_is_named`.
+        SettingsError: something else does.
     """
+    check_git_is_named(settings)
     if not settings["git"]:
-        for name in ("verify", "hook_secret_file"):
-            if settings[name] not in ("", "off"):
-                raise SettingsError(f"{name}: there is no Git source to which it applies; name one with --git")
         return
     if paths:
         raise SettingsError("git: documents come from the repository or from PATH..., not from both; see --path")
     if settings["hook_secret_file"]:
         read_token(settings["hook_secret_file"], "hook_secret_file")
+
+
+def check_git_is_named(settings: Values) -> None:
+    """Refuse settings that speak of a Git source where there is none: they would be without effect, unnoticed.
+
+    Raises:
+        click.BadParameter: one is given.
+    """
+    if settings["git"]:
+        return
+    context = click.get_current_context()
+    # Who empties --git for one run means all that a file says of the branch, too; but no safety is dropped so.
+    emptied = context.get_parameter_source("git") is ParameterSource.COMMANDLINE
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if name not in _OF_GIT or source is ParameterSource.DEFAULT or settings[name] in ("", "off"):
+            continue
+        if source is ParameterSource.COMMANDLINE or not emptied or name in _SAFETIES:
+            why = "it speaks of a Git source, and there is none; name one with --git"
+            raise click.BadParameter(why, context, parameter)
 
 
 def path_in_repository(path: str) -> str:
