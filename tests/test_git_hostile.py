@@ -5,6 +5,7 @@ Each content is pushed by a real git and taken by the source as the daemon uses 
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 from pathlib import Path
@@ -105,6 +106,61 @@ def test_a_link_gives_nothing_but_what_is_a_document_already(team: Team, branch:
         assert "symbolic link to" in problem.message
         assert problem.message.isprintable()
     assert files(branch.source) == sorted(["docs/good.yaml", "docs/folder/a.yaml", *(f"docs/{name}" for name in links)])
+
+
+def warned(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return what was warned of since the last time."""
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    return sorted(event["detail"] for event in events if event["event"] == "source_warning")
+
+
+def test_each_link_to_a_folder_is_named_once_and_what_is_behind_it_is_none_of_the_documents(
+    team: Team, capsys: pytest.CaptureFixture[str]
+) -> None:
+    docs = team.clone / "docs"
+    docs.mkdir()
+    links = {
+        "shared": "../shared",
+        "again": "shared",
+        "out": "../../out",
+        "odd name tree 5": "/etc",
+        "readme": "../README.md",
+        "gone tree 5": "nowhere",
+        "loop": "loop",
+        "through a file": "../README.md/x",
+        ".hidden": "../shared",
+    }
+    for name, target in links.items():
+        (docs / name).symlink_to(target)
+    team.publish({"docs/good.yaml": "# good\n", "shared/one.yaml": "# one\n", "README.md": ""})
+    tail = ", and what is there is not followed in a Git source"
+    first = [
+        f"docs/again: a link to a folder{tail}",
+        f"docs/odd name tree 5: a link to a place outside the repository{tail}",
+        f"docs/out: a link to a place outside the repository{tail}",
+        f"docs/shared: a link to a folder{tail}",
+    ]
+    branch = Branch(team, team.folder / "state", log_level="warning").opened()
+    assert warned(capsys) == first
+    assert files(branch.source) == ["docs/good.yaml"]
+    (docs / "later").symlink_to("../shared")
+    team.publish({"docs/good.yaml": "# better\n"})
+    branch.look()
+    assert warned(capsys) == [f"docs/later: a link to a folder{tail}"]
+    team.publish({"docs/good.yaml": "# best\n"})
+    branch.look()
+    assert warned(capsys) == []
+    # A start says what there is, also where the repository is out of reach.
+    team.remote.rename(team.remote.with_name("away"))
+    Branch(team, team.folder / "state", log_level="warning").opened()
+    assert warned(capsys) == sorted([*first, f"docs/later: a link to a folder{tail}"])
+
+
+def test_a_path_that_is_itself_a_link_to_a_folder_is_named(team: Team, capsys: pytest.CaptureFixture[str]) -> None:
+    (team.clone / "docs").symlink_to("shared")
+    team.publish({"shared/one.yaml": "# one\n"})
+    Branch(team, team.folder / "state", log_level="warning").opened()
+    assert warned(capsys) == ["docs: a link to a folder, and what is there is not followed in a Git source"]
 
 
 def test_a_folder_of_documents_that_becomes_a_link_is_a_folder_that_vanished(

@@ -305,6 +305,31 @@ class Mirror:
             entries[os.fsdecode(name)] = Entry(int(mode, 8), identifier.decode())
         return entries
 
+    def ways_out(self, commit: str, links: Sequence[str]) -> dict[str, str]:
+        """Return where those of some links lead that lead to no file of the commit, in words, by the links' paths.
+
+        One that leads nowhere is left out.
+
+        Args:
+            commit: hexadecimal.
+            links: paths from the root, without line ends.
+        """
+        asked = "".join(f"{commit}:{link}\n" for link in links).encode()
+        said = self._command.ask("cat-file", "--batch-check", "--follow-symlinks", stdin=asked)
+        at = 0
+        found = {}
+        for link in links:
+            words = said[at : (end := said.index(b"\n", at))].split()
+            at = end + 1
+            if words[1:2] == [b"tree"] and words[2].isdigit():
+                found[link] = "a folder"
+            elif words[0] in (b"symlink", b"dangling", b"loop", b"notdir"):
+                # So many bytes more, and a line end: where the link leads, or its own path.
+                at += int(words[1]) + 1
+                if words[0] == b"symlink":
+                    found[link] = "a place outside the repository"
+        return found
+
     def changes(self, old: str, new: str, path: str) -> dict[str, Entry | None]:
         """Return what differs between two commits at and below a path, None for what is gone.
 

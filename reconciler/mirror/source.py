@@ -31,6 +31,8 @@ from reconciler.source import SUFFIXES, FileStamp, Tree, is_nameable
 LEAST_SECONDS: Final = 0.5
 #: Of the commits that are refused, so many are named.
 REFUSED_NAMED: Final = 10
+#: Of the links that one revision brings, so many are looked at and named. Nobody makes as many.
+LINKS_NAMED: Final = 100
 #: Of what the follower is about to ask for, so much is read in one go and held until then.
 AHEAD_BYTES: Final = 256 * 1024 * 1024
 
@@ -121,6 +123,8 @@ class GitSource:
         #: Which commit changed a file last, of those that changed since the first look.
         self._changed_by: dict[str, str] = {}
         self._elsewhere: tuple[str, frozenset[str]] = ("", frozenset())
+        #: The links of which it was said that they are not followed.
+        self._said: set[str] = set()
         self._nudged: asyncio.Event | None = None
 
     @property
@@ -171,9 +175,11 @@ class GitSource:
                 if not verdict.good:
                     return True
                 self._base = base._replace(judged=True)
-            entries = self._documents(self._mirror.entries(base.revision, self._path))
+            everything = self._mirror.entries(base.revision, self._path)
+            entries = self._documents(everything)
             if not self._mirror.lacks([entry.id for entry in entries.values()]):
                 self._take(base.revision, entries)
+                self._say_links(base.revision, everything)
                 return True
         except GitUnavailable:
             raise
@@ -427,13 +433,15 @@ class GitSource:
         judged = InForce(newest, self._verifier.mode == "enforce")
         if not before or not self._content.revision or not self._mirror.has(before):
             # Nothing to compare trees with: the files are compared instead.
-            entries = self._documents(self._mirror.entries(newest, self._path))
+            everything = self._mirror.entries(newest, self._path)
+            entries = self._documents(everything)
             known = self._content.entries
             changed = frozenset(file for file in known.keys() | entries.keys() if known.get(file) != entries.get(file))
             self._changed_by.update(dict.fromkeys(changed, newest) if known else {})
             self._mirror.note_absent([entry.id for entry in entries.values()])
             self._take(newest, entries)
             self._put_in_force(judged)
+            self._say_links(newest, everything)
             return changed
         found = self._mirror.changes(before, newest, self._path)
         changes = {_shown(file) for file in found}
@@ -449,6 +457,7 @@ class GitSource:
         self._changed_by = {file: commit for file, commit in (self._changed_by | changed_by).items() if file in entries}
         self._put_in_force(judged)
         self._content = _Content(newest, entries)
+        self._say_links(newest, found)
         return changed
 
     def _put_in_force(self, newest: InForce) -> None:
@@ -481,11 +490,36 @@ class GitSource:
         """Return those of some entries that a folder's walk would find: no hidden name on the way, the right ending."""
         found = {}
         for file, entry in entries.items():
-            rest = file if not self._path or file == self._path else file[len(self._path) + 1 :]
-            hidden = rest.startswith(".") or "/." in rest
-            if file.endswith(SUFFIXES) and not hidden and (entry.is_file or entry.is_link):
+            if file.endswith(SUFFIXES) and not self._is_hidden(file) and (entry.is_file or entry.is_link):
                 found[_shown(file)] = entry if is_nameable(file) else Entry(0, entry.id)
         return found
+
+    def _is_hidden(self, file: str) -> bool:
+        rest = file if not self._path or file == self._path else file[len(self._path) + 1 :]
+        return rest.startswith(".") or "/." in rest
+
+    def _say_links(self, revision: str, entries: Mapping[str, Entry | None]) -> None:
+        """Say of each link to a folder, once, that it is not followed: else what is behind it would be missed.
+
+        Args:
+            revision: in force now.
+            entries: of it, or those that it changed.
+        """
+        self._said -= {file for file, entry in entries.items() if entry is None}
+        links = [
+            file
+            for file, entry in entries.items()
+            if entry is not None and entry.is_link and not (file.endswith(SUFFIXES) or self._is_hidden(file))
+        ]
+        asked = sorted(file for file in links if file not in self._said and is_nameable(file))[:LINKS_NAMED]
+        try:
+            found = self._mirror.ways_out(revision, asked) if asked else {}
+        except GitFailed:
+            return  # a word of warning less
+        for file, where in found.items():
+            self._said.add(file)
+            detail = f"{file}: a link to {where}, and what is there is not followed in a Git source"
+            self._log.warning("source_warning", detail=detail)
 
     def _follow(self, file: str, data: bytes) -> bytes | Problem:
         """Return the content of a link: none, since what it leads to counts under its own name; or what is wrong."""
