@@ -18,7 +18,7 @@ import pytest
 from campaigns.scene import Scene
 from git_scene import BOB, Branch, GitScene, Team, isolate
 
-from reconciler.errors import ReconcilerError
+from reconciler.errors import ReconcilerError, SettingsError
 from reconciler.mirror import Mode
 
 GPG = shutil.which("gpg")
@@ -196,6 +196,78 @@ def test_a_signer_added_to_the_file_is_taken_without_a_start_and_one_taken_out_s
     signers.allowed.unlink()
     assert branch.look() == by_eve
     assert "allowed_signers" in branch.source.state.error
+
+
+#: What is no file of allowed signers, with what is said of it.
+NO_SIGNERS = {
+    "empty": (b"", "names nobody"),
+    "comments only": (b"# ADA\n\n   \n\t# ada\r\n", "names nobody"),
+    "words": (b"ada@example.org may sign\n", "signers:1: ssh-keygen cannot read it: "),
+    "a bare public key": (b"# Ada\n\nADA\n", "signers:3: ssh-keygen cannot read it: missing key"),
+    "a key cut short": (b"ada@example.org ssh-ed25519 AAAA\n", "signers:1: ssh-keygen cannot read it: invalid key"),
+    "an unknown option": (b"ada@example.org may=1 ADA\n", "signers:1: ssh-keygen cannot read it: "),
+    "one bad entry among good ones": (b"ada@example.org ADA\nbob\nbob@example.org ADA\n", "signers:2: "),
+    "no text": (b"\0\1\2", "is no text"),
+    "a keyring": (bytes(range(256)), "is no text"),
+}
+
+
+def written(signers: Signers, content: bytes) -> Path:
+    path = signers.folder / "signers"
+    path.write_bytes(content.replace(b"ADA", (signers.folder / "ada.pub").read_bytes().strip()))
+    return path
+
+
+@pytest.mark.parametrize("case", NO_SIGNERS)
+def test_a_file_that_names_no_signer_or_has_a_line_that_is_no_entry_is_refused_at_the_start(
+    team: Team, signers: Signers, tmp_path: Path, case: str
+) -> None:
+    content, said = NO_SIGNERS[case]
+    path = written(signers, content)
+    with pytest.raises(SettingsError, match=r"^allowed_signers: ") as caught:
+        Branch(team, tmp_path / "state", mode="enforce", allowed_signers=path)
+    assert said in str(caught.value)
+    assert "an entry is a line such as" in str(caught.value)
+
+
+def test_whatever_a_file_of_signers_may_hold_is_taken(team: Team, signers: Signers, tmp_path: Path) -> None:
+    good = signed(team, tmp_path / "ada", "1")
+    team.push()
+    path = written(
+        signers,
+        b"# Ours\r\n\r\n \n"
+        b'"eve@example.org,eve x" cert-authority ADA\r\n'
+        b'bob@example.org namespaces="git",valid-after="20200101" ADA a comment of hers\n'
+        b"*@example.org ADA",
+    )
+    branch = Branch(team, tmp_path / "state", mode="enforce", allowed_signers=path).opened()
+    assert branch.source.newest_revision == good
+
+
+def test_without_ssh_keygen_no_file_of_signers_is_taken(
+    team: Team, signers: Signers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SettingsError, match=r"allowed_signers: ssh-keygen cannot be run: .*; install"):
+        Branch(team, tmp_path / "state", mode="enforce", allowed_signers=signers.allowed)
+
+
+def test_a_file_of_signers_that_becomes_garbage_is_said_and_brings_nothing_into_force(
+    team: Team, signers: Signers, tmp_path: Path
+) -> None:
+    good = signed(team, tmp_path / "ada", "1")
+    team.push()
+    branch = Branch(team, tmp_path / "state", mode="enforce", allowed_signers=signers.allowed).opened()
+    newer = signed(team, tmp_path / "ada", "2")
+    team.push()
+    for content, said in NO_SIGNERS.values():
+        written(signers, content).replace(signers.allowed)
+        assert branch.look() == good
+        assert branch.source.state.error.startswith("allowed_signers: ")
+        assert said.replace("signers:", "allowed_signers:") in branch.source.state.error
+        assert branch.refused == []
+    signers.allow("ada")
+    assert (branch.look(), branch.source.state.error) == (newer, "")
 
 
 def test_what_came_into_force_unjudged_is_no_ground_to_judge_on(team: Team, signers: Signers, tmp_path: Path) -> None:

@@ -7,7 +7,10 @@ not named here is trusted, because the user or the machine happens to know it.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import tempfile
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +23,25 @@ from reconciler.scrub import scrub
 Mode = Literal["off", "warn", "enforce"]
 Scope = Literal["all", "tip"]
 
-#: A key is imported in milliseconds.
-_GPG_SECONDS: Final = 30
+#: A key is imported, and a file of signers read, in milliseconds.
+_TOOL_SECONDS: Final = 30
+
+
+def _string(content: bytes) -> bytes:
+    return len(content).to_bytes(4, "big") + content
+
+
+#: A signature in the form of OpenSSH's PROTOCOL.sshsig, by a key of zeros: it signs nothing and is in no file.
+_NOBODYS_SIGNATURE: Final = (
+    b"-----BEGIN SSH SIGNATURE-----\n"
+    + b64encode(
+        b"SSHSIG\0\0\0\1"
+        + _string(_string(b"ssh-ed25519") + _string(bytes(32)))
+        + b"".join(map(_string, (b"git", b"", b"sha512")))
+        + _string(_string(b"ssh-ed25519") + _string(bytes(64)))
+    )
+    + b"\n-----END SSH SIGNATURE-----\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +68,8 @@ class Verifier:
             home: a folder for gpg's own files; made when it is needed.
 
         Raises:
-            SettingsError: no key is named though signatures are to be looked at, or a file is not there.
+            SettingsError: no key is named though signatures are to be looked at, a file is not there, or that of the
+                allowed signers names nobody or cannot be read by ssh-keygen.
         """
         if mode != "off" and not (allowed_signers or gpg_keyring):
             raise SettingsError(
@@ -65,17 +86,19 @@ class Verifier:
         self._known: dict[str, Verdict] = {}
         self._known_by: tuple[tuple[int, ...], ...] = ()
         self._stamps()
+        self._check_signers()
 
     def judge(self, mirror: Mirror, commits: Sequence[str]) -> list[Verdict]:
         """Look at each commit's signature; what was found before still holds while the keys are the same.
 
         Raises:
-            SettingsError: a file of keys cannot be read now.
+            SettingsError: a file of keys cannot be read now, or names nobody.
             GitFailed: git cannot be run.
         """
         stamps = self._stamps()
         if stamps != self._known_by:
             self._known_by, self._known = (), {}
+            self._check_signers()
             self._import_keyring()
             self._known_by = stamps
         settings = {
@@ -104,6 +127,26 @@ class Verifier:
             stamps.append((status.st_mtime_ns, status.st_ino, status.st_size))
         return tuple(stamps)
 
+    def _check_signers(self) -> None:
+        """Refuse a file in which nobody is named, or an entry is none: everybody's signature would be "unknown"."""
+        path = self._files.get("allowed_signers")
+        if path is None:
+            return
+        form = "an entry is a line such as `ada@example.org ssh-ed25519 AAAAC3...`, see ssh-keygen(1)"
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise SettingsError(f"allowed_signers: {path} cannot be read: {error.strerror}") from None
+        if b"\0" in data:
+            raise SettingsError(f"allowed_signers: {path} is no text; {form}")
+        lines = [line.strip() for line in data.split(b"\n")]
+        if all(not line or line.startswith(b"#") for line in lines):
+            raise SettingsError(f"allowed_signers: {path} names nobody; {form}")
+        for number, why in _complaints(path):
+            # Some versions complain of empty lines, which mean nothing.
+            if 0 < number <= len(lines) and lines[number - 1]:
+                raise SettingsError(f"allowed_signers: {path}:{number}: ssh-keygen cannot read it: {why}; {form}")
+
     def _import_keyring(self) -> None:
         """Make gpg's folder anew, with the named keys and no others; without any, so that it knows no key at all."""
         for path in self._home.glob("*") if self._home.is_dir() else ():
@@ -124,12 +167,35 @@ class Verifier:
             str(keyring),
         ]
         try:
-            done = subprocess.run(command, capture_output=True, check=False, timeout=_GPG_SECONDS)  # noqa: S603 - no shell
+            done = subprocess.run(command, capture_output=True, check=False, timeout=_TOOL_SECONDS)  # noqa: S603 - no shell
         except (OSError, subprocess.TimeoutExpired) as error:
             raise SettingsError(f"gpg_keyring: gpg cannot be run: {type(error).__name__}; install gnupg") from error
         if done.returncode != 0:
             said = _first_line(done.stderr.decode(errors="replace"))
             raise SettingsError(f"gpg_keyring: gpg cannot import {keyring}: {said}")
+
+
+def _complaints(path: Path) -> list[tuple[int, str]]:
+    """Return the lines of a file of allowed signers that ssh-keygen cannot read, and why.
+
+    It reads the file to its end when it is asked who may sign with a key that nobody has, as git asks it.
+
+    Raises:
+        SettingsError: it cannot be run.
+    """
+    with tempfile.NamedTemporaryFile(suffix=".sig") as signature:
+        signature.write(_NOBODYS_SIGNATURE)
+        signature.flush()
+        command = ["ssh-keygen", "-Y", "find-principals", "-f", str(path), "-s", signature.name]
+        try:
+            done = subprocess.run(command, capture_output=True, check=False, timeout=_TOOL_SECONDS)  # noqa: S603 - no shell
+        except (OSError, subprocess.TimeoutExpired) as error:
+            why = f"ssh-keygen cannot be run: {type(error).__name__}; install the client of OpenSSH"
+            raise SettingsError(f"allowed_signers: {why}") from error
+    said = done.stderr.decode(errors="replace")
+    return [
+        (int(number), scrub(why.strip())) for number, why in re.findall(r"^.*:(\d{1,9}): (.+)$", said, re.MULTILINE)
+    ]
 
 
 def _reason(said: str) -> str:
