@@ -53,7 +53,7 @@ class SourceFigures:
 
     #: The commit in force.
     revision: str
-    #: Since the last fetch that went well; None before the first one of this process.
+    #: Since the last fetch that went well, be it by an earlier process; None before the first.
     fetch_age_seconds: float | None
     #: Whether a newer commit is refused.
     refused: bool

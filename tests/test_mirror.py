@@ -10,6 +10,7 @@ import random
 import shutil
 import signal
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from git_scene import Branch, Team, isolate, run_git
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reconciler.cli.branch import figures_of
 from reconciler.errors import SettingsError
 from reconciler.mirror import GitFailed, Mirror, parse_address, repository
 
@@ -356,6 +358,151 @@ def test_an_old_lock_of_a_git_that_was_killed_is_removed(team: Team, lock: str) 
     newer = team.publish({"a.yaml": "2"})
     assert mirror.fetch(NEVER) == newer
     assert not left.exists()
+
+
+LEFTOVERS = (
+    "shallow.lock",
+    "config.lock",
+    "packed-refs.lock",
+    "refs/reconciler/accepted.lock",
+    "refs/reconciler/fetched.lock",
+    "objects/pack/tmp_pack_a1B2c3",
+    "objects/pack/tmp_idx_a1B2c3",
+)
+
+
+@pytest.mark.parametrize("name", LEFTOVERS)
+def test_at_a_start_nothing_is_left_of_a_git_that_was_killed_a_moment_ago(team: Team, name: str) -> None:
+    team.publish({"docs/a.yaml": "# 1\n"})
+    left = Branch(team, team.folder / "state").opened().source._mirror.folder / name
+    left.write_bytes(b"PACK")
+    newer = team.publish({"docs/a.yaml": "# 2\n"})
+    assert Branch(team, team.folder / "state").opened().source.newest_revision == newer
+    assert not left.exists()
+
+
+def test_a_lock_of_a_moment_ago_is_left_to_the_git_whose_it_is(team: Team) -> None:
+    team.publish({"a.yaml": "1"})
+    mirror = mirror_of(team)
+    mirror.open()
+    mirror.fetch(NEVER)
+    lock = mirror.folder / "shallow.lock"
+    lock.write_text("")
+    team.publish({"a.yaml": "2"})
+    with pytest.raises(GitFailed, match=r"shallow\.lock"):
+        mirror.fetch(NEVER)
+    assert lock.exists()
+
+
+# What is lost, and what was never there
+
+
+def unpack(mirror: Path) -> None:
+    """Store each object in a file of its own."""
+    for pack in mirror.glob("objects/pack/*.pack"):
+        content = pack.read_bytes()
+        for part in mirror.glob(f"objects/pack/{pack.stem}.*"):
+            part.unlink()
+        run_git(mirror, "unpack-objects", "-q", stdin=content)
+
+
+def test_a_document_that_the_mirror_has_lost_is_fetched_anew_at_the_start(
+    team: Team, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commit = team.publish({"docs/a.yaml": "# a\n", "docs/b.yaml": "# b\n", "docs/big.yaml": "x" * 20_000})
+    folder = Branch(team, team.folder / "state").opened().source._mirror.folder
+    unpack(folder)
+    lost = run_git(team.remote, "rev-parse", "main:docs/a.yaml")
+    (folder / "objects" / lost[:2] / lost[2:]).unlink()
+    branch = Branch(team, team.folder / "state", log_level="warning").opened()
+    assert "source_mirror_renewed" in capsys.readouterr().err
+    assert branch.source.newest_revision == commit
+    assert branch.source.read("docs/a.yaml") == b"# a\n"
+
+
+def test_what_was_left_out_for_its_size_is_no_loss(team: Team, capsys: pytest.CaptureFixture[str]) -> None:
+    team.publish({"docs/a.yaml": "# a\n", "docs/big.yaml": "x" * 20_000})
+    branch = Branch(team, team.folder / "state").opened()
+    # By the first look, and by one that sees only what changed.
+    commit = team.publish({"docs/bigger.yaml": "x" * 30_000})
+    assert branch.look() == commit
+    team.remote.rename(team.remote.with_name("away.git"))
+    again = Branch(team, team.folder / "state", log_level="warning").opened()
+    assert again.source.newest_revision == commit
+    assert again.source.read("docs/a.yaml") == b"# a\n"
+    for name in ("docs/big.yaml", "docs/bigger.yaml"):
+        problem = again.source.read(name)
+        assert not isinstance(problem, bytes)
+        assert problem.rule == "too-large"
+    assert "source_mirror_renewed" not in capsys.readouterr().err
+
+
+def flip(pack: Path) -> None:
+    """Change one bit of a pack, as a disk may."""
+    content = bytearray(pack.read_bytes())
+    content[len(content) // 2] ^= 1
+    pack.chmod(0o600)
+    pack.write_bytes(content)
+
+
+def test_a_mirror_is_damaged_when_one_bit_of_it_differs(team: Team) -> None:
+    team.publish({"a.yaml": "1", "b.yaml": "x" * 2000})
+    mirror = mirror_of(team)
+    mirror.open()
+    assert not mirror.is_damaged()
+    mirror.fetch(NEVER)
+    assert not mirror.is_damaged()
+    (pack,) = mirror.folder.glob("objects/pack/*.pack")
+    whole = pack.read_bytes()
+    flip(pack)
+    assert mirror.is_damaged()
+    pack.write_bytes(whole)
+    assert not mirror.is_damaged()
+    pack.with_suffix(".idx").unlink()
+    assert mirror.is_damaged()
+
+
+@pytest.mark.parametrize("how", ["packs empty", "packs cut"])
+def test_a_mirror_that_breaks_under_a_daemon_is_made_anew_and_followed_again(
+    team: Team, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = team.publish({"docs/a.yaml": "# 1\n"})
+    branch = Branch(team, team.folder / "state", log_level="warning").opened()
+    broken(branch.source._mirror.folder, how)
+    newer = team.publish({"docs/b.yaml": "# 2\n"})
+    assert branch.look() == first, "what is in force does not depend on the mirror"
+    assert "source_mirror_renewed" in capsys.readouterr().err
+    assert branch.look() == newer
+    assert branch.source.state.error == ""
+    assert branch.source.read("docs/a.yaml") == b"# 1\n"
+    assert branch.source.read("docs/b.yaml") == b"# 2\n"
+
+
+def test_a_whole_mirror_is_kept_while_the_repository_is_away(team: Team, capsys: pytest.CaptureFixture[str]) -> None:
+    commit = team.publish({"docs/a.yaml": "# 1\n"})
+    branch = Branch(team, team.folder / "state", log_level="warning").opened()
+    team.remote.rename(team.remote.with_name("away.git"))
+    assert branch.look() == commit
+    assert branch.source.state.error
+    assert "source_mirror_renewed" not in capsys.readouterr().err
+    assert Branch(team, team.folder / "state").opened().source.newest_revision == commit
+
+
+def test_the_age_of_the_last_good_fetch_is_known_after_a_start_without_one(team: Team) -> None:
+    team.publish({"docs/a.yaml": "# 1\n"})
+    before = datetime.now(UTC)
+    branch = Branch(team, team.folder / "state").opened()
+    after = datetime.now(UTC)
+    team.remote.rename(team.remote.with_name("away.git"))
+    branch.look()
+    state = Branch(team, team.folder / "state").opened().source.state
+    assert state.error
+    assert state.fetched_at is not None
+    # A file system's clock may be some milliseconds behind the other one.
+    assert before - timedelta(seconds=1) < state.fetched_at < after
+    age = figures_of(state, after + timedelta(hours=1)).fetch_age_seconds
+    assert age is not None
+    assert 3600 <= age < 3601 + (after - before).total_seconds()
 
 
 # Whose settings count
