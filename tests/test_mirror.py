@@ -445,9 +445,10 @@ def flip(pack: Path) -> None:
     pack.write_bytes(content)
 
 
-def test_a_mirror_is_damaged_when_one_bit_of_it_differs(team: Team) -> None:
+def test_a_mirror_is_damaged_when_it_is_gone_or_one_bit_of_it_differs(team: Team) -> None:
     team.publish({"a.yaml": "1", "b.yaml": "x" * 2000})
     mirror = mirror_of(team)
+    assert mirror.is_damaged()
     mirror.open()
     assert not mirror.is_damaged()
     mirror.fetch(NEVER)
@@ -462,7 +463,7 @@ def test_a_mirror_is_damaged_when_one_bit_of_it_differs(team: Team) -> None:
     assert mirror.is_damaged()
 
 
-@pytest.mark.parametrize("how", ["packs empty", "packs cut"])
+@pytest.mark.parametrize("how", ["head", "nothing left", "packs empty", "packs cut"])
 def test_a_mirror_that_breaks_under_a_daemon_is_made_anew_and_followed_again(
     team: Team, how: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

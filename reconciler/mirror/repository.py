@@ -196,7 +196,9 @@ class Mirror:
         return self._command.run("cat-file", "-e", f"{commit}^{{tree}}").returncode == 0
 
     def is_damaged(self) -> bool:
-        """Return whether a pack is not what it was when it came: every byte is read."""
+        """Return whether the mirror is gone, or a pack is not what it was when it came: every byte is read."""
+        if not (self.folder / "HEAD").is_file():
+            return True
         packs = {pack.with_suffix("") for pack in (self.folder / "objects" / "pack").glob("*.pack")}
         for pack in sorted(packs):
             index = pack.with_suffix(".idx")
