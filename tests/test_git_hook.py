@@ -9,19 +9,26 @@ from __future__ import annotations
 import hashlib
 import hmac
 import http.client
+import io
 import json
 import signal
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import httpx
 import pytest
 from campaigns.scene import Daemon, Scene
 from git_scene import GitScene, Team, isolate
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.cli.branch import make_hook
+from reconciler.cli.options import Values
 from reconciler.hook import Limiter, is_genuine, is_push, kind_of
+from reconciler.logs import make_log
+from reconciler.settings import SettingsFile
+from reconciler.web import Answers, make_app
 
 SECRET = "0123456789abcdef0123456789abcdef"
 BODY = json.dumps({"ref": "refs/heads/main"}).encode()
@@ -93,6 +100,65 @@ def test_the_limiter_lets_through_no_more_than_its_rate_and_says_truly_how_long_
             now[0] += wait + 1e-6
             assert limiter.wait_seconds() == 0
             taken += 1
+
+
+# The page's answers
+
+
+class Page:
+    """The page with its hook, a clock that a test moves, and what was logged."""
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        (folder / "secret").write_text(SECRET)
+        self.now = 1000.0
+        self.nudges = 0
+        self._lines = io.StringIO()
+        settings = {"hook_secret_file": str(folder / "secret"), "hook_limit": limit, "hook_max_bytes": 1024}
+        log = make_log("json", "info", run_id="test", stream=self._lines)
+        hook = make_hook(Values(settings, SettingsFile()), self._nudge, lambda: self.now, log)
+        answers = Answers(lambda: True, lambda: True, lambda: b"", "", dict)
+        self._app = make_app(answers, hook)
+
+    def _nudge(self) -> None:
+        self.nudges += 1
+
+    async def knock(self, times: int, *, secret: str = SECRET) -> list[int]:
+        """Deliver so often, and return the answers."""
+        transport = httpx.ASGITransport(self._app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
+            return [
+                (await client.post("/hooks/git", content=BODY, headers=delivery("github", secret))).status_code
+                for _ in range(times)
+            ]
+
+    def floods(self) -> list[str]:
+        """Return what was said of deliveries that were too many."""
+        refusals = [json.loads(line).get("why", "") for line in self._lines.getvalue().splitlines()]
+        return [why for why in refusals if why.startswith("more than hook_limit")]
+
+
+async def test_strangers_do_not_use_up_the_limit_of_who_has_the_secret_nor_the_other_way_round(tmp_path: Path) -> None:
+    flooded = Page(tmp_path, 3)
+    assert await flooded.knock(5, secret="wrong" * 8) == [401, 401, 401, 429, 429]
+    assert await flooded.knock(5) == [202, 202, 202, 429, 429]
+    assert flooded.nudges == 3
+    tail = "more than hook_limit allows in a minute"
+    assert flooded.floods() == [f"{tail}, without the secret", f"{tail}, with the secret"]
+    busy = Page(tmp_path, 3)
+    assert await busy.knock(4) == [202, 202, 202, 429]
+    assert await busy.knock(1, secret="wrong" * 8) == [401]
+
+
+async def test_each_limit_fills_again_by_itself_and_each_flood_is_said_once(tmp_path: Path) -> None:
+    page = Page(tmp_path, 3)
+    for flood in (1, 2):
+        assert await page.knock(6, secret="wrong" * 8) == [401] * 3 + [429] * 3
+        assert len(page.floods()) == flood
+        page.now += 20
+        assert await page.knock(2, secret="wrong" * 8) == [401, 429]
+        assert len(page.floods()) == flood, "it has not ended"
+        assert await page.knock(3) == [202] * 3
+        page.now += 60
 
 
 # The installed daemon
