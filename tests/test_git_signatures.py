@@ -442,6 +442,23 @@ def test_the_daemon_refuses_says_whose_and_which_goes_on_refusing_after_a_start_
         daemon.wait_for("applied", name=other.name)
 
 
+def test_once_ends_with_1_when_the_newest_commit_is_refused_and_with_0_when_it_is_only_warned_of(
+    world: GitScene, signers: Signers, tmp_path: Path
+) -> None:
+    one, other = world.recordings(2)
+    signed_only = ("--once", "--verify", "enforce", "--allowed-signers", str(signers.allowed))
+    world.team.commit({"docs/one.yaml": one.document("paused")}, sign=tmp_path / "ada")
+    world.team.push()
+    assert world.run(*signed_only).returncode == 0
+    world.team.publish({"docs/other.yaml": other.document("paused")})
+    done = world.run(*signed_only)
+    assert done.returncode == 1
+    assert '"revision_refused"' in done.stderr
+    assert world.patches(one, other) == [["paused"], []]
+    assert world.run(*signed_only, "--verify", "warn").returncode == 0
+    assert world.patches(one, other) == [["paused"], ["paused"]]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

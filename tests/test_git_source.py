@@ -117,6 +117,24 @@ def test_once_converges_on_the_branch_and_ends(world: GitScene) -> None:
     assert world.patches(one) == [["paused"]]
 
 
+def test_once_ends_with_1_when_the_branch_is_out_of_reach_though_it_converges_on_what_is_in_force(
+    world: GitScene,
+) -> None:
+    one, late = world.recordings(1)[0], world.unknown()
+    first = world.team.publish({"docs/one.yaml": one.document("paused"), "docs/late.yaml": late.document("paused")})
+    world.run("--once")
+    assert world.patches(one, late) == [["paused"], []]
+    world.scene.sandbox.seed([late.seed()])
+    away = world.team.remote.rename(world.team.remote.with_name("away.git"))
+    done = world.run("--once")
+    assert done.returncode == 1
+    assert world.patches(one, late) == [["paused"], ["paused"]]
+    (said,) = [json.loads(line) for line in done.stderr.splitlines() if '"source_unreachable"' in line]
+    assert said["in_force"] == first
+    away.rename(world.team.remote)
+    assert world.run("--once").returncode == 0
+
+
 # Files that move, go and break
 
 
