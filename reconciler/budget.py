@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
@@ -170,7 +170,7 @@ class _Lane:
 
     def next(self, *, bulk_allowed: bool) -> _Waiter | None:
         """Return who goes next, leaving it in place: the most urgent class first, save for every tenth time."""
-        waiting = [queue[0] for queue in self._queues if _prune(queue)]
+        waiting = [queue[0] for queue in self._queues if queue and _prune(queue)]
         if not bulk_allowed:
             waiting = [waiter for waiter in waiting if not _is_bulk(waiter.priority)]
         if not waiting:
@@ -182,12 +182,20 @@ class _Lane:
     def take(self, waiter: _Waiter) -> None:
         """Remove the waiter that `next` returned."""
         self._queues[waiter.priority].popleft()
-        gave_way = any(_prune(queue) for queue in self._queues[: waiter.priority])
-        overtook = any(_prune(queue) for queue in self._queues[waiter.priority + 1 :])
-        self._overtaken = self._overtaken + 1 if overtook and not gave_way else 0
+        gave_way = _anybody(self._queues[: waiter.priority])
+        overtook = not gave_way and _anybody(self._queues[waiter.priority + 1 :])
+        self._overtaken = self._overtaken + 1 if overtook else 0
 
     def idle(self) -> bool:
-        return not any(_prune(queue) for queue in self._queues)
+        return not _anybody(self._queues)
+
+
+def _anybody(queues: Sequence[deque[_Waiter]]) -> bool:
+    """Return whether somebody waits in one of them."""
+    for queue in queues:  # noqa: SIM110 - three times a request, and a generator costs more than the look
+        if queue and _prune(queue):
+            return True
+    return False
 
 
 def _prune(queue: deque[_Waiter]) -> bool:
@@ -285,7 +293,9 @@ class Budgets:
         waiter = _Waiter(asyncio.get_running_loop().create_future(), priority, self._arrivals)
         lane.push(waiter)
         self._waiting[workspace_id] = lane
-        self._pump()
+        # With no place free, nobody can be let out before `release` pumps.
+        if self._in_flight < self.concurrency and lane.in_flight < self._workspace_places:
+            self._pump()
         timer = None
         if self._patience is not None and not waiter.granted.done():
             timer = self._loop().call_later(self._patience, partial(self._send_back, workspace_id, waiter))
