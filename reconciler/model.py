@@ -135,7 +135,8 @@ class Suspend:
 class Desired(NamedTuple):
     """What one document (or one item of a set) asks for, and where it stands.
 
-    A tuple, because a hundred thousand are made at once: in a third of the time of a frozen dataclass.
+    A tuple, because a hundred thousand are made at once: in a third of the time of a frozen dataclass. Labels and
+    annotations are for those who read the files: nothing here does, so they are checked and not kept.
     """
 
     key: RecordingKey
@@ -146,8 +147,6 @@ class Desired(NamedTuple):
     line: int
     drift: Drift = Drift.SAFE
     suspend: Suspend | None = None
-    labels: Mapping[str, str] | None = None
-    annotations: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,8 @@ def test_a_document_is_ready_to_commit_and_names_nobody(shell: Shell):
     (only,) = parse_documents(done.out.encode(), "-").desired
     assert only.key == RecordingKey(WORKSPACE, CHANNEL, CALL, RECORDING)
     assert (only.name, only.status) == (f"recording-{RECORDING[:8]}", Status.COMPLETED)
-    assert only.labels == {"direction": "incoming", "origin": "call-command-record-call"}
+    metadata = yaml.safe_load(done.out)["metadata"]
+    assert metadata["labels"] == {"direction": "incoming", "origin": "call-command-record-call"}
 
 
 async def test_a_workspace_of_the_sandbox_round_trips(tmp_path: Path):

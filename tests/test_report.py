@@ -161,10 +161,8 @@ def test_actions_leave_out_what_is_in_sync_unless_all_are_asked_for(plan: Plan) 
 
 
 def test_a_report_shows_chosen_fields_only(plan: Plan) -> None:
-    secret = "a label, an annotation or a reason that was not meant to be shown"
-    hidden = document(1)._replace(
-        labels={"l": secret}, annotations={"a": secret}, suspend=Suspend(secret, NOW + timedelta(hours=1))
-    )
+    secret = "a reason that was not meant to be shown"
+    hidden = document(1)._replace(suspend=Suspend(secret, NOW + timedelta(hours=1)))
     shown = make_plan([hidden], {}, {key(1): look("ongoing")}, now=NOW, limits=Limits())
     assert secret not in as_text(shown) + as_json(shown)
 

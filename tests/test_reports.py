@@ -376,10 +376,8 @@ def test_the_page_needs_nothing_beside_it_and_runs_nothing(plan: Plan) -> None:
 
 
 def test_no_report_shows_what_documents_say_beside_their_state() -> None:
-    secret = "a label, an annotation or a reason that was not meant to be shown"
-    hidden = document()._replace(
-        labels={"l": secret}, annotations={"a": secret}, suspend=Suspend(secret, NOW + timedelta(hours=1))
-    )
+    secret = "a reason that was not meant to be shown"
+    hidden = document()._replace(suspend=Suspend(secret, NOW + timedelta(hours=1)))
     shown = make_change_plan([hidden], [], {}, {key(): look("ongoing")}, base=None, now=NOW, limits=Limits())
     for form in FORMS.values():
         assert secret not in form(shown)

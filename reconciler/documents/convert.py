@@ -54,7 +54,6 @@ def is_date_time(text: str) -> bool:
 
 def recording(document: dict[str, Any], file: str, line: int) -> Desired:
     """Convert a document of kind `CallRecording`."""
-    metadata = document["metadata"]
     spec = document["spec"]
     return Desired(
         # Workspaces and channels are few and named by every recording: interned, they take no memory.
@@ -64,24 +63,19 @@ def recording(document: dict[str, Any], file: str, line: int) -> Desired:
             spec["callId"].lower(),
             spec["recordingId"].lower(),
         ),
-        metadata["name"],
+        document["metadata"]["name"],
         _STATUS[spec["status"]],
         file,
         line,
         _DRIFT[spec.get("drift", "safe")],
         _suspend(spec.get("suspend")),
-        metadata.get("labels"),
-        metadata.get("annotations"),
     )
 
 
 def recordings(document: dict[str, Any], file: str, item_lines: list[int]) -> Iterator[Desired]:
-    """Convert a document of kind `CallRecordingSet`; its labels and annotations are those of each item."""
-    metadata = document["metadata"]
+    """Convert a document of kind `CallRecordingSet`."""
     spec = document["spec"]
-    prefix = f"{metadata['name']}/"
-    labels = metadata.get("labels")
-    annotations = metadata.get("annotations")
+    prefix = f"{document['metadata']['name']}/"
     workspace_id = sys.intern(spec["workspaceId"].lower())
     channel_id = sys.intern(spec["channelId"].lower())
     drift = _DRIFT[spec.get("drift", "safe")]
@@ -94,8 +88,6 @@ def recordings(document: dict[str, Any], file: str, item_lines: list[int]) -> It
             line,
             _DRIFT[item["drift"]] if "drift" in item else drift,
             _suspend(item.get("suspend")),
-            labels,
-            annotations,
         )
 
 

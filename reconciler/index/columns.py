@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import accumulate, chain, repeat
 from operator import itemgetter
-from typing import Final, TypeAlias
+from typing import Final
 
 from reconciler.documents import FileDocuments
 from reconciler.model import Desired, Drift, RecordingKey, Status, Suspend, status_line
@@ -26,9 +26,6 @@ _STATUS: Final = {status.value: status for status in Status}
 #: Of a `status_line`: the four UUIDs and the status; the UUIDs and what stands between them.
 _LINE_PARTS: Final = tuple(itemgetter(slice(at, at + 36)) for at in (0, 37, 74, 111, 148))
 _KEY_TEXT: Final = itemgetter(slice(0, 4 * 36 + 3))
-
-#: Labels and annotations, as `Desired` has them.
-Notes: TypeAlias = tuple[Mapping[str, str] | None, Mapping[str, str] | None]
 
 
 @dataclass(slots=True)
@@ -45,9 +42,6 @@ class Columns:
     drifts: bytearray = field(default_factory=bytearray)
     #: Only of the rows that are suspended.
     suspends: dict[int, Suspend] = field(default_factory=dict)
-    #: Each row's place in `notes`, whose first is that of rows without any.
-    note_places: array[int] = field(default_factory=lambda: array("I"))
-    notes: list[Notes] = field(default_factory=lambda: [(None, None)])
     #: The sets: the place of the file, the name, the 1-based line.
     sets: list[tuple[int, str, int]] = field(default_factory=list)
     #: Whether it is known that no two documents share a name or a recording; `check` finds out.
@@ -57,9 +51,8 @@ class Columns:
     def of(cls, documents: Iterable[FileDocuments]) -> Columns:
         """Put valid files, sorted by name, into columns."""
         made = cls()
-        known: dict[object, int] = {}
         for each in documents:
-            made._append(each, known)
+            made._append(each)
         return made
 
     def __len__(self) -> int:
@@ -76,8 +69,7 @@ class Columns:
         if not fresh and len(kept) == len(self.files):
             return self
         # Of documents that share nothing, some share nothing either.
-        made = Columns(notes=list(self.notes), unambiguous=self.unambiguous and not fresh)
-        known: dict[object, int] = {}
+        made = Columns(unambiguous=self.unambiguous and not fresh)
         starts = [0, *accumulate(self.counts)]
         sets: dict[int, list[tuple[str, int]]] = {}
         for place, name, line in self.sets:
@@ -89,7 +81,7 @@ class Columns:
             while following is not None and following.file < self.files[place]:
                 self._copy(begin, end, starts, sets, made)
                 begin = end = place
-                made._append(following, known)
+                made._append(following)
                 following = next(waiting)
             if place != end:
                 self._copy(begin, end, starts, sets, made)
@@ -97,7 +89,7 @@ class Columns:
             end = place + 1
         self._copy(begin, end, starts, sets, made)
         while following is not None:
-            made._append(following, known)
+            made._append(following)
             following = next(waiting)
         return made
 
@@ -118,15 +110,9 @@ class Columns:
         to.names += self.names[first:last]
         to.places += self.places[first:last]
         to.drifts += self.drifts[first:last]
-        to.note_places += self.note_places[first:last]
 
-    def _append(self, documents: FileDocuments, known: dict[object, int]) -> None:
-        """Append one file.
-
-        Args:
-            documents: a valid file that sorts after those that are here.
-            known: where notes that were met before are, by content; grows.
-        """
+    def _append(self, documents: FileDocuments) -> None:
+        """Append a valid file that sorts after those that are here."""
         self.sets.extend((len(self.files), name, line) for name, line in documents.sets)
         self.files.append(documents.file)
         self.counts.append(len(documents.desired))
@@ -137,19 +123,6 @@ class Columns:
             self.names.append(desired.name)
             self.places.append(desired.line)
             self.drifts.append(_DRIFT_BYTES[desired.drift])
-            note = 0
-            if desired.labels is not None or desired.annotations is not None:
-                note = self._note(desired, known)
-            self.note_places.append(note)
-
-    def _note(self, desired: Desired, known: dict[object, int]) -> int:
-        parts = (desired.labels, desired.annotations)
-        content = tuple(None if part is None else tuple(part.items()) for part in parts)
-        place = known.get(content)
-        if place is None:
-            place = known[content] = len(self.notes)
-            self.notes.append(parts)
-        return place
 
     def check(self) -> None:
         """Find out whether any two documents share a name or a recording: `cross_check` without its words."""
@@ -205,17 +178,16 @@ class Columns:
         rows = range(len(self.lines)) if chosen is None else chosen
         if not rows:
             return iter(())
-        lines, names, places, drifts, notes = self.lines, self.names, self.places, self.drifts, self.note_places
+        lines, names, places, drifts = self.lines, self.names, self.places, self.drifts
         files: Iterable[str] = chain.from_iterable(map(repeat, self.files, self.counts))
         if chosen is not None:
             pick = itemgetter(*chosen, chosen[-1])  # one more, so that a single row is a tuple as well
             lines, names, files = list(pick(lines)), list(pick(names)), pick(list(files))
-            places, drifts, notes = array("I", pick(places)), bytearray(pick(drifts)), array("I", pick(notes))
+            places, drifts = array("I", pick(places)), bytearray(pick(drifts))
         workspaces, channels, calls, recordings, statuses = (map(part, lines) for part in _LINE_PARTS)
         # Workspaces and channels are few and named by every recording: interned, they take no memory.
         parts = zip(map(sys.intern, workspaces), map(sys.intern, channels), calls, recordings, strict=True)
         keys = map(tuple.__new__, repeat(RecordingKey), parts)
-        table = self.notes
         fields = zip(
             keys,
             names,
@@ -224,7 +196,6 @@ class Columns:
             places,
             map(DRIFTS.__getitem__, drifts),
             map(self.suspends.get, rows) if self.suspends else repeat(None, len(rows)),
-            *(([table[note][part] for note in notes] if len(table) > 1 else repeat(None)) for part in (0, 1)),
-            strict=False,  # nothing without end ends it
+            strict=False,  # of chosen rows, one more was picked
         )
         return map(tuple.__new__, repeat(Desired), fields)

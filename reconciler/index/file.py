@@ -15,12 +15,11 @@ import struct
 import sys
 import time
 from array import array
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from datetime import datetime
-from itertools import accumulate, repeat
+from itertools import repeat
 from operator import itemgetter
 from pathlib import Path
 from typing import Final
@@ -28,14 +27,13 @@ from typing import Final
 from reconciler import __version__
 from reconciler.documents import DocumentLimits
 from reconciler.errors import ReconcilerError
-from reconciler.index.columns import DRIFTS, Columns, Notes
+from reconciler.index.columns import DRIFTS, Columns
 from reconciler.model import Status, Suspend
 from reconciler.place import make_state_folder
-from reconciler.scrub import scrub
 from reconciler.shipped import read_schema
 from reconciler.source import FileStamp
 
-_MAGIC: Final = b"reconciler index 1\n"
+_MAGIC: Final = b"reconciler index 2\n"
 _SUFFIX: Final = ".index"
 #: Types of the columns of stamps: size, times, inode and device.
 _STAMP: Final = "QqqQQ"
@@ -49,7 +47,7 @@ _ABANDONED_SECONDS: Final = 600
 #: What reads documents, by whose change a file may come to mean something else.
 _READERS: Final = ("yaml", "jsonschema_rs")
 _OWN_READERS: Final = ("documents", "index")
-_PARTS: Final = 14
+_PARTS: Final = 12
 #: Of a `status_line`: what stands behind the four UUIDs.
 _STATUS_TEXT: Final = itemgetter(slice(4 * 36 + 3, None))
 
@@ -130,7 +128,7 @@ class Index:
             digests: those of the files' bytes, one after the other.
         """
         try:
-            parts = _encode(*_repeatable(columns, list(stamps), digests), self._key())
+            parts = _encode(columns, stamps, digests, self._key())
             make_state_folder(self._folder)
             written = self._path.with_name(f".{self._path.name}.{os.urandom(8).hex()}")
             try:
@@ -187,33 +185,6 @@ class Index:
                 entry.unlink()
 
 
-def _repeatable(
-    columns: Columns, stamps: list[FileStamp | None], digests: bytes
-) -> tuple[Columns, list[FileStamp | None], bytes]:
-    """Leave out the files whose labels or annotations hold what is nowhere to be kept, such as a phone number."""
-    private = {place for place, notes in enumerate(columns.notes) if not all(map(_is_repeatable, _words(notes)))}
-    if not private:
-        return columns, stamps, digests
-    ends = list(accumulate(columns.counts))
-    left_out = {bisect_right(ends, row) for row, place in enumerate(columns.note_places) if place in private}
-    kept = [place for place in range(len(columns.files)) if place not in left_out]
-    notes = [(None, None) if place in private else each for place, each in enumerate(columns.notes)]
-    parts = [digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES] for place in kept]
-    return replace(columns.merged(kept, ()), notes=notes), [stamps[place] for place in kept], b"".join(parts)
-
-
-def _words(notes: Notes) -> Iterator[str]:
-    for part in notes:
-        for key, value in (part or {}).items():
-            yield key
-            yield value
-
-
-def _is_repeatable(text: str) -> bool:
-    line = " ".join(text.split())
-    return scrub(line) == line
-
-
 def _encode(columns: Columns, stamps: Iterable[FileStamp | None], digests: bytes, key: bytes) -> list[bytes]:
     proofs = [_UNPROVEN if stamp is None else stamp[:5] for stamp in stamps]
     suspends = [[row, each.reason, each.until.isoformat()] for row, each in columns.suspends.items()]
@@ -228,8 +199,6 @@ def _encode(columns: Columns, stamps: Iterable[FileStamp | None], digests: bytes
         columns.places.tobytes(),
         bytes(columns.drifts),
         json.dumps(suspends).encode(),
-        columns.note_places.tobytes() if len(columns.notes) > 1 else b"",
-        json.dumps(columns.notes[1:]).encode(),
         json.dumps(columns.sets).encode(),
         b"unambiguous" if columns.unambiguous else b"",
     )
@@ -249,22 +218,18 @@ def _decode(body: memoryview, key: bytes) -> Held | None:
         at += length
     if parts[0] != key or at != len(body):
         return None
-    counts, places, note_places = (_numbers(parts[part]) for part in (4, 7, 10))
-    lines = _texts(parts[5])
     columns = Columns(
         files=_texts(parts[1]),
-        counts=counts,
-        lines=lines,
+        counts=_numbers(parts[4]),
+        lines=_texts(parts[5]),
         names=_texts(parts[6]),
-        places=places,
+        places=_numbers(parts[7]),
         drifts=bytearray(parts[8]),
         suspends={
             row: Suspend(reason, datetime.fromisoformat(until)) for row, reason, until in json.loads(bytes(parts[9]))
         },
-        note_places=note_places or array("I", bytes(4 * len(lines))),
-        notes=[(None, None), *((labels, annotations) for labels, annotations in json.loads(bytes(parts[11])))],
-        sets=[(place, name, line) for place, name, line in json.loads(bytes(parts[12]))],
-        unambiguous=bool(parts[13]),
+        sets=[(place, name, line) for place, name, line in json.loads(bytes(parts[10]))],
+        unambiguous=bool(parts[11]),
     )
     size = 8 * len(columns.files)
     stamps = [_numbers(parts[2][at * size : (at + 1) * size], kind) for at, kind in enumerate(_STAMP)]
@@ -285,18 +250,15 @@ def _numbers(part: memoryview, kind: str = "I") -> array[int]:
 def _fits(held: Held) -> bool:
     """Return whether the columns are of one length, and what they refer to is there."""
     columns, files = held.columns, len(held.columns.files)
-    by_row = (columns.names, columns.places, columns.drifts, columns.note_places)
+    by_row = (columns.names, columns.places, columns.drifts)
     return (
         len(columns.counts) == files
         and len(held.digests) == files * DIGEST_BYTES
         and all(len(column) == len(columns) for column in by_row)
         and sum(columns.counts) == len(columns)
         and not columns.drifts.strip(bytes(range(len(DRIFTS))))
-        and (len(columns.notes) == 1 or max(columns.note_places, default=0) < len(columns.notes))
         and set(map(_STATUS_TEXT, columns.lines)) <= {f" {status.value}" for status in Status}
         and all(0 <= row < len(columns) for row in columns.suspends)
         and all(0 <= place < files and isinstance(name, str) for place, name, _ in columns.sets)
         and all(isinstance(each.reason, str) for each in columns.suspends.values())
-        and all(part is None or isinstance(part, dict) for notes in columns.notes for part in notes)
-        and all(isinstance(word, str) for notes in columns.notes for word in _words(notes))
     )
