@@ -116,14 +116,13 @@ class _Lines:
 
     def _write(self) -> None:
         self._asked = None
-        secrets = tuple(self._secrets())
         lines = []
         while self._waiting:
-            lines.append(hide(self._waiting.popleft(), secrets))
+            lines.append(self._waiting.popleft())
         if not lines:
             return
         try:
-            self._out.write("\n".join([*lines, ""]))
+            self._out.write(hide("\n".join([*lines, ""]), self._secrets()))
             self._out.flush()
         except (OSError, ValueError):  # a closed stream is a ValueError
             pass
