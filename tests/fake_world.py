@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -23,7 +23,19 @@ from reconciler.bird import Accepted
 from reconciler.errors import BirdRejected, BirdUnauthorized, BirdUnavailable, StoreError
 from reconciler.limits import Limits, Rule, Window
 from reconciler.metrics import Metrics
-from reconciler.model import FINAL, Applied, CallKey, Desired, Event, Live, LiveStatus, Priority, RecordingKey, Status
+from reconciler.model import (
+    FINAL,
+    Action,
+    Applied,
+    CallKey,
+    Desired,
+    Event,
+    Live,
+    LiveStatus,
+    Priority,
+    RecordingKey,
+    Status,
+)
 from reconciler.observer import Observer
 from reconciler.reconcile import Clock, Reconciler, Turn
 from reconciler.store import Receipt, Store, Writer, open_store, open_writer
@@ -54,7 +66,8 @@ class Time:
 
     @property
     def clock(self) -> Clock:
-        return Clock(self.now, self.monotonic, lambda: 0.5)
+        # Asked anew at each look, so that a test may set the clock under those who hold it.
+        return Clock(lambda: self.now(), lambda: self.monotonic(), lambda: 0.5)
 
 
 class RealTime(Time):
@@ -329,6 +342,7 @@ class Bench:
         blocking: bool = False,
         time: Time | None = None,
         desired: Callable[[RecordingKey], Desired | None] | None = None,
+        expected: Mapping[RecordingKey, Action] | None = None,
     ) -> None:
         self.url = f"sqlite:///{folder / 'state.db'}"
         self.time = time or Time()
@@ -336,6 +350,7 @@ class Bench:
         self._blocking = blocking
         self.documents: dict[RecordingKey, Desired] = {}
         self._desired = desired or self.documents.get
+        self._expected = expected
         self.log = Lines()
         self.metrics = Metrics("test")
         self.limits = limits or Limits()
@@ -359,7 +374,7 @@ class Bench:
             desired=self._desired,
             reader=self.store,
             writer=self.pen,
-            observer=Observer(self.world, self.time.now),
+            observer=Observer(self.world, self.time.clock.now),
             sender=self.world,
             window=self.window,
             managed=self.store.count_last_applied,
@@ -369,6 +384,7 @@ class Bench:
             confirm_seconds=self.confirm_seconds,
             meters=self.metrics,
             first_looks=self.first_looks,
+            expected=self._expected,
             authorized_again=lambda workspace_id: self.on_authorized(workspace_id),
         )
 

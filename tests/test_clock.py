@@ -35,13 +35,6 @@ def set_clock(bench: Bench, seconds: float) -> None:
     bench.time.now = now  # type: ignore[method-assign]
     for recording in bench.world.recordings.values():
         recording.coming = [(at + timedelta(seconds=seconds), word) for at, word in recording.coming]
-    restart_parts(bench)
-
-
-def restart_parts(bench: Bench) -> None:
-    """Hand the parts the clock that was set; nothing else of theirs changes."""
-    bench.reconciler._clock = bench.time.clock
-    bench.reconciler._observer._now = bench.time.now
 
 
 @pytest.mark.parametrize("jump", [-HOUR, HOUR])

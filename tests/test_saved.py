@@ -207,12 +207,10 @@ def test_recordings_that_the_plan_does_not_list_do_not_make_it_stale(file: Path,
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     """A bench on which a saved plan is carried out: one recording, live `ongoing`, to be paused."""
-    made = Bench(tmp_path)
+    plan = make_plan([document(1)], {}, {key(1): look("ongoing")}, now=NOW, limits=Limits())
+    made = Bench(tmp_path, expected={action.key: action for action in plan.actions})
     made.world.add(key(1), "ongoing")
     made.declare(document(1))
-    plan = make_plan([document(1)], {}, {key(1): look("ongoing")}, now=NOW, limits=Limits())
-    # Given at the start by the command; the bench's starts are those of a daemon, which has none.
-    made.reconciler._expected = {action.key: action for action in plan.actions}
     yield made
     made.close()
 
