@@ -252,7 +252,7 @@ elif place == "group":
             tasks.create_task(asyncio.sleep(1000))
     room.Daemon._beat = group
 elif place == "turn":
-    import reconciler.reconcile as room
+    import reconciler.reconcile.turn as room
     room.decide = fail
 elif place == "writer":
     import reconciler.store.rows as room

@@ -133,7 +133,7 @@ def test_shutting_down_it_still_answers_but_is_not_ready(shell: Shell, api: Fore
 
 POISON = """
 import sys
-import reconciler.reconcile as room
+import reconciler.reconcile.turn as room
 from reconciler.cli import main
 
 decide = room.decide
@@ -180,7 +180,7 @@ def test_a_poison_recording_backs_off_is_counted_and_disturbs_no_other(shell: Sh
         failures = daemon.events("turn_failed")
         assert {each["recording_id"] for each in failures} == {RECORDING}
         assert failures[0]["error"] == "ZeroDivisionError: <key> <number>"
-        assert "reconcile.py" in failures[0]["where"]
+        assert "reconcile/turn.py" in failures[0]["where"]
         assert (healthy(daemon), ready(daemon), daemon.process.poll()) == (True, True, None)
         lines = get(daemon, "/metrics")[1].splitlines()
         assert float(next(line for line in lines if line.startswith("reconciler_turn_errors_total ")).split()[1]) >= 3

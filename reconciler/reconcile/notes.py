@@ -1,0 +1,87 @@
+"""What is noted of a turn beside its record: the lines of the history, and how long an edit takes.
+
+An edit's time begins when its document is seen to change, and ends with what became of it. Nothing here is saved: an
+event goes to disk together with the record that it tells of.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from reconciler.model import Applied, Event, Outcome, RecordingKey
+from reconciler.reconcile.surroundings import Clock, Meters
+
+
+def named(record: Applied) -> dict[str, str]:
+    """Return what every log line about a recording says of it."""
+    return {"name": record.name, "recording_id": record.key.recording_id}
+
+
+class Notes:
+    """Makes events, and measures edits that were seen."""
+
+    def __init__(self, clock: Clock, meters: Meters, run_id: str) -> None:
+        self._clock = clock
+        self._meters = meters
+        self._run_id = run_id
+        self._edits_seen: dict[RecordingKey, float] = {}
+
+    def event(
+        self,
+        event: str,
+        record: Applied,
+        *,
+        cause: str = "",
+        from_status: str | None = None,
+        requested_at: datetime | None = None,
+        request_ms: float | None = None,
+        answer: str | None = None,
+        outcome: Outcome | None = None,
+        irreversible: bool = False,
+        resumes_foreign: bool = False,
+        detail: str = "",
+    ) -> Event:
+        """Return a line of the history, as of now; the status that it tells of is the one last seen, unless given."""
+        return Event(
+            at=self._clock.now(),
+            event=event,
+            key=record.key,
+            name=record.name,
+            cause=str(cause),
+            revision=record.revision,
+            from_status=from_status if from_status is not None else record.live,
+            to_status=record.desired.value,
+            requested_at=requested_at,
+            request_ms=request_ms,
+            answer=answer,
+            outcome=None if outcome is None else outcome.value,
+            irreversible=irreversible,
+            resumes_foreign=resumes_foreign,
+            run_id=self._run_id,
+            detail=detail,
+        )
+
+    def saw_edit(self, key: RecordingKey) -> None:
+        """Begin to measure an edit."""
+        self._edits_seen[key] = self._clock.monotonic()
+
+    def drop_edit(self, key: RecordingKey) -> None:
+        """Measure an edit no longer: there is no PATCH of it to wait for."""
+        self._edits_seen.pop(key, None)
+
+    def edit_step(self, key: RecordingKey, step: str) -> None:
+        """Measure how far an edit has come, if this recording was edited."""
+        seen_at = self._edits_seen.get(key)
+        if seen_at is not None:
+            self._meters.edit_step(step, self._clock.monotonic() - seen_at)
+
+    def patch_failed(self) -> None:
+        """Count a PATCH that left and failed; the edit that asked for it goes on being measured."""
+        self._meters.patched(Outcome.FAILED)
+
+    def patch_ended(self, key: RecordingKey, outcome: Outcome) -> None:
+        """Count a PATCH that has come to its end, and end the measure of the edit that asked for it."""
+        self._meters.patched(outcome)
+        if outcome is Outcome.APPLIED:
+            self.edit_step(key, "confirmed")
+        self._edits_seen.pop(key, None)

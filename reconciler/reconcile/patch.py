@@ -1,0 +1,250 @@
+"""A PATCH, from the decision that asks for one to the API's answer: what may hold it back, the intent, the sending.
+
+What must never happen here: a PATCH that leaves before its intent is on disk, or after the state's lease was lost; one
+that was rejected and is repeated although neither side has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from reconciler.backoff import confirm_seconds_after
+from reconciler.errors import (
+    BirdError,
+    BirdRejected,
+    BirdUnauthorized,
+    BirdUnavailable,
+    ReconcilerError,
+    StalePlan,
+)
+from reconciler.limits import Refusal, Window
+from reconciler.logs import Log
+from reconciler.model import Action, Applied, Live, Outcome, Phase, Priority, Reason, RecordingKey
+from reconciler.observer import Observer
+from reconciler.reconcile.failures import Failures
+from reconciler.reconcile.notes import Notes, named
+from reconciler.reconcile.record import as_accepted, as_found, as_intended, as_rejected
+from reconciler.reconcile.refused_keys import RefusedKeys
+from reconciler.reconcile.surroundings import Clock, Sender, Turn, Writer, check_lease
+from reconciler.workqueue import Again
+
+#: A PATCH whose fate is unknown (the answer was lost, or the process died) is given this long to show its effect before
+#: it is sent again. Short, because a lost pause must not wait for the whole confirm deadline; long enough for most
+#: effects.
+UNKNOWN_FATE_SECONDS = 3.0
+#: A limit frees itself as its ten minutes pass.
+LIMIT_SECONDS = 60.0
+
+
+class Patcher:
+    """Does the rest of a turn that wants a PATCH. The parameters are those of `Reconciler`, and parts made of them."""
+
+    def __init__(
+        self,
+        *,
+        writer: Writer,
+        observer: Observer,
+        sender: Sender,
+        window: Window,
+        managed: Callable[[], int],
+        clock: Clock,
+        log: Log,
+        confirm: timedelta,
+        expected: Mapping[RecordingKey, Action] | None,
+        held_back: Callable[[str], BirdUnavailable | None],
+        asked_by: Callable[[Applied], str | None],
+        notes: Notes,
+        refused_keys: RefusedKeys,
+        failures: Failures,
+    ) -> None:
+        self._writer = writer
+        self._observer = observer
+        self._sender = sender
+        self._window = window
+        self._managed = managed
+        self._clock = clock
+        self._log = log
+        self._confirm = confirm
+        self._expected = expected
+        self._held_back = held_back
+        self._asked_by = asked_by
+        self._notes = notes
+        self._refused_keys = refused_keys
+        self._failures = failures
+
+    async def patch(self, action: Action, seen: Applied, live: Live, now: datetime, priority: Priority) -> Turn:
+        """Send the PATCH that was decided on, unless something holds it back.
+
+        Raises:
+            LeaseLost: another process holds the state now.
+            StoreError: the intent, or what came of it, could not be written down.
+        """
+        if seen.rejected is seen.desired and seen.rejected_live == seen.live:
+            # The API has refused exactly this, and neither side has changed since.
+            self._notes.drop_edit(seen.key)
+            await self._writer.save(seen._replace(phase=Phase.REJECTED, attempts=0))
+            return Turn(Phase.REJECTED, outcome=Outcome.REJECTED, error=ReconcilerError(seen.error))
+        if seen.sent is seen.desired and seen.accepted_at is not None and seen.confirm_by is not None:
+            return await self._failures.unconfirmed(seen)
+        if action.drifted and seen.phase in (Phase.APPLIED, Phase.DRIFTED):
+            self._log.warning(
+                "drift_detected",
+                **named(seen),
+                desired=seen.desired.value,
+                live=live.word,
+                reason=action.reason.value,
+            )
+        workspace_id = seen.key.workspace_id
+        rest = self._refused_keys.rest_before_patch(workspace_id, now)
+        if rest is not None:
+            blocked = self._refused_keys.blocked(workspace_id, rest)
+            await self._writer.save(seen._replace(phase=Phase.FAILED, error=str(blocked.error)))
+            return replace(blocked, phase=Phase.FAILED)
+        held = self._held_back(workspace_id)
+        if held is not None:
+            # Asked before the intent is recorded: what cannot leave is no PATCH, neither in the history nor to the
+            # limits. That the budget has no room is no failure; a circuit that is open for PATCHes alone is one, so
+            # that the looks, which cost a request each time, become fewer.
+            if held.throttled:
+                return await self._failures.not_tried(seen, held, priority)
+            return await self._failures.failed(seen, held)
+        if self._expected is not None and not _same(action, self._expected.get(action.key)):
+            return await self._stale(action, seen, live)
+        # Of how many it is a part is asked of drift alone: edits were counted when they came in.
+        managed = self._managed() if action.reason is Reason.DRIFT else 0
+        refusal = self._window.admit(action, managed, now)
+        if refusal is not None:
+            return await self._limit_refused(seen, refusal)
+        self._refused_keys.patch_leaves(workspace_id, now)
+        return await self._send(action, seen, live, now)
+
+    async def _stale(self, action: Action, seen: Applied, live: Live) -> Turn:
+        """Send nothing, because the saved plan says something else than what is decided now."""
+        await self._writer.save(seen)
+        error = StalePlan(
+            f"the saved plan no longer fits: last-applied is {action.last_applied or 'none'}, live is {live.word} now"
+        )
+        return Turn(seen.phase, outcome=Outcome.SKIPPED, error=error)
+
+    async def _limit_refused(self, seen: Applied, refusal: Refusal) -> Turn:
+        if seen.phase is not Phase.REFUSED or seen.error != str(refusal):
+            record = seen._replace(phase=Phase.REFUSED, error=str(refusal))
+            event = self._notes.event("limit_refused", record, cause=refusal.rule, outcome=Outcome.SKIPPED)
+            await self._writer.save(record, event)
+            self._log.error(
+                "limit_refused",
+                **named(record),
+                **refusal.as_log(),
+            )
+        else:
+            await self._writer.save(seen)
+        return Turn(Phase.REFUSED, Again(LIMIT_SECONDS, Priority.RESYNC), Outcome.SKIPPED, refusal=refusal)
+
+    async def _send(self, action: Action, seen: Applied, live: Live, now: datetime) -> Turn:
+        grace = timedelta(seconds=min(UNKNOWN_FATE_SECONDS, self._confirm.total_seconds()))
+        intent = as_intended(seen, now, grace, self._asked_by(seen))
+        sent_event = self._notes.event(
+            "patch_sent",
+            intent,
+            cause=action.reason,
+            from_status=live.word,
+            requested_at=now,
+            irreversible=action.irreversible,
+            resumes_foreign=action.foreign,
+        )
+        await self._writer.save(intent, sent_event)
+        check_lease(self._writer)
+        self._log.info(
+            "patch_sent",
+            **named(intent),
+            reason=action.reason.value,
+            live=live.word,
+            desired=intent.desired.value,
+        )
+        self._notes.edit_step(intent.key, "sent")
+        started = self._clock.monotonic()
+        try:
+            try:
+                accepted = await self._sender.set_status(intent.key, intent.desired)
+            finally:
+                self._observer.forget(intent.key.call)
+        except BirdUnauthorized as error:
+            self._notes.patch_failed()
+            await self._failures.not_sent(seen, error, started, answer=str(error.status))
+            return replace(self._refused_keys.refuse(error, reads=True), phase=Phase.FAILED)
+        except BirdRejected as error:
+            self._refused_keys.taken(intent.key.workspace_id)
+            return await self._rejected(seen, error, started)
+        except BirdUnavailable as error:
+            return await self._failures.send_failed(seen, intent, error, started)
+        self._refused_keys.taken(intent.key.workspace_id)
+        record = as_accepted(intent, self._clock.now(), self._confirm)
+        event = self._notes.event(
+            "patch_accepted",
+            record,
+            cause=action.reason,
+            requested_at=intent.sent_at,
+            request_ms=accepted.took_ms,
+            answer=str(accepted.status_code),
+        )
+        await self._writer.save(record, event)
+        self._log.info("patch_accepted", **named(record), took_ms=round(accepted.took_ms, 1))
+        self._notes.edit_step(record.key, "accepted")
+        return Turn(Phase.CONFIRMING, Again(confirm_seconds_after(0.0), Priority.CONFIRM))
+
+    async def _rejected(self, seen: Applied, error: BirdRejected, started: float) -> Turn:
+        """Look again after a refusal: the wanted status there is success, anything else a rejection that is kept."""
+        now = self._clock.now()
+        try:
+            live = await self._observer.observe(seen.key, since=now, priority=Priority.CONFIRM)
+        except BirdError as look_error:
+            self._notes.patch_failed()
+            not_sent = await self._failures.not_sent(seen, error, started, answer=str(error.status))
+            return await self._failures.failed(not_sent, look_error)
+        seen = seen._replace(live=live.word, observed_at=live.observed_at)
+        took_ms = (self._clock.monotonic() - started) * 1000
+        answer = f"{error.status} {error.code}"
+        if live.satisfies(seen.desired):
+            record = as_found(seen, self._clock.now())
+            event = self._notes.event(
+                "applied", record, cause="confirm", answer=answer, request_ms=took_ms, outcome=Outcome.APPLIED
+            )
+            await self._writer.save(record, event)
+            self._log.info("applied", **named(record), status=record.desired.value, answer=answer)
+            self._notes.patch_ended(record.key, Outcome.APPLIED)
+            return Turn(Phase.APPLIED, outcome=Outcome.APPLIED)
+        record = as_rejected(seen, live, error)
+        event = self._notes.event(
+            "rejected",
+            record,
+            answer=answer,
+            request_ms=took_ms,
+            outcome=Outcome.REJECTED,
+            detail=str(error),
+        )
+        await self._writer.save(record, event)
+        self._log.error(
+            "rejected",
+            **named(record),
+            desired=record.desired.value,
+            live=live.word,
+            code=error.code,
+            status=error.status,
+            error=str(error),
+        )
+        self._notes.patch_ended(record.key, Outcome.REJECTED)
+        return Turn(record.phase, outcome=Outcome.REJECTED, error=error)
+
+
+def _same(action: Action, expected: Action | None) -> bool:
+    """Return whether a PATCH is the one that was expected, on the same precondition."""
+    if expected is None or expected.live is None or action.live is None:
+        return False
+    return (action.kind, action.desired, action.last_applied, action.live.word) == (
+        expected.kind,
+        expected.desired,
+        expected.last_applied,
+        expected.live.word,
+    )

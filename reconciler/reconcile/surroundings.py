@@ -1,0 +1,88 @@
+"""What a turn exchanges with its surroundings: what it asks of others, and the value that it answers with.
+
+Shapes only. The store, the API client, the metrics and the real clock are handed in by whoever puts a turn together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from reconciler.bird import Accepted
+from reconciler.errors import LeaseLost, ReconcilerError
+from reconciler.limits import Refusal
+from reconciler.model import Applied, Event, Outcome, Phase, RecordingKey, Status
+from reconciler.workqueue import Again
+
+
+class Sender(Protocol):
+    """The one write of the API client."""
+
+    async def set_status(self, key: RecordingKey, status: Status) -> Accepted: ...
+
+
+class Reader(Protocol):
+    """What a turn reads of the store."""
+
+    def get(self, key: RecordingKey) -> Applied | None: ...
+
+
+class Writer(Protocol):
+    """What a turn writes to the store; what a call returns is awaited until the rows are on disk."""
+
+    def save(self, record: Applied, *events: Event) -> Awaitable[None]: ...
+    def release(self, key: RecordingKey, *events: Event) -> Awaitable[None]: ...
+    def lease_valid(self) -> bool: ...
+
+
+def check_lease(writer: Writer) -> None:
+    """Ask once more whether this process holds the state: before a PATCH is handed over, and when it leaves.
+
+    Raises:
+        LeaseLost: it may not, so nothing may be sent.
+    """
+    if not writer.lease_valid():
+        raise LeaseLost("the state's lease ran out before the PATCH could leave; nothing was sent")
+
+
+class Meters(Protocol):
+    """What a turn measures. Seconds are since the edit was seen."""
+
+    def patched(self, outcome: Outcome) -> None: ...
+    def edit_step(self, step: str, seconds: float) -> None: ...
+
+
+class NoMeters:
+    """Measures nothing: for commands, which end before anybody could read a measure."""
+
+    def patched(self, outcome: Outcome) -> None:
+        """Do nothing."""
+
+    def edit_step(self, step: str, seconds: float) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Where time and chance come from: aware UTC now, monotonic seconds, and a float from 0 up to 1."""
+
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    random: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one turn came to."""
+
+    phase: Phase | None
+    #: When to come back; None when only a change or the next resync can call for another turn.
+    again: Again | None = None
+    #: What became of a PATCH that was wanted; None when none was wanted, or nothing is known yet.
+    outcome: Outcome | None = None
+    error: ReconcilerError | None = None
+    refusal: Refusal | None = None
+    #: Whether the recording was seen in a status that nothing leads out of.
+    final: bool = False
