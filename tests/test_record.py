@@ -1,0 +1,137 @@
+"""Each next record of a recording: what it remembers, what it forgets, and when there is nothing new to save.
+
+Aspects: where a record must stay as it is, down to being the same one, and what is under way or refused meanwhile. Left
+out: that each is asked for at the right moment, which `test_reconcile` holds turns to.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from examples import NOW, document, look, record
+
+from reconciler.errors import BirdUnavailable
+from reconciler.model import Applied, Phase, Status, Suspend
+from reconciler.reconcile.record import (
+    CLOCK_STEP,
+    as_declared,
+    as_edited,
+    as_failed,
+    as_found,
+    as_in_sync,
+    as_intended,
+    as_not_sent,
+    as_rejected,
+    as_unanswered,
+    with_document,
+    with_overtaken,
+    within_reach,
+)
+
+CONFIRM = timedelta(seconds=30)
+BEFORE = NOW - timedelta(minutes=5)
+ERROR = BirdUnavailable("no answer", code="timeout")
+#: A PATCH that was accepted a second ago.
+UNDER_WAY = record(
+    phase=Phase.CONFIRMING,
+    sent=Status.PAUSED,
+    sent_at=NOW - timedelta(seconds=1),
+    accepted_at=NOW - timedelta(seconds=1),
+    confirm_by=NOW + CONFIRM,
+)
+
+
+def test_a_document_that_says_nothing_new_leaves_the_very_same_record() -> None:
+    known = as_declared(document().key, document())
+    assert known == record()
+    assert with_document(known, document()) is known
+
+
+def test_what_a_document_says_beside_its_status_touches_nothing_under_way() -> None:
+    suspended = document(line=9, suspend=Suspend("incident", NOW))
+    assert with_document(UNDER_WAY, suspended) == UNDER_WAY._replace(line=9, suspend=suspended.suspend)
+
+
+def test_a_new_desired_status_forgets_what_became_of_the_old_one_but_not_what_was_sent() -> None:
+    failed = UNDER_WAY._replace(attempts=4, error="no answer", rejected=Status.PAUSED, rejected_live="ongoing")
+    assert as_edited(failed, Status.ONGOING, "abc") == UNDER_WAY._replace(desired=Status.ONGOING, revision="abc")
+
+
+@pytest.mark.parametrize("confirm_by", [None, NOW, NOW + CONFIRM, NOW + CONFIRM + CLOCK_STEP])
+def test_a_deadline_that_this_clock_can_have_set_stays(confirm_by: datetime | None) -> None:
+    waiting = UNDER_WAY._replace(confirm_by=confirm_by)
+    assert within_reach(waiting, NOW, CONFIRM) is waiting
+
+
+def test_a_deadline_from_before_the_clock_was_set_back_is_brought_within_reach() -> None:
+    hour = timedelta(hours=1)
+    of_before = UNDER_WAY._replace(sent_at=NOW + hour, accepted_at=None, confirm_by=NOW + hour)
+    brought = within_reach(of_before, NOW, CONFIRM)
+    assert (brought.sent_at, brought.accepted_at, brought.confirm_by) == (NOW, None, NOW + CONFIRM)
+
+
+@pytest.mark.parametrize(
+    ("before", "word"),
+    [
+        (record(desired=Status.ONGOING), "paused"),
+        (UNDER_WAY, "paused"),
+        (UNDER_WAY._replace(desired=Status.COMPLETED), "ongoing"),
+    ],
+    ids=["nothing sent", "not overtaken", "no effect yet"],
+)
+def test_a_patch_is_overtaken_only_with_its_effect_and_by_another_status(before: Applied, word: str) -> None:
+    assert with_overtaken(before, look(word), NOW) is before
+
+
+def test_the_effect_of_an_overtaken_patch_is_ours() -> None:
+    overtaken = with_overtaken(UNDER_WAY._replace(desired=Status.ONGOING), look("paused"), NOW)
+    assert (overtaken.last_applied, overtaken.applied_at) == (Status.PAUSED, NOW)
+    assert (overtaken.sent, overtaken.sent_at, overtaken.accepted_at, overtaken.confirm_by) == (None,) * 4
+
+
+@pytest.mark.parametrize(
+    ("sent", "last_applied", "applied_at"),
+    [(None, Status.PAUSED, BEFORE), (None, Status.ONGOING, NOW), (Status.PAUSED, Status.PAUSED, NOW)],
+    ids=["as before", "found so", "confirmed"],
+)
+def test_when_a_status_was_applied_is_kept_until_it_is_brought_about_anew(
+    sent: Status | None, last_applied: Status, applied_at: datetime
+) -> None:
+    before = record(sent=sent, last_applied=last_applied, applied_at=BEFORE)
+    after = as_in_sync(before, before, NOW)
+    assert (after.phase, after.last_applied, after.applied_at) == (Phase.APPLIED, Status.PAUSED, applied_at)
+
+
+def test_an_intent_knows_nothing_yet_of_its_acceptance() -> None:
+    intent = as_intended(UNDER_WAY, NOW, timedelta(seconds=3), "abc")
+    assert (intent.sent, intent.sent_at, intent.accepted_at) == (Status.PAUSED, NOW, None)
+    assert intent.confirm_by == NOW + timedelta(seconds=3)
+
+
+def test_what_was_not_sent_leaves_what_was_under_way_and_what_may_have_been_keeps_its_intent() -> None:
+    assert as_not_sent(UNDER_WAY, ERROR) == UNDER_WAY._replace(phase=Phase.FAILED, attempts=1, error=str(ERROR))
+    lost = as_unanswered(UNDER_WAY, ERROR, NOW)
+    assert lost == UNDER_WAY._replace(attempts=1, error=str(ERROR), confirm_by=NOW)
+
+
+@pytest.mark.parametrize(("word", "phase"), [("ongoing", Phase.REJECTED), ("failed", Phase.ENDED)])
+def test_a_rejection_is_kept_beside_what_was_live(word: str, phase: Phase) -> None:
+    rejected = as_rejected(record(attempts=2), look(word), ERROR)
+    assert (rejected.phase, rejected.rejected, rejected.rejected_live) == (phase, Status.PAUSED, word)
+    assert (rejected.attempts, rejected.error) == (0, str(ERROR))
+
+
+def test_a_rejected_status_that_is_there_all_the_same_is_applied() -> None:
+    found = as_found(UNDER_WAY._replace(error="conflict"), NOW)
+    assert (found.phase, found.last_applied, found.applied_at, found.sent) == (Phase.APPLIED, Status.PAUSED, NOW, None)
+    assert found.error == ""
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_failed_look_hides_neither_a_rejection_nor_a_patch_under_way(phase: Phase) -> None:
+    known = record(phase=phase, error="the words of before")
+    failed = as_failed(known, ERROR)
+    under_way = phase in (Phase.SENDING, Phase.CONFIRMING, Phase.UNCONFIRMED)
+    assert failed.phase is (phase if under_way or phase is Phase.REJECTED else Phase.FAILED)
+    assert failed.error == (known.error if phase is Phase.REJECTED else str(ERROR))
