@@ -154,9 +154,11 @@ class _Foreign(logging.Handler):
 
 def _as_json(_logger: object, method: str, event: MutableMapping[str, Any]) -> str:
     """Render a line in one step: a convergence logs three a recording."""
-    event["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    event["level"] = method
-    return _ENCODER.encode(_in_order(_logger, method, event))
+    line = {"timestamp": f"{datetime.now(UTC).isoformat()[:-6]}Z", "level": method, "event": event.pop("event", "")}
+    line |= event
+    for key in _MASKED & line.keys():
+        line[key] = "****"
+    return _ENCODER.encode(line)
 
 
 def _in_order(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

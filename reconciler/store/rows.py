@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cache
+from itertools import chain
 from typing import Any, Final, TypeVar
 
 from reconciler.model import Applied, Drift, Event, Phase, RecordingKey, Revision, Status, Suspend
@@ -122,7 +123,7 @@ def _statements(what: str, rows: Sequence[Row]) -> Iterator[tuple[str, Row]]:
     while at < len(rows):
         # Powers of two only, so that a handful of prepared statements serves every number of rows.
         count = min(_ROWS, 1 << ((len(rows) - at).bit_length() - 1))
-        yield _statement(what, count), tuple(value for row in rows[at : at + count] for value in row)
+        yield _statement(what, count), tuple(chain.from_iterable(rows[at : at + count]))
         at += count
 
 
