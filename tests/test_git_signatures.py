@@ -6,6 +6,7 @@ keyrings, and keys that only the user trusts. The source is driven by the test w
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from campaigns.scene import Scene
+from campaigns.scene import COMMAND, Scene
 from git_scene import BOB, Branch, GitScene, Team, isolate
 
 from reconciler.errors import ReconcilerError, SettingsError
@@ -474,3 +475,54 @@ def test_a_safety_that_would_not_hold_is_an_error_of_the_settings(
     done = world.run(*options)
     assert done.returncode == 1
     assert said in done.stderr
+
+
+# What `doctor` says of a branch.
+
+
+def examined(team: Team, *options: str) -> dict[str, list[dict[str, str]]]:
+    """Return the findings of the installed `doctor` on the branch, by check."""
+    branch = ("--git", str(team.remote), "--branch", "main", "--path", "docs", "--api-url", "http://127.0.0.1:9")
+    done = subprocess.run(
+        [COMMAND, "doctor", "--format", "json", *branch, *options],
+        cwd=team.folder,
+        env={**os.environ, "BIRD_ACCESS_KEY": "key-of-nobody"},
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr  # no API can be reached
+    found: dict[str, list[dict[str, str]]] = {}
+    for finding in json.loads(done.stdout)["findings"]:
+        found.setdefault(finding["check"], []).append(finding)
+    return found
+
+
+def test_doctor_names_the_newest_commit_and_whose_signature_is_missing(
+    team: Team, signers: Signers, tmp_path: Path
+) -> None:
+    signed(team, tmp_path / "ada", "1")
+    unsigned = team.commit({"docs/one.yaml": "# 2\n"}, by=BOB)
+    team.push()
+    found = examined(team, "--verify", "enforce", "--allowed-signers", str(signers.allowed))
+    assert [finding["level"] for finding in found["git_source"]] == ["ok"]
+    assert unsigned[:8] in found["git_source"][0]["message"]
+    (signature,) = found["signatures"]
+    assert signature["level"] == "failure"
+    assert unsigned[:8] in signature["message"]
+
+
+def test_doctor_tells_a_repository_out_of_reach_from_a_setting_that_is_wrong(
+    team: Team, signers: Signers, tmp_path: Path
+) -> None:
+    signed(team, tmp_path / "ada", "1")
+    team.push()
+    signers.allow()
+    (finding,) = examined(team, "--verify", "enforce", "--allowed-signers", str(signers.allowed))["git_source"]
+    assert "names nobody" in finding["message"]
+    assert finding["remedy"] == "mend the setting that is named, or its file"
+    team.remote.rename(tmp_path / "moved.git")
+    (finding,) = examined(team)["git_source"]
+    assert finding["level"] == "failure"
+    assert "ls-remote" in finding["remedy"]

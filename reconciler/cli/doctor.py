@@ -141,6 +141,8 @@ def _read_branch(settings: Values) -> tuple[list[RecordingKey], list[Finding]]:
     log = make_log(settings["log_format"], "error", run_id="doctor", color=settings.color)
     try:
         examined = examine_branch(settings, system_clock(), log)
+    except SettingsError as error:
+        return [], [Finding("git_source", Level.FAILURE, str(error), "mend the setting that is named, or its file")]
     except ReconcilerError as error:
         remedy = "see that the address, the branch and the credentials are right: `git ls-remote` with the same address"
         return [], [Finding("git_source", Level.FAILURE, str(error), remedy)]
