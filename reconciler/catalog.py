@@ -27,7 +27,7 @@ class CatalogChange:
     changed: tuple[RecordingKey, ...] = ()
     #: No longer in any document that is in force.
     removed: tuple[RecordingKey, ...] = ()
-    #: Different only in what nothing is decided by: file, line, labels, annotations.
+    #: Different only in what nothing is decided by: file and line.
     moved: tuple[RecordingKey, ...] = ()
     #: Files whose newest content is not in force, where that or the reason is new.
     became_invalid: tuple[str, ...] = ()
