@@ -312,12 +312,15 @@ class Workers(Generic[K]):
     async def _sleep(self, now: float) -> None:
         due = self.queue.next_due(now)
         full = len(self._running) >= self._concurrency
-        timeout = None if due is None or full else max(0.0, due - self._now())
+        timer = None
+        if due is not None and not full:
+            # Not by `asyncio.timeout`, which costs more than the wait: this runs after each turn.
+            timer = asyncio.get_running_loop().call_later(max(0.0, due - self._now()), self._wake.set)
         try:
-            async with asyncio.timeout(timeout):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
+            await self._wake.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     async def _wake_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
