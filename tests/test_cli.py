@@ -509,6 +509,33 @@ def test_an_empty_git_of_one_run_overrules_a_file_but_drops_no_safety(
     assert front_door("run", "--git", "", "--branch", "main").code == 64
 
 
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        ("verify_scope", "--verify"),
+        ("allowed_signers", "--verify"),
+        ("gpg_keyring", "--verify"),
+        ("hook_max_bytes", "--hook-secret-file"),
+        ("hook_limit", "--hook-secret-file"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "doctor"])
+def test_what_names_keys_or_limits_is_refused_where_nothing_would_ask_for_them(
+    front_door: Callable[..., Done], command: str, name: str, needed: str
+) -> None:
+    option = f"--{name.replace('_', '-')}"
+    done = front_door(command, "--git", "/srv/nowhere.git", option, OF_GIT[name])
+    assert (done.code, done.out) == (64, "")
+    assert f"'{option}'" in done.err
+    assert f"{needed} " in done.err or done.err.endswith(f"{needed}\n")
+
+
+def test_signatures_that_are_said_to_be_off_are_off_for_one_run(shell: Shell, front_door: Callable[..., Done]) -> None:
+    shell.write("reconciler.yaml", "git: /srv/nowhere.git\nallowed_signers: signers\n")
+    assert "reconciler.yaml: allowed_signers: signatures are not looked at" in front_door("run").err
+    assert "signatures" not in front_door("run", "--once", "--verify", "off", BIRD_ACCESS_KEY="k").err
+
+
 WRONG_KEYS = {
     "none": ("", "BIRD_ACCESS_KEY"),
     "one of another platform": ("bk_something", "bk_"),

@@ -34,16 +34,24 @@ _GPG_HOME = "gnupg"
 #: What has no meaning without a Git source; and what of that somebody relies on.
 _OF_GIT = frozenset({*GIT, *SIGNATURES, *HOOK} - {"git"})
 _SAFETIES = frozenset({"verify", "hook_secret_file"})
+#: What has no meaning while another is not set, and why.
+_NEEDS = {
+    "verify_scope": ("verify", "signatures are not looked at; say --verify warn or enforce"),
+    "allowed_signers": ("verify", "signatures are not looked at; say --verify warn or enforce"),
+    "gpg_keyring": ("verify", "signatures are not looked at; say --verify warn or enforce"),
+    "hook_max_bytes": ("hook_secret_file", "no hook is taken; name its secret with --hook-secret-file"),
+    "hook_limit": ("hook_secret_file", "no hook is taken; name its secret with --hook-secret-file"),
+}
 
 
 def check_git_settings(settings: Values, paths: tuple[str, ...]) -> None:
     """Refuse what contradicts itself, above all a safety that would not hold.
 
     Raises:
-        click.BadParameter: see `check_git_is_named`.
+        click.BadParameter: see `check_git_options`.
         SettingsError: something else does.
     """
-    check_git_is_named(settings)
+    check_git_options(settings)
     if not settings["git"]:
         return
     if paths:
@@ -52,14 +60,12 @@ def check_git_settings(settings: Values, paths: tuple[str, ...]) -> None:
         read_token(settings["hook_secret_file"], "hook_secret_file")
 
 
-def check_git_is_named(settings: Values) -> None:
-    """Refuse settings that speak of a Git source where there is none: they would be without effect, unnoticed.
+def check_git_options(settings: Values) -> None:
+    """Refuse settings of a Git source that would be without effect, unnoticed: there is no source, or no such check.
 
     Raises:
         click.BadParameter: one is given.
     """
-    if settings["git"]:
-        return
     context = click.get_current_context()
     # Who empties --git for one run means all that a file says of the branch, too; but no safety is dropped so.
     emptied = context.get_parameter_source("git") is ParameterSource.COMMANDLINE
@@ -68,7 +74,12 @@ def check_git_is_named(settings: Values) -> None:
         source = context.get_parameter_source(name)
         if name not in _OF_GIT or source is ParameterSource.DEFAULT or settings[name] in ("", "off"):
             continue
-        if source is ParameterSource.COMMANDLINE or not emptied or name in _SAFETIES:
+        if settings["git"]:
+            needed, why = _NEEDS.get(name, (name, ""))
+            # Said to be off, it is off, whatever a file names for other runs.
+            if context.get_parameter_source(needed) is ParameterSource.DEFAULT:
+                raise click.BadParameter(why, context, parameter)
+        elif source is ParameterSource.COMMANDLINE or not emptied or name in _SAFETIES:
             why = "it speaks of a Git source, and there is none; name one with --git"
             raise click.BadParameter(why, context, parameter)
 

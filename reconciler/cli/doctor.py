@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from reconciler.bird import DatedTransport, Survey, Timeouts
 from reconciler.budget import Budgets
-from reconciler.cli.branch import check_git_is_named, examine_branch
+from reconciler.cli.branch import check_git_options, examine_branch
 from reconciler.cli.exits import DONE, ERROR
 from reconciler.cli.options import Values, painter, paths_argument, paths_or_default, setting_options, values
 from reconciler.cli.parts import run_async, system_clock
@@ -78,7 +78,7 @@ def command(context: click.Context, workspaces: tuple[str, ...], output: str, pa
     Reads only. Exits with 1 when something will not work, and says how to mend it.
     """
     settings = values()
-    check_git_is_named(settings)
+    check_git_options(settings)
     installed = versions()
     shown = [_shown(context, name, settings[name]) for name in SETTINGS]
     findings = list(_examine(settings, workspaces, paths_or_default(paths), installed))
