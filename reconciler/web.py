@@ -25,7 +25,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from reconciler.errors import ReconcilerError, SettingsError
-from reconciler.hook import Hook, is_genuine, is_push, kind_of
+from reconciler.hook import Hook, Limiter, is_genuine, is_push, kind_of
 from reconciler.logs import Secrets
 from reconciler.scrub import hide
 
@@ -94,31 +94,43 @@ async def _take_delivery(hook: Hook, request: Request) -> Response:
         async with asyncio.timeout(_DELIVERY_SECONDS):
             body = await _read_bounded(request, hook.max_bytes)
     except TimeoutError:
-        hook.told(kind, "too slow")
-        return PlainTextResponse("too slow\n", 408)
+        return _turned_away(hook, kind, "too slow", PlainTextResponse("too slow\n", 408))
     except ClientDisconnect:
         return Response(status_code=400)
     if body is None:
-        hook.told(kind, "larger than hook_max_bytes allows")
-        return PlainTextResponse(f"the delivery has more than hook_max_bytes allows ({hook.max_bytes:,})\n", 413)
+        words = f"the delivery has more than hook_max_bytes allows ({hook.max_bytes:,})\n"
+        return _turned_away(hook, kind, "larger than hook_max_bytes allows", PlainTextResponse(words, 413))
     try:
         genuine = is_genuine(kind, request.headers, body, hook.secret())
     except SettingsError:
         hook.told(kind, "the secret's file cannot be read")
         return PlainTextResponse("failed: reason withheld\n", 503)
-    # Counted apart, so that nobody without the secret can keep out who has it.
-    limiter = hook.taken if genuine else hook.refused
-    if wait_seconds := limiter.wait_seconds():
-        if limiter.first_refusal:
-            hook.told(kind, f"more than hook_limit allows in a minute, {'with' if genuine else 'without'} the secret")
-        return PlainTextResponse("too many deliveries\n", 429, {"Retry-After": str(math.ceil(wait_seconds))})
     if not genuine:
-        hook.told(kind, "wrong signature or token")
-        return PlainTextResponse("unauthorized\n", 401)
+        return _turned_away(hook, kind, "wrong signature or token", PlainTextResponse("unauthorized\n", 401))
+    if too_many := _too_many(hook, kind, hook.taken, "with"):
+        return too_many
     if is_push(request.headers):
         hook.nudge()
         hook.told(kind, "taken")
     return PlainTextResponse("ok\n", 202)
+
+
+def _turned_away(hook: Hook, kind: str, why: str, answer: Response) -> Response:
+    """Say why a delivery is not taken that nobody with the secret may have sent, as long as there are not too many."""
+    too_many = _too_many(hook, kind, hook.refused, "without")
+    if too_many is None:
+        hook.told(kind, why)
+    return too_many or answer
+
+
+def _too_many(hook: Hook, kind: str, limiter: Limiter, whose: str) -> Response | None:
+    """Count a delivery. Those without the secret are counted apart, so that they cannot keep out who has it."""
+    wait_seconds = limiter.wait_seconds()
+    if not wait_seconds:
+        return None
+    if limiter.first_refusal:
+        hook.told(kind, f"more than hook_limit allows in a minute, {whose} the secret")
+    return PlainTextResponse("too many deliveries\n", 429, {"Retry-After": str(math.ceil(wait_seconds))})
 
 
 async def _read_bounded(request: Request, most: int) -> bytes | None:

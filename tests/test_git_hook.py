@@ -122,12 +122,12 @@ class Page:
     def _nudge(self) -> None:
         self.nudges += 1
 
-    async def knock(self, times: int, *, secret: str = SECRET) -> list[int]:
+    async def knock(self, times: int, *, secret: str = SECRET, body: bytes = BODY) -> list[int]:
         """Deliver so often, and return the answers."""
         transport = httpx.ASGITransport(self._app)
         async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
             return [
-                (await client.post("/hooks/git", content=BODY, headers=delivery("github", secret))).status_code
+                (await client.post("/hooks/git", content=body, headers=delivery("github", secret, body))).status_code
                 for _ in range(times)
             ]
 
@@ -159,6 +159,13 @@ async def test_each_limit_fills_again_by_itself_and_each_flood_is_said_once(tmp_
         assert len(page.floods()) == flood, "it has not ended"
         assert await page.knock(3) == [202] * 3
         page.now += 60
+
+
+async def test_deliveries_that_are_too_large_count_among_those_of_strangers(tmp_path: Path) -> None:
+    page = Page(tmp_path, 3)
+    assert await page.knock(6, body=b"x" * 1025) == [413] * 3 + [429] * 3
+    assert page.floods() == ["more than hook_limit allows in a minute, without the secret"]
+    assert await page.knock(1) == [202]
 
 
 # The installed daemon
