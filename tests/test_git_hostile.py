@@ -120,30 +120,30 @@ def test_each_link_to_a_folder_is_named_once_and_what_is_behind_it_is_none_of_th
     docs = team.clone / "docs"
     docs.mkdir()
     links = {
-        "shared": "../shared",
-        "again": "shared",
+        "common": "../common",
+        "again": "common",
         "out": "../../out",
         "odd name tree 5": "/etc",
         "readme": "../README.md",
         "gone tree 5": "nowhere",
         "loop": "loop",
         "through a file": "../README.md/x",
-        ".hidden": "../shared",
+        ".hidden": "../common",
     }
     for name, target in links.items():
         (docs / name).symlink_to(target)
-    team.publish({"docs/good.yaml": "# good\n", "shared/one.yaml": "# one\n", "README.md": ""})
+    team.publish({"docs/good.yaml": "# good\n", "common/one.yaml": "# one\n", "README.md": ""})
     tail = ", and what is there is not followed in a Git source"
     first = [
         f"docs/again: a link to a folder{tail}",
+        f"docs/common: a link to a folder{tail}",
         f"docs/odd name tree 5: a link to a place outside the repository{tail}",
         f"docs/out: a link to a place outside the repository{tail}",
-        f"docs/shared: a link to a folder{tail}",
     ]
     branch = Branch(team, team.folder / "state", log_level="warning").opened()
     assert warned(capsys) == first
     assert files(branch.source) == ["docs/good.yaml"]
-    (docs / "later").symlink_to("../shared")
+    (docs / "later").symlink_to("../common")
     team.publish({"docs/good.yaml": "# better\n"})
     branch.look()
     assert warned(capsys) == [f"docs/later: a link to a folder{tail}"]
@@ -157,8 +157,8 @@ def test_each_link_to_a_folder_is_named_once_and_what_is_behind_it_is_none_of_th
 
 
 def test_a_path_that_is_itself_a_link_to_a_folder_is_named(team: Team, capsys: pytest.CaptureFixture[str]) -> None:
-    (team.clone / "docs").symlink_to("shared")
-    team.publish({"shared/one.yaml": "# one\n"})
+    (team.clone / "docs").symlink_to("common")
+    team.publish({"common/one.yaml": "# one\n"})
     Branch(team, team.folder / "state", log_level="warning").opened()
     assert warned(capsys) == ["docs: a link to a folder, and what is there is not followed in a Git source"]
 
