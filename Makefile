@@ -10,7 +10,7 @@ UV_VERSION := 0.13.9
 # More options for the lock, such as LOCK_OPTIONS=--upgrade or LOCK_OPTIONS='--upgrade-package httpx'.
 LOCK_OPTIONS ?=
 COMPILE := $(VENV)-lock/bin/uv --quiet pip compile pyproject.toml --universal --python-version 3.11 --group build \
-	--generate-hashes --no-emit-index-url --custom-compile-command 'make lock' $(LOCK_OPTIONS)
+	--generate-hashes --no-strip-extras --no-emit-index-url --custom-compile-command 'make lock' $(LOCK_OPTIONS)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help

@@ -274,8 +274,9 @@ def test_what_is_said_about_the_program_itself_needs_no_room_below(option: str, 
 
 
 def pins(lock: str) -> dict[str, str]:
-    """The version of each package that a lock names."""
-    return dict(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", (CHECKOUT / lock).read_text(), re.MULTILINE))
+    """The version of each package that a lock names, with its extras or without."""
+    pin = r"^([a-z0-9-]+)(?:\[[a-z0-9,-]+\])?==([^\s;]+)"
+    return dict(re.findall(pin, (CHECKOUT / lock).read_text(), re.MULTILINE))
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
