@@ -132,11 +132,16 @@ class Suspend:
     until: datetime
 
 
+#: Labels of a document, sorted by their names. Documents with the same labels share one object, since there are few of
+#: these and many of those.
+Labels = tuple[tuple[str, str], ...]
+
+
 class Desired(NamedTuple):
     """What one document (or one item of a set) asks for, and where it stands.
 
-    A tuple, because a hundred thousand are made at once: in a third of the time of a frozen dataclass. Labels and
-    annotations are for those who read the files: nothing here does, so they are checked and not kept.
+    A tuple, because a hundred thousand are made at once: in a third of the time of a frozen dataclass. Annotations are
+    for those who read the files: nothing here does, so they are checked and not kept.
     """
 
     key: RecordingKey
@@ -147,6 +152,7 @@ class Desired(NamedTuple):
     line: int
     drift: Drift = Drift.SAFE
     suspend: Suspend | None = None
+    labels: Labels = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +264,20 @@ class Applied(NamedTuple):
     error: str = ""
     #: The Git commit of the documents, where there is one.
     revision: str | None = None
+    #: What `file` is relative to: an absolute folder, or `git` for the tree of a Git source. Empty where an earlier
+    #: version wrote the record, which did not know.
+    base: str = ""
+    labels: Labels = ()
+    #: Why the recording is in its phase: the last decision's reason, or a word for what kept it from being decided.
+    reason: str = ""
+    #: Since when the recording is in its phase, for this reason.
+    phase_since: datetime | None = None
+    #: Since when the desired status has been asked for without a look that shows it; None while it holds.
+    unmet_since: datetime | None = None
+    #: When a look first found neither the recording nor a proof of its end; None while it is found.
+    missing_since: datetime | None = None
+    #: When the first PATCH to the status that is not confirmed yet was sent; `sent_at` is the last one.
+    first_sent_at: datetime | None = None
 
 
 class Event(NamedTuple):
@@ -283,6 +303,15 @@ class Event(NamedTuple):
     resumes_foreign: bool = False
     run_id: str = ""
     detail: str = ""
+    #: Why, as the decision's reason says it.
+    reason: str = ""
+    #: Who: the kind of author (`commit`, `somebody`, `command` and the like), and in words who it was.
+    by_kind: str = ""
+    by_text: str = ""
+    #: Bird's word at the look before the one that this event tells of, and when that look was: until then the recording
+    #: is known to have been so.
+    last_seen: str | None = None
+    last_seen_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,15 @@ def scrub(text: str, secret: str = "") -> str:
     return text if len(text) <= BODY_CHARACTERS else text[: BODY_CHARACTERS - 3] + "..."
 
 
+def visible(text: str) -> str:
+    """Return text without anything that acts on its reader's screen, such as a mark that turns its direction."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
 def scrubbed(problem: Problem) -> Problem:
     """Return a problem whose words may leave the author's terminal: a bad value that they quote may be a phone number.
 

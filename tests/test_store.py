@@ -113,6 +113,13 @@ records = st.builds(
     due_at=maybe_moment,
     error=texts,
     revision=st.none() | texts,
+    base=texts,
+    labels=st.dictionaries(texts, texts, max_size=3).map(lambda labels: tuple(sorted(labels.items()))),
+    reason=texts,
+    phase_since=maybe_moment,
+    unmet_since=maybe_moment,
+    missing_since=maybe_moment,
+    first_sent_at=maybe_moment,
 )
 events = st.builds(
     Event,
@@ -132,6 +139,11 @@ events = st.builds(
     resumes_foreign=st.booleans(),
     run_id=texts,
     detail=texts,
+    reason=texts,
+    by_kind=texts,
+    by_text=texts,
+    last_seen=st.none() | texts,
+    last_seen_at=maybe_moment,
 )
 on_one_file = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 

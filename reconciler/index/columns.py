@@ -196,6 +196,7 @@ class Columns:
             places,
             map(DRIFTS.__getitem__, drifts),
             map(self.suspends.get, rows) if self.suspends else repeat(None, len(rows)),
+            repeat(()),
             strict=False,  # of chosen rows, one more was picked
         )
         return map(tuple.__new__, repeat(Desired), fields)

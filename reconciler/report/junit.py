@@ -15,7 +15,8 @@ from html import escape
 
 from reconciler.model import Action, ActionKind, Problem
 from reconciler.plan import Plan
-from reconciler.report.words import REASONS, sentence, unread_line, visible
+from reconciler.report.words import REASONS, sentence, unread_line
+from reconciler.scrub import visible
 
 _SKIPPED = (ActionKind.WAIT, ActionKind.HOLD, ActionKind.RELEASE)
 

@@ -23,8 +23,8 @@ from reconciler.report.words import (
     place,
     summary_line,
     unread_line,
-    visible,
 )
+from reconciler.scrub import visible
 
 #: By which the comment is found again.
 MARKER: Final = "<!-- reconciler:plan -->"

@@ -22,8 +22,8 @@ from reconciler.report.words import (
     place,
     reason,
     unread_line,
-    visible,
 )
+from reconciler.scrub import visible
 
 #: No source of anything is allowed but the style that stands in the page.
 _HEAD: Final = """\

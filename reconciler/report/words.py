@@ -8,6 +8,7 @@ from typing import Final
 
 from reconciler.model import Action, ActionKind, Reason
 from reconciler.plan import Cause, Plan, Summary
+from reconciler.scrub import visible
 
 HEADINGS: Final = {
     ActionKind.PATCH: "To patch",
@@ -121,15 +122,6 @@ def unread_line(plan: Plan) -> str:
     count = len(plan.unread)
     what = "1 recording is" if count == 1 else f"{count} recordings are"
     return f"{what} left out: the live state could not be read."
-
-
-def visible(text: str) -> str:
-    """Return text without anything that acts on its reader's screen, such as a mark that turns its direction."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
 
 
 def instant(moment: datetime) -> str:

@@ -7,14 +7,15 @@ row beside a busy event loop would wait for that lock once per row.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain
 from typing import Any, Final, TypeVar
 
-from reconciler.model import Applied, Drift, Event, Phase, RecordingKey, Revision, Status, Suspend
+from reconciler.model import Applied, Drift, Event, Labels, Phase, RecordingKey, Revision, Status, Suspend
 from reconciler.store.base import SentPatch, Standing
 
 #: How much of an error's or an event's own words is kept: enough for a sentence, too little to bloat the file.
@@ -51,10 +52,12 @@ _RECORDING: Final = (
         "error",
         "revision",
     ),
+    *("base", "labels", "reason", "phase_since", "unmet_since", "missing_since", "first_sent_at"),
 )
 _EVENT: Final = (
     *("at", "event", *_KEY, "name", "cause", "revision", "from_status", "to_status", "requested_at", "request_ms"),
     *("answer", "outcome", "irreversible", "resumes_foreign", "run_id", "detail"),
+    *("reason", "by_kind", "by_text", "last_seen", "last_seen_at"),
 )
 _REVISION: Final = ("id", "author", "subject", "committed_at")
 _WHERE_KEY: Final = " AND ".join(f"{column} = ?" for column in _KEY)
@@ -208,7 +211,25 @@ def recording_row(record: Applied) -> Row:
         _micros(record.due_at),
         record.error[:TEXT_CHARACTERS],
         record.revision,
+        record.base,
+        _labels_text(record.labels),
+        record.reason,
+        _micros(record.phase_since),
+        _micros(record.unmet_since),
+        _micros(record.missing_since),
+        _micros(record.first_sent_at),
     )
+
+
+# As many as are in force at once; they are few, since people group by them.
+@lru_cache(maxsize=4096)
+def _labels_text(labels: Labels) -> str:
+    return json.dumps(dict(labels)) if labels else ""
+
+
+@lru_cache(maxsize=4096)
+def _labels(text: str) -> Labels:
+    return tuple(sorted(json.loads(text).items())) if text else ()
 
 
 def line_of(row: Row) -> str | None:
@@ -247,6 +268,13 @@ def recording_from_row(row: Row) -> Applied:
         _moment(row[23]),
         row[24],
         row[25],
+        row[26],
+        _labels(row[27]),
+        row[28],
+        _moment(row[29]),
+        _moment(row[30]),
+        _moment(row[31]),
+        _moment(row[32]),
     )
 
 
@@ -289,6 +317,11 @@ def event_row(event: Event) -> Row:
         event.resumes_foreign,
         event.run_id,
         event.detail[:TEXT_CHARACTERS],
+        event.reason,
+        event.by_kind,
+        event.by_text[:TEXT_CHARACTERS],
+        event.last_seen,
+        _micros(event.last_seen_at),
     )
 
 
@@ -311,6 +344,11 @@ def event_from_row(row: Row) -> Event:
         bool(row[16]),
         row[17],
         row[18],
+        row[19],
+        row[20],
+        row[21],
+        row[22],
+        _moment(row[23]),
     )
 
 

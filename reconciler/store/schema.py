@@ -142,8 +142,42 @@ _VERSION_2: Final = (
     """,
 )
 
+_VERSION_3: Final = (
+    # What a record's file is relative to, what the document was labelled, and since when what holds.
+    "ALTER TABLE recordings ADD COLUMN base TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE recordings ADD COLUMN labels TEXT NOT NULL DEFAULT ''",  # a JSON object; empty for none
+    "ALTER TABLE recordings ADD COLUMN reason TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE recordings ADD COLUMN phase_since INTEGER",
+    "ALTER TABLE recordings ADD COLUMN unmet_since INTEGER",
+    "ALTER TABLE recordings ADD COLUMN missing_since INTEGER",
+    "ALTER TABLE recordings ADD COLUMN first_sent_at INTEGER",
+    # Who did it and why, and until when the status before was seen: intervals are proven by both ends.
+    "ALTER TABLE history ADD COLUMN reason TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE history ADD COLUMN by_kind TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE history ADD COLUMN by_text TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE history ADD COLUMN last_seen TEXT",
+    "ALTER TABLE history ADD COLUMN last_seen_at INTEGER",
+    "CREATE INDEX history_by_recording ON history (recording_id)",
+    "CREATE INDEX history_by_call ON history (call_id)",
+    "CREATE INDEX history_by_time ON history (at)",
+    # What is asked of the process that holds the state: written by any other, taken and answered by that one.
+    """
+    CREATE TABLE requests (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER NOT NULL,
+        kind TEXT NOT NULL,             -- the command, such as approve or sync
+        about TEXT NOT NULL,            -- a JSON object: what the command was given
+        by TEXT NOT NULL,               -- the system's user who asks
+        reason TEXT NOT NULL,
+        taken_at INTEGER,
+        outcome TEXT,                   -- done, refused or withdrawn
+        answer TEXT                     -- a JSON object
+    ) STRICT
+    """,
+)
+
 #: The statements that lead from version n to n + 1, at index n. Append to it; never change what has been released.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
 
 
 def layout_version(connection: sqlite3.Connection, path: Path) -> int:
