@@ -34,7 +34,7 @@ PACKAGE = CHECKOUT / "reconciler"
 LAYERS = """
     __init__
     model
-    errors backoff
+    errors backoff labels
     commit files git place rewrite scrub shipped
     budget decide documents hook limits logs metrics revision sandbox settings store systemd workqueue
     alarm bird catalog edit export plan sarif
@@ -58,6 +58,7 @@ PURE = {
     "decide",
     "edit",
     "export",
+    "labels",
     "limits",
     "model",
     "outline",

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from reconciler.documents import DocumentLimits, load_plain
 from reconciler.errors import SettingsError
+from reconciler.labels import parse_label
 from reconciler.settings import DEFAULT_FILE, SETTINGS, SETTINGS_PATH, KeyRing, Setting, SettingsFile, read_settings
 
 if TYPE_CHECKING:
@@ -162,6 +163,33 @@ def state_url(settings: Values, *, sandbox: bool) -> str:
     if sandbox and source in (None, ParameterSource.DEFAULT):
         return SANDBOX_STATE
     return str(settings["state"])
+
+
+class _LabelType(click.ParamType[tuple[str, str]]):
+    """`name=value`, as the pair of the two."""
+
+    name = "name=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:  # noqa: ANN401 - click's
+        if isinstance(value, tuple):
+            name, text = value
+            return name, text  # converted already
+        try:
+            return parse_label(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def label_option(help_text: str) -> Callable[[F], F]:
+    """Add `--label NAME=VALUE`, repeatable; the command's parameter `labels` holds all of them as pairs."""
+    return click.option(
+        "--label",
+        "labels",
+        type=_LabelType(),
+        multiple=True,
+        metavar="NAME=VALUE",
+        help=f"{help_text} Repeatable: all must match.",
+    )
 
 
 def paths_argument(function: F) -> F:
