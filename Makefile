@@ -4,17 +4,22 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?=
+# Part of the tests only, such as TESTS=tests/test_decide.py.
+TESTS ?=
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-UV_VERSION := 0.13.9
 # More options for the lock, such as LOCK_OPTIONS=--upgrade or LOCK_OPTIONS='--upgrade-package httpx'.
 LOCK_OPTIONS ?=
 COMPILE := $(VENV)-lock/bin/uv --quiet pip compile pyproject.toml --universal --python-version 3.11 --group build \
 	--generate-hashes --no-strip-extras --no-emit-index-url --custom-compile-command 'make lock' $(LOCK_OPTIONS)
 
+# What stands on other packages; the campaigns, which are long, try our own code and none of theirs.
+SHORT = $(filter-out $(addprefix tests/test_,kills.py soak.py benchmarks.py fuzz.py readme.py wheel.py locks.py two_daemons.py \
+	convergence_machine.py house.py),$(wildcard tests/test_*.py))
+
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help venv run test lint format bench bench-full lock clean
+.PHONY: help venv run test test-lowest lint format bench bench-full lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -24,7 +29,10 @@ run: $(VENV)/.run ## start the daemon on the embedded sandbox with the samples i
 
 test: $(VENV)/.dev ## run all tests, with coverage (90 % or more of the branches and lines)
 	@rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal --cov
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal --cov $(TESTS)
+
+test-lowest: $(VENV)-lowest/.created ## run the tests of what uses packages with the lowest versions that pyproject.toml allows
+	$(VENV)-lowest/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(or $(TESTS),$(SHORT))
 
 lint: $(VENV)/.dev ## check style, format and types
 	$(BIN)/ruff check .
@@ -49,7 +57,7 @@ lock: $(VENV)-lock/.created ## bring requirements.lock and requirements-dev.lock
 	@! grep -n '://' requirements.lock requirements-dev.lock
 
 clean: ## remove the environments, caches and what was built; the state in .reconciler/ stays
-	rm -rf $(VENV) $(VENV)-lock build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-lock $(VENV)-lowest build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find reconciler tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 venv: $(VENV)/.created ## make the empty environment
@@ -86,7 +94,23 @@ $(VENV)/.dev: $(VENV)/.created requirements-dev.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.run $@
 
-$(VENV)-lock/.created: $(VENV)/.created Makefile
+# uv alone, in the version and with the hash that the lock names, so that a lock which does not install can be mended.
+$(VENV)-lock/.created: $(VENV)/.created requirements-dev.lock
 	@$(BIN)/python -m venv --clear $(VENV)-lock
-	@$(VENV)-lock/bin/python -m pip --disable-pip-version-check --quiet install uv==$(UV_VERSION)
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock > $(VENV)-lock/uv.lock
+	@$(VENV)-lock/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement $(VENV)-lock/uv.lock
+	@touch $@
+
+# Our own dependencies in their lowest versions, and the tools of the tests as they are locked.
+$(VENV)-lowest/.created: $(VENV)-lock/.created pyproject.toml requirements-dev.lock
+	@echo 'Installing the lowest versions that pyproject.toml allows (once, and again when they change)'
+	@$(BIN)/python -m venv --clear $(VENV)-lowest
+	@$(VENV)-lock/bin/uv --quiet pip compile pyproject.toml --resolution lowest-direct --python $(BIN)/python \
+		--no-header --no-annotate --output-file $(VENV)-lowest/lowest
+	@sed -n 's/^\([a-z0-9-]*\)\(\[[a-z0-9,-]*\]\)\{0,1\}==\([^ ]*\)\( ;[^\\]*\)\{0,1\} \\$$/\1==\3\4/p' requirements-dev.lock | \
+		awk -F == 'NR == FNR { lowest[$$1] = $$0; next } { print ($$1 in lowest) ? lowest[$$1] : $$0 }' $(VENV)-lowest/lowest - \
+		> $(VENV)-lowest/all
+	@$(VENV)-lock/bin/uv --quiet pip install --python $(VENV)-lowest/bin/python --no-deps --requirement $(VENV)-lowest/all
+	@$(VENV)-lock/bin/uv --quiet pip install --python $(VENV)-lowest/bin/python --no-deps --no-build-isolation --editable .
+	@$(VENV)-lock/bin/uv --quiet pip check --python $(VENV)-lowest/bin/python
 	@touch $@
