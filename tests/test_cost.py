@@ -25,7 +25,7 @@ from virtual_loop import run_virtually
 
 from reconciler.converge import converge
 from reconciler.model import Applied, Desired, Phase, RecordingKey, Status
-from reconciler.store.sqlite import SqliteStore
+from reconciler.store.reader import SqliteStore
 
 #: What one recording's convergence writes: its intent, the acceptance, the effect; a record and an event each.
 WRITES = 3

@@ -552,7 +552,7 @@ def test_a_plan_that_counts_what_is_in_sync_says_what_one_that_lists_it_says(
     records: list[Applied],
     singly: int,
 ) -> None:
-    monkeypatch.setattr("reconciler.store.sqlite._SINGLY", singly)
+    monkeypatch.setattr("reconciler.store.reader._SINGLY", singly)
     url = f"sqlite:///{tmp_path_factory.mktemp('plan')}/state.db"
     with open_writer(url, holder="test") as writer:
         for each in records:

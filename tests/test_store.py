@@ -160,7 +160,8 @@ def test_a_record_comes_back_as_it_was_saved(writer: Writer, store: Store, saved
 def test_how_a_record_stands_is_what_the_whole_record_says(writer: Writer, store: Store, saved: Applied) -> None:
     writer.save(saved).result()
     assert list(store.standings()) == [
-        Standing(each.key, each.file, each.phase, each.desired, each.last_applied, each.sent) for each in store.all()
+        Standing(each.key, each.file, each.base, each.phase, each.desired, each.last_applied, each.sent)
+        for each in store.all()
     ]
 
 
@@ -615,8 +616,7 @@ def test_a_migration_keeps_the_rows_and_a_copy(path: Path, monkeypatch: pytest.M
     made(path)
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, NEXT))
     with open_store(url_of(path)) as store:
-        with pytest.raises(StoreError, match="layout of an older reconciler"):
-            store.get(key(0))
+        assert store.get(key(0)) == record(0)  # a reader takes the file as it is
         with open_writer(url_of(path), holder="test") as writer:
             writer.save(record(7)).result()
             assert list(store.all()) == [record(0), record(7)]
@@ -636,21 +636,81 @@ def test_a_new_file_gets_every_layout_and_no_copy(path: Path, monkeypatch: pytes
         assert other.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
 
 
-def test_a_file_of_the_first_layout_is_migrated_and_keeps_its_rows_and_events(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
-    made(path, 3)
-    with open_store(url_of(path)) as store:
-        rows, events = list(store.all()), store.history()
-    monkeypatch.undo()
-    with open_writer(url_of(path), holder="test") as writer, open_store(url_of(path)) as store:
-        assert (list(store.all()), store.history()) == (rows, events)
-        writer.describe(revision()).result()
-        assert store.revisions({revision().id}) == {revision().id: revision()}
-    with closing(sqlite3.connect(path.with_name("state.db.v1.bak"))) as copy:
-        assert copy.execute("PRAGMA user_version").fetchone() == (1,)
+def old_layout(path: Path, layout: int) -> None:
+    """Make a state as the version that wrote this layout did: its own columns, and nothing of later ones."""
+    path.parent.mkdir(mode=0o700)
+    with closing(sqlite3.connect(path)) as old:
+        old.execute("PRAGMA journal_mode = WAL")
+        for statement in (each for steps in schema.MIGRATIONS[:layout] for each in steps):
+            old.execute(statement)
+        for number, phase, live in ((0, "applied", "paused"), (1, "confirming", None), (2, "held", "ongoing")):
+            sent = (None, None, None, None) if number != 1 else ("paused", 5_000_000, 6_000_000, 36_000_000)
+            suspend = ("incident 4411", 1_900_000_000_000_000) if phase == "held" else (None, None)
+            applied = ("paused", 7_000_000) if phase == "applied" else (None, None)
+            old.execute(
+                "INSERT INTO recordings (workspace_id, channel_id, call_id, recording_id, name, file, line, desired,"
+                " drift, suspend_reason, suspend_until, phase, last_applied, applied_at, sent, sent_at, accepted_at,"
+                " confirm_by, live, observed_at, rejected, rejected_live, attempts, due_at, error, revision)"
+                f" VALUES ({', '.join('?' * 26)})",
+                (
+                    *(*key(number), f"card-{number}", "desired_state/cards.yaml", number, "paused", "safe", *suspend),
+                    *(phase, *applied, *sent, live, 8_000_000, None, None, number, None, "", "c" * 40),
+                ),
+            )
+            old.execute(
+                "INSERT INTO history (at, event, workspace_id, channel_id, call_id, recording_id, name, cause,"
+                " revision, from_status, to_status, requested_at, request_ms, answer, outcome, irreversible,"
+                f" resumes_foreign, run_id, detail) VALUES ({', '.join('?' * 19)})",
+                (
+                    *(5_000_000 + number, "patch_sent", *key(number), f"card-{number}", "edit", "c" * 40, "ongoing"),
+                    *("paused", 5_000_000, 12.5, "202", None, 0, 1, "run-1", "a word"),
+                ),
+            )
+        if layout >= 2:
+            old.execute("INSERT INTO revisions VALUES (?, 'Ada <ada@example.org>', 'Pause', 4000000)", ("c" * 40,))
+        old.execute(f"PRAGMA user_version = {layout}")
+        old.commit()
+
+
+@pytest.mark.parametrize("layout", range(1, len(schema.MIGRATIONS)))
+def test_a_file_of_an_older_layout_is_read_as_it_is_and_migrated_without_loss(path: Path, layout: int) -> None:
+    old_layout(path, layout)
+    with open_store(url_of(path), must_exist=True) as store:
+        before = list(store.all()), store.history(), list(store.standings()), store.count_last_applied()
+        known = store.revisions({"c" * 40})
+        assert store.get(key(1)) == before[0][1]
+        assert store.in_force() is None
+        assert [each.phase for each in before[0]] == [Phase.APPLIED, Phase.CONFIRMING, Phase.HELD]
+        assert [(each.base, each.labels, each.phase_since) for each in before[0]] == [("", (), None)] * 3
+        assert [each.at.microsecond for each in before[1]] == [2, 1, 0]
+        assert [(each.answer, each.resumes_foreign, each.last_seen) for each in before[1]] == [("202", True, None)] * 3
+        assert bool(known) == (layout >= 2)
+        with closing(sqlite3.connect(path)) as other:
+            assert other.execute("PRAGMA user_version").fetchone() == (layout,)
+        with open_writer(url_of(path), holder="test") as writer:
+            after = list(store.all()), store.history(), list(store.standings()), store.count_last_applied()
+            assert after == before
+            assert store.revisions({"c" * 40}) == known
+            writer.describe(revision()).result()
+            assert store.revisions({revision().id}) == {revision().id: revision()}
+            writer.save(record(7, base="/srv", labels=(("team", "billing"),))).result()
+            assert store.get(key(7)) == record(7, base="/srv", labels=(("team", "billing"),))
+    with closing(sqlite3.connect(path.with_name(f"state.db.v{layout}.bak"))) as copy:
+        assert copy.execute("PRAGMA user_version").fetchone() == (layout,)
         assert copy.execute("SELECT count(*) FROM recordings").fetchone() == (3,)
+
+
+def test_records_of_a_state_that_followed_a_branch_belong_to_that_branch_before_and_after_the_migration(
+    path: Path,
+) -> None:
+    old_layout(path, 2)
+    with closing(sqlite3.connect(path)) as old:
+        old.execute("INSERT INTO source (id, revision, judged) VALUES (1, ?, 0)", ("c" * 40,))
+        old.commit()
+    with open_store(url_of(path)) as store:
+        assert {each.base for each in store.all()} == {each.base for each in store.standings()} == {"git"}
+        with open_writer(url_of(path), holder="test"):
+            assert {each.base for each in store.all()} == {each.base for each in store.standings()} == {"git"}
 
 
 def revision(**changes: Any) -> Revision:

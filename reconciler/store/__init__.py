@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from reconciler.place import state_path
-from reconciler.store.base import Receipt, SentPatch, Standing, Store, Writer
+from reconciler.store.base import EventQuery, Line, Receipt, SentPatch, Standing, Store, Writer
 from reconciler.store.lease import LEASE_SECONDS, Clock
+from reconciler.store.reader import SqliteStore
 from reconciler.store.retention import Retention
-from reconciler.store.sqlite import SqliteStore, SqliteWriter
+from reconciler.store.sqlite import SqliteWriter
 
 __all__ = [
     "Clock",
+    "EventQuery",
+    "Line",
     "Receipt",
     "Retention",
     "SentPatch",

@@ -35,14 +35,41 @@ class Standing(NamedTuple):
 
     key: RecordingKey
     file: str
+    #: What the file is relative to; see `Applied.base`.
+    base: str
     phase: Phase
     desired: Status
     last_applied: Status | None
     sent: Status | None
 
 
+class EventQuery(NamedTuple):
+    """Which events are asked for. All that is given must hold."""
+
+    #: Full names, globs over names, recording IDs or call IDs; an event is asked for if any of them is its own. None
+    #: at all for every event. Events stay when a document is renamed or released.
+    words: tuple[str, ...] = ()
+    #: Aware datetimes: at or after the one, before the other.
+    since: datetime | None = None
+    until: datetime | None = None
+    #: At most so many, the newest; None for no bound.
+    limit: int | None = None
+
+
+class Line(NamedTuple):
+    """One line of the history, and its number, which grows in the order of writing."""
+
+    seq: int
+    event: Event
+
+
 class Store(Protocol):
     """Reads the state. Any thread may call it."""
+
+    @property
+    def note(self) -> str:
+        """How the last read had to take the state, where that is not the ordinary way; empty where it was."""
+        ...
 
     def get(self, key: RecordingKey) -> Applied | None:
         """Return our record of one recording, or None where there is none."""
@@ -76,6 +103,10 @@ class Store(Protocol):
             limit: at most so many events.
             since: an aware datetime; only events at or after it.
         """
+        ...
+
+    def events(self, query: EventQuery) -> Iterator[Line]:
+        """Stream lines of the history in the order opposite to that in which they were written."""
         ...
 
     def revisions(self, identifiers: Collection[str]) -> dict[str, Revision]:

@@ -134,6 +134,67 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def open_as_it_is(path: Path) -> tuple[sqlite3.Connection, str]:
+    """Open an existing file for reading, wherever it lies.
+
+    Beside its file a reader keeps a map of the write-ahead log. Where it may not make one, as in a backup or on an
+    auditor's mount, the file is read without, and together with a log that holds more it is read as a copy.
+
+    Returns:
+        The connection, which cannot change any row, and in words how the file was taken, if not in the ordinary way.
+
+    Raises:
+        StoreError: it is being written at this moment by somebody whose work cannot be followed from here.
+    """
+    connection = open_for_reading(path)
+    try:
+        connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if _kind(error) not in _NO_PLACE or os.access(path.parent, os.W_OK) or not os.access(path, os.R_OK):
+            raise
+    else:
+        return connection, ""
+    log = path.with_name(f"{path.name}-wal")
+    if not log.exists() or log.stat().st_size == 0:
+        unchanging = sqlite3.connect(
+            f"{path.as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
+        )
+        return unchanging, f"{path.parent} may only be read: the state is shown as its file holds it"
+    return _copied(
+        path, log
+    ), f"{path.parent} may only be read: the state is shown as a copy of its file and log holds it"
+
+
+#: What SQLite answers where a folder may not be written.
+_NO_PLACE: Final = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+
+
+def _copied(path: Path, log: Path) -> sqlite3.Connection:
+    """Open a copy of a file and its log, which is gone with the connection."""
+    import shutil  # here, since next to no reader needs them
+    import tempfile
+
+    before = _stamps(path, log)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, path.name)
+        shutil.copyfile(path, copy)
+        shutil.copyfile(log, copy.with_name(log.name))
+        if _stamps(path, log) != before:
+            raise StoreError(f"{path} is being written at this moment, in a folder that may only be read from here")
+        connection = open_for_reading(copy)
+        try:
+            connection.execute("PRAGMA user_version").fetchone()  # from now on it has both files open
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _stamps(*files: Path) -> list[tuple[int, int]]:
+    return [(status.st_size, status.st_mtime_ns) for status in (file.stat() for file in files)]
+
+
 def open_for_writing(path: Path) -> sqlite3.Connection:
     """Open an existing file, ready for durable commits."""
     connection = _connect(path)

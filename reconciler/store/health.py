@@ -11,7 +11,7 @@ from typing import Final
 
 from reconciler.place import state_path
 from reconciler.store import connection as files
-from reconciler.store import rows, schema
+from reconciler.store import schema, selects
 from reconciler.store.lease import Clock, Lease
 
 #: More than a few faults say nothing more: the file is damaged.
@@ -68,7 +68,7 @@ def examine(url: str) -> Health:
             checked = connection.execute(f"PRAGMA integrity_check({_FAULTS})").fetchall()
             faults = tuple(str(text) for (text,) in checked if text != "ok")
             held = Lease("doctor", 1.0, Clock()).look(connection) if layout else None
-            counted = connection.execute(rows.COUNT_LAST_APPLIED).fetchone() if layout else None
+            counted = connection.execute(selects.COUNT_LAST_APPLIED).fetchone() if layout else None
     return Health(
         path,
         status.st_size,

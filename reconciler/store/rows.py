@@ -1,4 +1,4 @@
-"""Rows of the state file to values and back, and the statements that carry them. The only place that knows both.
+"""Rows of the state file to values and back, and the statements that write them. `selects` has those that read.
 
 Enumerations are stored as their text, times as microseconds since 1970 in UTC, errors and details cut to a bound. Many
 rows go into one statement on purpose: Python hands its lock over at every statement, and a thread that writes row by
@@ -23,9 +23,10 @@ TEXT_CHARACTERS: Final = 1000
 #: Rows in one statement at most. Past this, longer statements gained nothing measurable.
 _ROWS: Final = 64
 
-_KEY: Final = ("workspace_id", "channel_id", "call_id", "recording_id")
-_RECORDING: Final = (
-    *_KEY,
+#: The columns of each table in the order of its rows, as the newest layout has them.
+KEY: Final = ("workspace_id", "channel_id", "call_id", "recording_id")
+RECORDING: Final = (
+    *KEY,
     *(
         "name",
         "file",
@@ -54,34 +55,13 @@ _RECORDING: Final = (
     ),
     *("base", "labels", "reason", "phase_since", "unmet_since", "missing_since", "first_sent_at"),
 )
-_EVENT: Final = (
-    *("at", "event", *_KEY, "name", "cause", "revision", "from_status", "to_status", "requested_at", "request_ms"),
+EVENT: Final = (
+    *("at", "event", *KEY, "name", "cause", "revision", "from_status", "to_status", "requested_at", "request_ms"),
     *("answer", "outcome", "irreversible", "resumes_foreign", "run_id", "detail"),
     *("reason", "by_kind", "by_text", "last_seen", "last_seen_at"),
 )
-_REVISION: Final = ("id", "author", "subject", "committed_at")
-_WHERE_KEY: Final = " AND ".join(f"{column} = ?" for column in _KEY)
-
-SELECT_ALL: Final = f"SELECT {', '.join(_RECORDING)} FROM recordings ORDER BY {', '.join(_KEY)}"  # noqa: S608 (constants)
-SELECT_ONE: Final = f"SELECT {', '.join(_RECORDING)} FROM recordings WHERE {_WHERE_KEY}"  # noqa: S608 (constants)
-_AT_REST: Final = "last_applied IS NOT NULL AND sent IS NULL"
-_LINE: Final = " || ' ' || ".join((*_KEY, "last_applied"))
-#: The `status_line` of each recording of which nothing is on its way.
-SELECT_LINES: Final = f"SELECT {_LINE} FROM recordings WHERE {_AT_REST}"  # noqa: S608 (constants)
-SELECT_ON_THE_WAY: Final = f"SELECT {', '.join(_RECORDING)} FROM recordings WHERE NOT ({_AT_REST})"  # noqa: S608 (constants)
-SELECT_STANDINGS: Final = (
-    f"SELECT {', '.join(_KEY)}, file, phase, desired, last_applied, sent FROM recordings "  # noqa: S608 (constants)
-    f"ORDER BY {', '.join(_KEY)}"
-)
-COUNT_LAST_APPLIED: Final = "SELECT last_applied FROM totals"
-SELECT_PATCHES: Final = (
-    f"SELECT at, {', '.join(_KEY)}, irreversible, resumes_foreign FROM history "  # noqa: S608 (constants)
-    "WHERE event = 'patch_sent' AND at >= ? ORDER BY at, id"
-)
-
-SELECT_REVISION: Final = f"SELECT {', '.join(_REVISION)} FROM revisions WHERE id = ?"  # noqa: S608 (constants)
-PUT_REVISION: Final = f"INSERT OR REPLACE INTO revisions ({', '.join(_REVISION)}) VALUES (?, ?, ?, ?)"  # noqa: S608 (constants)
-SELECT_IN_FORCE: Final = "SELECT revision, judged FROM source"
+REVISION: Final = ("id", "author", "subject", "committed_at")
+PUT_REVISION: Final = f"INSERT OR REPLACE INTO revisions ({', '.join(REVISION)}) VALUES (?, ?, ?, ?)"  # noqa: S608 (constants)
 PUT_IN_FORCE: Final = "INSERT OR REPLACE INTO source (id, revision, judged) VALUES (1, ?, ?)"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -89,21 +69,6 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 Word = TypeVar("Word", bound=StrEnum)
 #: What SQLite takes and gives.
 Row = tuple[Any, ...]
-
-
-def select_history(name: str | None, limit: int, since: datetime | None) -> tuple[str, Row]:
-    """Return the statement and its values for a look at the history, newest first."""
-    where: list[str] = []
-    values: list[object] = []
-    if name is not None:
-        where.append("name = ?")
-        values.append(name)
-    if since is not None:
-        where.append("at >= ?")
-        values.append(micros(since))
-    condition = f"WHERE {' AND '.join(where)} " if where else ""
-    statement = f"SELECT {', '.join(_EVENT)} FROM history {condition}ORDER BY id DESC LIMIT ?"  # noqa: S608 (constants)
-    return statement, (*values, limit)
 
 
 def upserts(rows: Sequence[Row]) -> Iterator[tuple[str, Row]]:
@@ -132,15 +97,15 @@ def _statements(what: str, rows: Sequence[Row]) -> Iterator[tuple[str, Row]]:
 
 @cache
 def _statement(what: str, count: int) -> str:
-    columns = {"recordings": _RECORDING, "history": _EVENT, "released": _KEY}[what]
+    columns = {"recordings": RECORDING, "history": EVENT, "released": KEY}[what]
     values = ", ".join([f"({', '.join('?' * len(columns))})"] * count)
     if what == "released":
-        return f"DELETE FROM recordings WHERE ({', '.join(_KEY)}) IN (VALUES {values})"  # noqa: S608 (constants)
+        return f"DELETE FROM recordings WHERE ({', '.join(KEY)}) IN (VALUES {values})"  # noqa: S608 (constants)
     insert = f"INSERT INTO {what} ({', '.join(columns)}) VALUES {values}"  # noqa: S608 (constants)
     if what == "history":
         return insert
-    update = ", ".join(f"{column} = excluded.{column}" for column in columns if column not in _KEY)
-    return f"{insert} ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET {update}"
+    update = ", ".join(f"{column} = excluded.{column}" for column in columns if column not in KEY)
+    return f"{insert} ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET {update}"
 
 
 def micros(at: datetime) -> int:
@@ -233,7 +198,7 @@ def _labels(text: str) -> Labels:
 
 
 def line_of(row: Row) -> str | None:
-    """Return the `status_line` of a row of `SELECT_ALL`; None where something is on its way, or nothing was applied."""
+    """Return the `status_line` of a row of a record; None where something is on its way, or nothing was applied."""
     if row[12] is None or row[14] is not None:
         return None
     return " ".join((*row[:4], row[12]))
@@ -279,7 +244,7 @@ def recording_from_row(row: Row) -> Applied:
 
 
 def standing_from_row(row: Row) -> Standing:
-    """Return how a recording stands, of a row of `SELECT_STANDINGS`.
+    """Return how a recording stands, of a row of `selects.standings`.
 
     Raises:
         KeyError: a status or phase is a word that this program does not know.
@@ -287,10 +252,11 @@ def standing_from_row(row: Row) -> Standing:
     return Standing(
         RecordingKey(row[0], row[1], row[2], row[3]),
         row[4],
-        _PHASE[row[5]],
-        _STATUS[row[6]],
-        _STATUS_OR_NONE[row[7]],
+        row[5],
+        _PHASE[row[6]],
+        _STATUS[row[7]],
         _STATUS_OR_NONE[row[8]],
+        _STATUS_OR_NONE[row[9]],
     )
 
 
@@ -367,5 +333,5 @@ def revision_from_row(row: Row) -> Revision:
 
 
 def patch_from_row(row: Row) -> SentPatch:
-    """Return what the safety limits count, of a row of `SELECT_PATCHES`."""
+    """Return what the safety limits count, of a row of `selects.PATCHES`."""
     return SentPatch(moment(row[0]), RecordingKey(row[1], row[2], row[3], row[4]), bool(row[5]), bool(row[6]))

@@ -145,6 +145,8 @@ _VERSION_2: Final = (
 _VERSION_3: Final = (
     # What a record's file is relative to, what the document was labelled, and since when what holds.
     "ALTER TABLE recordings ADD COLUMN base TEXT NOT NULL DEFAULT ''",
+    # Of a state that has followed a Git source, no command that reads files may take the records for its own.
+    "UPDATE recordings SET base = 'git' WHERE EXISTS (SELECT 1 FROM source)",
     "ALTER TABLE recordings ADD COLUMN labels TEXT NOT NULL DEFAULT ''",  # a JSON object; empty for none
     "ALTER TABLE recordings ADD COLUMN reason TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE recordings ADD COLUMN phase_since INTEGER",

@@ -1,8 +1,8 @@
-"""The default state store: one SQLite file, many readers, one writer.
+"""The writer of the default state store: one SQLite file, many readers, one writer.
 
-Readers look at committed rows and wait for nobody. One thread writes: it takes all that waits and commits it as one,
-so that a hundred intents cost one flush of the disk. No receipt may be settled before its commit, and no commit may
-pass for kept when the file it went to is no longer the one at the path.
+One thread writes: it takes all that waits and commits it as one, so that a hundred intents cost one flush of the disk.
+No receipt may be settled before its commit, and no commit may pass for kept when the file it went to is no longer the
+one at the path.
 """
 
 from __future__ import annotations
@@ -10,22 +10,20 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from reconciler.errors import LeaseLost, StateHeld, StoreError
-from reconciler.model import Applied, Event, InForce, RecordingKey, Revision, key_of_line
+from reconciler.model import Applied, Event, InForce, RecordingKey, Revision
 from reconciler.scrub import scrub
 from reconciler.store import connection as files
 from reconciler.store import rows, schema
-from reconciler.store.base import Receipt, SentPatch, Standing, settle_all
+from reconciler.store.base import Receipt, settle_all
 from reconciler.store.lease import Clock, Holding, Lease
 from reconciler.store.retention import LINES_AT_ONCE, LINES_BETWEEN, SECONDS_BETWEEN, Retention, prune
 
@@ -37,8 +35,6 @@ _RETRY_SECONDS: Final = 1.0
 _ASK_SECONDS: Final = 0.25
 #: While nothing is written, old lines of the history go in steps so far apart.
 _PRUNE_SECONDS: Final = 0.05
-#: So many rows are asked for one by one before all are read in turn.
-_SINGLY: Final = 1000
 #: What SQLite or its Python module raises for a value that cannot be stored: the fault of one write, not of the file.
 _VALUE_FAULTS: Final = (
     sqlite3.IntegrityError,
@@ -48,151 +44,6 @@ _VALUE_FAULTS: Final = (
     OverflowError,
     UnicodeError,
 )
-
-
-class SqliteStore:
-    """Reads a state file; see `reconciler.store.base.Store`. A file that is not there yet is an empty state, unless it
-    must exist."""
-
-    def __init__(self, path: Path, *, must_exist: bool = False) -> None:
-        self._path = path
-        self._must_exist = must_exist
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-        self._identity: tuple[int, int] | None = None
-        self._log: tuple[int, int] | None = None
-
-    def get(self, key: RecordingKey) -> Applied | None:
-        found = self._read(rows.SELECT_ONE, key)
-        if not found:
-            return None
-        try:
-            return rows.recording_from_row(found[0])
-        except KeyError as error:
-            raise self._unknown_word(error) from error
-
-    def all(self) -> Iterator[Applied]:
-        try:
-            for row in self._stream(rows.SELECT_ALL):
-                yield rows.recording_from_row(row)
-        except KeyError as error:
-            raise self._unknown_word(error) from error
-
-    def apart_from(self, lines: Iterable[str]) -> tuple[AbstractSet[str], list[Applied]]:
-        with files.explained(self._path):
-            connection = self._open()
-            if connection is None:
-                return frozenset(), []
-            with closing(connection):
-                connection.execute("BEGIN")  # what follows sees the same rows
-                at_rest = {line for (line,) in connection.execute(rows.SELECT_LINES)}
-                others = at_rest.difference(lines)
-                holding = at_rest - others if others else at_rest
-                found: Iterable[rows.Row]
-                if len(others) > _SINGLY:
-                    found = (row for row in connection.execute(rows.SELECT_ALL) if rows.line_of(row) not in holding)
-                else:
-                    single = (connection.execute(rows.SELECT_ONE, key_of_line(line)).fetchone() for line in others)
-                    found = chain(single, connection.execute(rows.SELECT_ON_THE_WAY))
-                try:
-                    return holding, [rows.recording_from_row(row) for row in found]
-                except KeyError as error:
-                    raise self._unknown_word(error) from error
-
-    def standings(self) -> Iterator[Standing]:
-        try:
-            for row in self._stream(rows.SELECT_STANDINGS):
-                yield rows.standing_from_row(row)
-        except KeyError as error:
-            raise self._unknown_word(error) from error
-
-    def count_last_applied(self) -> int:
-        found = self._read(rows.COUNT_LAST_APPLIED)
-        return int(found[0][0]) if found else 0
-
-    def history(self, name: str | None = None, *, limit: int = 100, since: datetime | None = None) -> list[Event]:
-        return [rows.event_from_row(row) for row in self._stream(*rows.select_history(name, limit, since))]
-
-    def revisions(self, identifiers: Collection[str]) -> dict[str, Revision]:
-        found = (row for each in identifiers for row in self._read(rows.SELECT_REVISION, (each,)))
-        return {revision.id: revision for revision in map(rows.revision_from_row, found)}
-
-    def in_force(self) -> InForce | None:
-        found = self._read(rows.SELECT_IN_FORCE)
-        return InForce(found[0][0], bool(found[0][1])) if found else None
-
-    def patches_since(self, since: datetime) -> list[SentPatch]:
-        return [rows.patch_from_row(row) for row in self._stream(rows.SELECT_PATCHES, (rows.micros(since),))]
-
-    def close(self) -> None:
-        with self._lock:
-            self._let_go()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _stream(self, statement: str, values: Sequence[object] = ()) -> Iterator[rows.Row]:
-        # A connection of its own: on the shared one, a long read would hold up every short one, and a statement under
-        # way would keep them all at its snapshot.
-        with files.explained(self._path):
-            connection = self._open()
-            if connection is not None:
-                with closing(connection):
-                    yield from connection.execute(statement, values)
-
-    def _read(self, statement: str, values: Sequence[object] = ()) -> list[rows.Row]:
-        # All rows at once: a statement left half-way would keep the next read from seeing newer rows.
-        with self._lock:
-            try:
-                identity = files.identity(self._path)
-                if self._connection is None or identity != self._identity:
-                    # First use, or the file was put in another's place: what was open is no longer the state.
-                    if identity is not None:
-                        files.check_log(self._path, self._log)
-                    self._let_go()
-                    self._connection = self._open()
-                    self._identity = identity
-                    self._log = None if self._connection is None else files.log_identity(self._path)
-                if self._connection is None:
-                    return []
-                return self._connection.execute(statement, values).fetchall()
-            except (sqlite3.Error, OSError) as error:
-                self._let_go()
-                raise files.store_error(self._path, error) from error
-
-    def _open(self) -> sqlite3.Connection | None:
-        if files.identity(self._path) is None:
-            if self._must_exist:
-                raise StoreError(f"{self._path} is gone: put it back, or wait until a new one has been begun")
-            return None
-        connection = files.open_for_reading(self._path)
-        try:
-            version = schema.layout_version(connection, self._path)
-        except BaseException:
-            connection.close()
-            raise
-        if version < len(schema.MIGRATIONS):
-            connection.close()
-            if version > 0:
-                raise StoreError(
-                    f"{self._path} has the layout of an older reconciler: the next `apply` or `run` brings it up"
-                    " to date"
-                )
-            return None  # A writer is making it at this moment.
-        return connection
-
-    def _unknown_word(self, error: KeyError) -> StoreError:
-        return StoreError(f"{self._path} holds the word {error}, which this reconciler does not know: use a newer one")
-
-    def _let_go(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
 
 @dataclass(slots=True)

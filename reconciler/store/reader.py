@@ -1,0 +1,193 @@
+"""The reader of the default state store: committed rows of one SQLite file, beside a writer or without one.
+
+It waits for nobody and changes nothing: a file of an older layout, in a folder that may only be read, is read as it is.
+What must never happen in this room: a row of a file that has been replaced is taken for one of the file at the path.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import closing, contextmanager
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from reconciler.errors import StoreError
+from reconciler.model import Applied, Event, InForce, RecordingKey, Revision, key_of_line
+from reconciler.store import connection as files
+from reconciler.store import rows, schema, selects
+from reconciler.store.base import EventQuery, Line, SentPatch, Standing
+
+#: So many rows are asked for one by one before all are read in turn.
+_SINGLY: Final = 1000
+
+
+class SqliteStore:
+    """Reads a state file; see `reconciler.store.base.Store`. A file that is not there yet is an empty state, unless it
+    must exist."""
+
+    def __init__(self, path: Path, *, must_exist: bool = False) -> None:
+        self._path = path
+        self._must_exist = must_exist
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._layout = 0
+        self._note = ""
+        self._identity: tuple[int, int] | None = None
+        self._log: tuple[int, int] | None = None
+
+    @property
+    def note(self) -> str:
+        return self._note
+
+    def get(self, key: RecordingKey) -> Applied | None:
+        found = self._read(selects.one_recording, key)
+        if not found:
+            return None
+        try:
+            return rows.recording_from_row(found[0])
+        except KeyError as error:
+            raise self._unknown_word(error) from error
+
+    def all(self) -> Iterator[Applied]:
+        try:
+            for row in self._stream(lambda layout: (selects.all_recordings(layout), ())):
+                yield rows.recording_from_row(row)
+        except KeyError as error:
+            raise self._unknown_word(error) from error
+
+    def apart_from(self, lines: Iterable[str]) -> tuple[AbstractSet[str], list[Applied]]:
+        with files.explained(self._path), self._opened() as opened:
+            if opened is None:
+                return frozenset(), []
+            connection, layout = opened
+            connection.execute("BEGIN")  # what follows sees the same rows
+            at_rest = {line for (line,) in connection.execute(selects.LINES)}
+            others = at_rest.difference(lines)
+            holding = at_rest - others if others else at_rest
+            found: Iterable[rows.Row]
+            if len(others) > _SINGLY:
+                everything = connection.execute(selects.all_recordings(layout))
+                found = (row for row in everything if rows.line_of(row) not in holding)
+            else:
+                one = selects.one_recording(layout)
+                single = (connection.execute(one, key_of_line(line)).fetchone() for line in others)
+                found = chain(single, connection.execute(selects.on_the_way(layout)))
+            try:
+                return holding, [rows.recording_from_row(row) for row in found]
+            except KeyError as error:
+                raise self._unknown_word(error) from error
+
+    def standings(self) -> Iterator[Standing]:
+        try:
+            for row in self._stream(lambda layout: (selects.standings(layout), ())):
+                yield rows.standing_from_row(row)
+        except KeyError as error:
+            raise self._unknown_word(error) from error
+
+    def count_last_applied(self) -> int:
+        found = self._read(lambda _layout: selects.COUNT_LAST_APPLIED)
+        return int(found[0][0]) if found else 0
+
+    def history(self, name: str | None = None, *, limit: int = 100, since: datetime | None = None) -> list[Event]:
+        query = EventQuery((), since, None, limit) if name is None else EventQuery((name,), since, None, limit)
+        return [line.event for line in self.events(query)]
+
+    def events(self, query: EventQuery) -> Iterator[Line]:
+        for row in self._stream(lambda layout: selects.events(query, layout)):
+            yield Line(row[-1], rows.event_from_row(row))
+
+    def revisions(self, identifiers: Collection[str]) -> dict[str, Revision]:
+        found = (row for each in identifiers for row in self._read(selects.revision, (each,)))
+        return {revision.id: revision for revision in map(rows.revision_from_row, found)}
+
+    def in_force(self) -> InForce | None:
+        found = self._read(selects.in_force)
+        return InForce(found[0][0], bool(found[0][1])) if found else None
+
+    def patches_since(self, since: datetime) -> list[SentPatch]:
+        found = self._stream(lambda _layout: (selects.PATCHES, (rows.micros(since),)))
+        return [rows.patch_from_row(row) for row in found]
+
+    def close(self) -> None:
+        with self._lock:
+            self._let_go()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _stream(self, asking: Callable[[int], tuple[str, rows.Row]]) -> Iterator[rows.Row]:
+        # A connection of its own: on the shared one, a long read would hold up every short one, and a statement under
+        # way would keep them all at its snapshot.
+        with files.explained(self._path), self._opened() as opened:
+            if opened is not None:
+                connection, layout = opened
+                yield from connection.execute(*asking(layout))
+
+    def _read(self, asking: Callable[[int], str | None], values: Sequence[object] = ()) -> list[rows.Row]:
+        # All rows at once: a statement left half-way would keep the next read from seeing newer rows.
+        with self._lock:
+            try:
+                identity = files.identity(self._path)
+                if identity != self._identity and identity is not None:
+                    # The file was put in another's place: what was open is no longer the state.
+                    files.check_log(self._path, self._log)
+                # What has an older layout may be brought up to date at any moment, and is opened anew.
+                if self._connection is None or identity != self._identity or self._layout < len(schema.MIGRATIONS):
+                    self._let_go()
+                    opened = self._open()
+                    if opened is not None:
+                        self._connection, self._layout = opened
+                    self._identity = identity
+                    self._log = None if self._connection is None else files.log_identity(self._path)
+                statement = None if self._connection is None else asking(self._layout)
+                if self._connection is None or statement is None:
+                    return []
+                return self._connection.execute(statement, values).fetchall()
+            except (sqlite3.Error, OSError) as error:
+                self._let_go()
+                raise files.store_error(self._path, error) from error
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[sqlite3.Connection, int] | None]:
+        opened = self._open()
+        if opened is None:
+            yield None
+        else:
+            with closing(opened[0]):
+                yield opened
+
+    def _open(self) -> tuple[sqlite3.Connection, int] | None:
+        """Open the file as it is; return a connection and the layout. None where nothing has been written yet."""
+        if files.identity(self._path) is None:
+            if self._must_exist:
+                raise StoreError(f"{self._path} is gone: put it back, or wait until a new one has been begun")
+            return None
+        connection, self._note = files.open_as_it_is(self._path)
+        try:
+            layout = schema.layout_version(connection, self._path)
+        except BaseException:
+            connection.close()
+            raise
+        if layout == 0:
+            connection.close()
+            return None  # A writer is making it at this moment.
+        return connection, layout
+
+    def _unknown_word(self, error: KeyError) -> StoreError:
+        return StoreError(f"{self._path} holds the word {error}, which this reconciler does not know: use a newer one")
+
+    def _let_go(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,140 @@
+"""The statements that read a state file, for each layout that a file may have.
+
+A reader takes a file as it is: bringing it up to date is a writer's business. Where a layout is older than a column,
+the statement gives what a record of that time is known to have meant. What must never happen in this room: a statement
+that an older file cannot run, or one whose rows are not in the order that `rows` expects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Final
+
+from reconciler.store.base import EventQuery
+from reconciler.store.rows import EVENT, KEY, RECORDING, REVISION, Row, micros
+
+#: The layouts that brought what is asked for here.
+_REVISIONS_SINCE: Final = 2
+_EVIDENCE_SINCE: Final = 3
+#: What stands for the columns that layout 3 brought. A state that has followed a Git source may hold files of that
+#: source, and no other command may take those for its own.
+_BEFORE_EVIDENCE: Final = {
+    "base": "CASE WHEN EXISTS (SELECT 1 FROM source) THEN 'git' ELSE '' END",
+    "labels": "''",
+    "reason": "''",
+    "phase_since": "NULL",
+    "unmet_since": "NULL",
+    "missing_since": "NULL",
+    "first_sent_at": "NULL",
+    "by_kind": "''",
+    "by_text": "''",
+    "last_seen": "NULL",
+    "last_seen_at": "NULL",
+}
+_KEYS: Final = ", ".join(KEY)
+_AT_REST: Final = "last_applied IS NOT NULL AND sent IS NULL"
+_LINE: Final = " || ' ' || ".join((*KEY, "last_applied"))
+
+#: The `status_line` of each recording of which nothing is on its way.
+LINES: Final = f"SELECT {_LINE} FROM recordings WHERE {_AT_REST}"  # noqa: S608 (constants)
+COUNT_LAST_APPLIED: Final = "SELECT last_applied FROM totals"
+PATCHES: Final = (
+    f"SELECT at, {_KEYS}, irreversible, resumes_foreign FROM history "  # noqa: S608 (constants)
+    "WHERE event = 'patch_sent' AND at >= ? ORDER BY at, id"
+)
+
+
+@cache
+def all_recordings(layout: int) -> str:
+    """Return what reads every record, ordered by key."""
+    return f"{_recordings(layout)} ORDER BY {_KEYS}"
+
+
+@cache
+def one_recording(layout: int) -> str:
+    """Return what reads the record of a key."""
+    return f"{_recordings(layout)} WHERE {' AND '.join(f'{column} = ?' for column in KEY)}"
+
+
+@cache
+def on_the_way(layout: int) -> str:
+    """Return what reads the records that `LINES` leaves out."""
+    return f"{_recordings(layout)} WHERE NOT ({_AT_REST})"
+
+
+@cache
+def standings(layout: int) -> str:
+    """Return what reads how each recording stands, ordered by key."""
+    base = _columns(("base",), layout)
+    return (
+        f"SELECT {_KEYS}, file, {base}, phase, desired, last_applied, sent FROM recordings "  # noqa: S608 (constants)
+        f"ORDER BY {_KEYS}"
+    )
+
+
+def revision(layout: int) -> str | None:
+    """Return what reads a commit by its ID; None where the layout keeps none."""
+    if layout < _REVISIONS_SINCE:
+        return None
+    return f"SELECT {', '.join(REVISION)} FROM revisions WHERE id = ?"  # noqa: S608 (constants)
+
+
+def in_force(layout: int) -> str | None:
+    """Return what reads the revision in force; None where the layout keeps none."""
+    return None if layout < _REVISIONS_SINCE else "SELECT revision, judged FROM source"
+
+
+def events(query: EventQuery, layout: int) -> tuple[str, Row]:
+    """Return the statement and its values for a look at the history, newest first; the event's number comes last.
+
+    Rows come as they are found, in the order of their numbers: nothing is sorted but what a few IDs or names match.
+    """
+    where: list[str] = []
+    values: list[object] = []
+    if query.words:
+        which = " OR ".join(_which(word) for word in query.words)
+        where.append(f"({which})")
+        values.extend(value for word in query.words for value in [word] * _which(word).count("?"))
+    # The numbers between two moments bound the walk; the moments still decide, for the clock may have been set.
+    if query.since is not None:
+        where.append("at >= ?")
+        values.append(micros(query.since))
+        if not query.words:
+            where.append("id >= (SELECT min(id) FROM history WHERE at >= ?)")
+            values.append(micros(query.since))
+    if query.until is not None:
+        where.append("at < ?")
+        values.append(micros(query.until))
+        if not query.words:
+            where.append("id <= (SELECT max(id) FROM history WHERE at < ?)")
+            values.append(micros(query.until))
+    condition = f"WHERE {' AND '.join(where)} " if where else ""
+    statement = (
+        f"SELECT {_columns(EVENT, layout)}, id FROM history {condition}"  # noqa: S608 (constants)
+        "ORDER BY id DESC LIMIT ?"
+    )
+    return statement, (*values, -1 if query.limit is None else query.limit)
+
+
+def _which(word: str) -> str:
+    # An ID is a valid name as well.
+    return "name GLOB ?" if is_glob(word) else "name = ? OR recording_id = ? OR call_id = ?"
+
+
+def is_glob(word: str) -> bool:
+    """Whether a word stands for many names: no name and no ID holds any of these characters."""
+    return any(character in word for character in "*?[")
+
+
+def _recordings(layout: int) -> str:
+    return f"SELECT {_columns(RECORDING, layout)} FROM recordings"  # noqa: S608 (constants)
+
+
+def _columns(names: Sequence[str], layout: int) -> str:
+    if layout >= _EVIDENCE_SINCE:
+        return ", ".join(names)
+    before = dict(_BEFORE_EVIDENCE)
+    if layout < _REVISIONS_SINCE:
+        before["base"] = "''"
+    return ", ".join(before.get(name, name) for name in names)
