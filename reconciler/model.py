@@ -224,6 +224,9 @@ class Phase(Word):
     REFUSED = "refused"
     #: Nothing can change it any more, and it did not end as desired.
     ENDED = "ended"
+    #: The last look was not answered (the key was refused, the API is away), and the desired status has not been seen.
+    #: A recording that was seen as desired keeps its phase: that nobody sees it now is a fact of its workspace.
+    BLIND = "blind"
 
 
 class Applied(NamedTuple):
