@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -80,11 +81,13 @@ class Runner:
         #: Of a pull request; taken away where there is none.
         self.github: dict[str, Any] = {"token": "token-of-the-job", "event": {"pull_request": {"number": 7}}}
         self.env = {"GITHUB_BASE_REF": "main", "GITHUB_REPOSITORY": "bird/recordings"}
+        #: Where programs are found, after the stand-in for `gh`.
+        self.path = [str(Path(COMMAND).parent), os.environ["PATH"]]
 
     def __call__(self, **inputs: str) -> Result:
         given = {name: each["default"] for name, each in ACTION["inputs"].items()}
         given |= {name.replace("_", "-"): value for name, value in inputs.items()}
-        context: dict[str, Any] = {"github": self.github | {"action_path": str(CHECKOUT)}, "steps": {}}
+        context: dict[str, Any] = {"github": {"action_path": str(CHECKOUT)} | self.github, "steps": {}}
         context["inputs"] = {name: self.filled(value, context) for name, value in given.items()}
         log, code = "", 0
         for step in ACTION["runs"]["steps"]:
@@ -116,11 +119,10 @@ class Runner:
         return done, dict(line.split("=", 1) for line in output.read_text().splitlines())
 
     def environment(self, step: Mapping[str, Any], context: dict[str, Any]) -> dict[str, str]:
-        path = [str(self.home / "bin"), str(Path(COMMAND).parent), os.environ["PATH"]]
         return {
             **os.environ,
             **self.env,
-            "PATH": os.pathsep.join(path),
+            "PATH": os.pathsep.join([str(self.home / "bin"), *self.path]),
             "RUNNER_TEMP": str(self.temporary),
             "GITHUB_PATH": str(self.temporary / "path"),
             "GITHUB_STEP_SUMMARY": str(self.temporary / "summary.md"),
@@ -167,6 +169,109 @@ def runner(tmp_path: Path) -> Runner:
     home = tmp_path / "home"
     home.mkdir()
     return Runner(home, tmp_path / "clone")
+
+
+def commands(log: str) -> list[str]:
+    """The commands that a runner takes out of what is printed: its two forms, until they are stopped by a word.
+
+    Source: src/Runner.Common/ActionCommand.cs and src/Runner.Worker/ActionCommandManager.cs of actions/runner.
+    """
+    taken, word = [], ""
+    for line in log.splitlines():
+        if word:
+            word = "" if line.strip() == f"::{word}::" else word
+        elif found := re.match(r"\s*::([a-z-]+)[^:]*::(.*)", line) or re.search(r"##\[([a-z-]+)[^\]]*\](.*)", line):
+            if found[1] == "stop-commands":
+                word = found[2]
+            else:
+                taken.append(line)
+    assert not word, "commands are stopped for good"
+    return taken
+
+
+HOSTILE = [
+    "##[stop-commands]x",
+    "##[add-mask]a",
+    "##[set-output name=digest]sha256:0",
+    "::stop-commands::x",
+    "::add-mask::a",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("command", ["plan", "validate"])
+def test_a_name_of_a_file_is_never_a_command_to_the_runner(runner: Runner, command: str, name: str) -> None:
+    (runner.repository / f"{name}.yaml").write_text(item(3))
+    (runner.repository / f"{name} wrong.yaml").write_text(item(4, "pausd") if command == "validate" else item(4))
+    result = runner(command=command, paths=".", comment="false")
+    taken = commands(result.log)
+    assert taken
+    assert all(re.match(r"::(notice|warning|error) ", line) for line in taken), taken
+
+
+#: A project of the action's form that needs no network: it builds a wheel with one program.
+BACKEND = """\
+import zipfile
+def build_wheel(folder, *_):
+    name = "reconciler-1-py3-none-any.whl"
+    about = "reconciler-1.dist-info/"
+    with zipfile.ZipFile(folder + "/" + name, "w") as wheel:
+        wheel.writestr("tried.py", "def main(): print('the program of the action')")
+        wheel.writestr(about + "METADATA", "Metadata-Version: 2.1\\nName: reconciler\\nVersion: 1\\n")
+        wheel.writestr(about + "WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(about + "entry_points.txt", "[console_scripts]\\nreconciler = tried:main\\n")
+        wheel.writestr(about + "RECORD", "")
+    return name
+"""
+
+
+def test_nothing_in_the_checkout_is_run_by_the_installation(runner: Runner) -> None:
+    source = runner.home / "action"
+    source.mkdir()
+    (source / "requirements.lock").write_text("")
+    (source / "backend.py").write_text(BACKEND)
+    (source / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    runner.github["action_path"] = str(source)
+    tools = runner.home / "tools"
+    tools.mkdir()
+    for tool in ("python3", "git"):
+        found = shutil.which(tool)
+        assert found
+        (tools / tool).symlink_to(found)
+    runner.path = [str(runner.repository), ".", str(tools), "/usr/bin", "/bin"]
+    trap = f"from pathlib import Path; Path({str(runner.home / 'sprung')!r}).touch()"
+    for module in ("venv", "ensurepip", "pip", "sitecustomize", "usercustomize", "json", "subprocess"):
+        (runner.repository / f"{module}.py").write_text(trap)
+    (runner.repository / "pip").mkdir()
+    (runner.repository / "pip" / "__main__.py").write_text(trap)
+    (runner.repository / "reconciler").write_text(f"#!/bin/sh\ntouch {runner.home}/sprung\n")
+    (runner.repository / "reconciler").chmod(0o755)
+    result = runner(comment="false")
+    assert not (runner.home / "sprung").exists(), result.log
+    assert "the program of the action" in result.log
+
+
+def test_a_merge_queue_is_held_against_the_commit_that_its_group_is_based_on(runner: Runner) -> None:
+    base = git(runner.home.parent / "origin", "rev-parse", "main").strip()
+    runner.env = {"GITHUB_REPOSITORY": "bird/recordings"}
+    runner.github["event"] = {"merge_group": {"base_sha": base}}
+    result = runner()
+    assert result.outputs["changes"] == "true", result.log
+    assert json.loads(Path(result.outputs["plan-json"]).read_text())["base"] == base
+
+
+@pytest.mark.parametrize("filtered", ["blob:none", "tree:0"])
+def test_a_partial_clone_gets_its_plan(runner: Runner, filtered: str) -> None:
+    origin = runner.home.parent / "origin"
+    git(origin, "config", "uploadpack.allowFilter", "true")
+    git(origin, "config", "uploadpack.allowAnySHA1InWant", "true")
+    runner.repository = runner.home.parent / "partial"
+    address = f"file://{origin}"
+    git(origin, "clone", "--quiet", f"--filter={filtered}", "--branch=branch", address, str(runner.repository))
+    result = runner()
+    assert result.outputs["changes"] == "true", result.log
 
 
 def test_the_inputs_and_outputs_are_those_that_are_promised() -> None:
