@@ -101,6 +101,8 @@ class Daemon:
         self._resync_now = asyncio.Event()
         self._stop = asyncio.Event()
         self._started = False
+        #: Whether nothing is left to tell systemd of the start.
+        self._ready_told = True
         #: Recordings that the present resync has not come to yet, and whether it has queued them all.
         self._unseen: set[RecordingKey] = set()
         self._all_queued = False
@@ -137,7 +139,7 @@ class Daemon:
         ]
         stopped = asyncio.create_task(stop.wait())
         self._started = True
-        notify("READY=1")
+        self._ready_told = notify("READY=1")
         self._log.info("started", recordings=len(self._catalog.desired), files=self._follower.files)
         try:
             done, _ = await asyncio.wait({stopped, work, *jobs}, return_when=asyncio.FIRST_COMPLETED)
@@ -399,6 +401,8 @@ class Daemon:
             self._metrics.vanished_paths.set(len(self._follower.vanished))
             self._metrics.unauthorized_workspaces.set(len(self._reconciler.unauthorized))
             self._metrics.phases(self._standing)
+            if not self._ready_told:
+                self._ready_told = notify("READY=1")
             now = self._clock.monotonic()
             if interval is not None and now - told >= interval and self.healthy():
                 notify("WATCHDOG=1")

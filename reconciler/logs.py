@@ -2,8 +2,9 @@
 
 No access key, Authorization header, phone number or pre-signed link may reach a log: callers pass none, a key that
 names a credential is masked whatever its value, and the secrets that are known are hidden wherever they stand. What
-libraries have to say comes out as one line of ours, without their tracebacks. A log that cannot be written never stops
-the work that it tells of, and no line waits for longer than the step of the event loop that it was written in.
+libraries have to say comes out as one line of ours, without their tracebacks, and what they repeat as a count a minute.
+A log that cannot be written never stops the work that it tells of, nor does one that nobody reads when its stream is an
+`Outlet`; and no line waits for longer than the step of the event loop that it was written in.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections import deque
+import threading
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, MutableMapping
 from datetime import UTC, datetime
-from typing import Any, Protocol, TextIO, cast
+from typing import Any, Final, Protocol, TextIO, cast
 
+from reconciler.outlet import Outlet
 from reconciler.scrub import hide, scrub
 
 #: Answers the secrets that no line may hold, such as the access keys in use.
@@ -25,6 +28,9 @@ Secrets = Callable[[], Iterable[str]]
 _MASKED = frozenset({"access_key", "authorization", "key", "password", "phone", "secret", "token", "url"})
 #: One for all lines: `json.dumps` with a default makes a new one each time.
 _ENCODER = json.JSONEncoder(default=str)
+#: What libraries say again within so many seconds is counted only; of so many different things at once.
+_REPEAT_SECONDS: Final = 60.0
+_MOST_DIFFERENT: Final = 20
 
 
 class Log(Protocol):
@@ -41,7 +47,7 @@ def make_log(
     level: str,
     *,
     run_id: str,
-    stream: TextIO | None = None,
+    stream: TextIO | Outlet | None = None,
     color: bool = True,
     secrets: Secrets = tuple,
 ) -> Log:
@@ -73,7 +79,10 @@ def make_log(
         cache_logger_on_first_use=True,
         run_id=run_id,
     )
-    return cast("Log", logger)
+    log = cast("Log", logger)
+    if isinstance(out, Outlet):
+        out.on_dropped = lambda lines: log.warning("log_dropped", lines=lines)
+    return log
 
 
 class _Lines:
@@ -83,7 +92,7 @@ class _Lines:
     making three lines; a warning or an error leaves at once, with what came before it.
     """
 
-    def __init__(self, out: TextIO, secrets: Secrets) -> None:
+    def __init__(self, out: TextIO | Outlet, secrets: Secrets) -> None:
         # Here, because only a command that logs shall pay for its import.
         from asyncio import get_running_loop
 
@@ -135,21 +144,52 @@ def adopt_libraries(log: Log) -> None:
 
 
 class _Foreign(logging.Handler):
-    """Takes what was logged by way of the standard library."""
+    """Takes what was logged by way of the standard library: each thing once, then how often it was said in a minute.
+
+    A stranger who can make a library complain could fill the disk else.
+    """
 
     def __init__(self, log: Log) -> None:
         super().__init__(logging.WARNING)
         self._log = log
+        self._again: Counter[tuple[str, str, str]] = Counter()
+        self._others = 0
+        self._minute: threading.Timer | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         # The first line only, and of an exception only its kind: the rest may quote a request with all that is in it.
         error = record.exc_info[0] if record.exc_info else None
-        self._log.warning(
-            "library_warning",
-            library=record.name,
-            detail=scrub(record.getMessage().partition("\n")[0]),
-            error="" if error is None else error.__name__,
+        said = (
+            record.name,
+            scrub(record.getMessage().partition("\n")[0]),
+            "" if error is None else error.__name__,
         )
+        if said in self._again:
+            self._again[said] += 1
+        elif len(self._again) < _MOST_DIFFERENT:
+            self._again[said] = 0
+            self._say(said)
+        else:
+            self._others += 1
+        if self._minute is None:
+            self._minute = threading.Timer(_REPEAT_SECONDS, self._end_minute)
+            self._minute.daemon = True
+            self._minute.start()
+
+    def _end_minute(self) -> None:
+        self.acquire()  # `emit` is called under this lock
+        again, others = self._again, self._others
+        self._again, self._others, self._minute = Counter(), 0, None
+        self.release()
+        for said, times in again.items():
+            if times:
+                self._say(said, again=times)
+        if others:
+            self._log.warning("library_warning", library="others", detail="too many to name them", again=others)
+
+    def _say(self, said: tuple[str, str, str], **more: object) -> None:
+        library, detail, error = said
+        self._log.warning("library_warning", library=library, detail=detail, error=error, **more)
 
 
 def _as_json(_logger: object, method: str, event: MutableMapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ LAYERS = """
     __init__
     model
     errors backoff labels
-    commit files git place rewrite scrub shipped
+    commit files git outlet place rewrite scrub shipped
     budget decide documents hook limits logs metrics revision sandbox settings store systemd workqueue
     alarm bird catalog edit export plan sarif
     doctor observer source

@@ -6,14 +6,19 @@ import asyncio
 import errno
 import io
 import json
+import logging
+import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pytest
 from examples import NOW
 
-from reconciler.logs import Log, make_log
+import reconciler.logs
+from reconciler.logs import Log, adopt_libraries, make_log
 from reconciler.model import Status
+from reconciler.outlet import Outlet
 
 CANARY = "canaryCANARY0123456789"
 
@@ -199,3 +204,55 @@ def test_no_line_is_lost_or_torn_between_threads():
         list(pool.map(write, range(8)))
     names = [json.loads(line)["name"] for line in out.getvalue().splitlines()]
     assert sorted(names) == sorted(f"{thread}-{number}" for thread in range(8) for number in range(200))
+
+
+def test_lines_that_nobody_read_are_counted_when_somebody_reads_again():
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as reader, os.fdopen(writing, "w") as stream:
+        outlet = Outlet(stream, most_waiting=1000)
+        log = make_log("json", "info", run_id="run-1", stream=outlet)
+        for number in range(5000):
+            log.info("applied", name=str(number))
+        read: list[dict[str, str]] = []
+        while not read or read[-1]["event"] != "log_dropped":
+            read.append(json.loads(reader.readline()))
+        assert read[-1]["level"] == "warning"
+        names = [int(line["name"]) for line in read[:-1]]
+        assert names == list(range(len(names)))
+        assert 0 < int(read[-1]["lines"]) <= 5000 - len(names)
+
+
+@pytest.fixture
+def adopted(monkeypatch: pytest.MonkeyPatch):
+    """A log that has adopted the libraries, and what it says."""
+    monkeypatch.setattr(reconciler.logs, "_REPEAT_SECONDS", 0.5)
+    root = logging.getLogger()
+    before = root.handlers[:]
+    log, out = json_log()
+    adopt_libraries(log)
+    yield out
+    logging.captureWarnings(capture=False)
+    root.handlers[:] = before
+
+
+def test_what_a_library_says_again_and_again_is_said_once_and_then_counted(adopted: io.StringIO):
+    library = logging.getLogger("library")
+    for _ in range(300):
+        library.warning("Invalid HTTP request received.")
+    for number in range(100):
+        library.warning("from %s", number)
+
+    def lines() -> list[dict[str, object]]:
+        return [json.loads(line) for line in adopted.getvalue().splitlines()]
+
+    def told() -> int:
+        return sum(int(str(line.get("again", 1))) for line in lines())
+
+    deadline = time.monotonic() + 60
+    while told() < 400:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)  # a look in between, until it is said
+    assert told() == 400
+    assert len(lines()) < 100
+    assert [line["detail"] for line in lines()][:2] == ["Invalid HTTP request received.", "from 0"]
+    assert [line["library"] for line in lines() if "again" in line][-1] == "others"

@@ -43,6 +43,15 @@ def test_without_a_service_manager_nothing_is_sent(listener: socket.socket, monk
         listener.recv(4096)
 
 
+def test_a_service_manager_that_does_not_read_holds_nobody_up(listener: socket.socket) -> None:
+    told = 0
+    while notify("WATCHDOG=1"):
+        told += 1
+        assert told < 100_000
+    listener.recv(4096)
+    assert notify("READY=1"), "it reads again"
+
+
 @pytest.mark.parametrize("address", ["/nowhere/notify", "relative", "/" + "x" * 200, "@" + "x" * 200])
 def test_a_service_manager_that_does_not_listen_disturbs_nobody(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", address)

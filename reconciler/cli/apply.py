@@ -30,11 +30,13 @@ from reconciler.cli.options import (
 )
 from reconciler.cli.parts import (
     bird,
+    drain_standard_error,
     look,
     new_run_id,
     progress,
     retention,
     run_async,
+    standard_error,
     stop_on_signals,
     system_clock,
 )
@@ -184,6 +186,7 @@ async def _apply(request: _Request, desired: tuple[Desired, ...], store: Store, 
                     settings["log_format"],
                     settings["log_level"],
                     run_id=run_id,
+                    stream=standard_error(),
                     color=settings.color,
                     secrets=settings.key_ring.secrets,
                 ),
@@ -220,6 +223,7 @@ def _agreed(plan: Plan, request: _Request) -> bool:
 
 def conclude(plan: Plan, observed: Observed, turns: dict[RecordingKey, Turn], *, interrupted: bool) -> int:
     """Say what became of it, and choose the exit code."""
+    drain_standard_error()
     outcomes = Counter(turn.outcome for turn in turns.values() if turn.outcome is not None)
     for action in plan.actions:
         turn = turns.get(action.key)

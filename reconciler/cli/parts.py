@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterat
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -25,6 +25,7 @@ from reconciler.converge import Observed, observe_all
 from reconciler.errors import SettingsError
 from reconciler.model import Desired
 from reconciler.observer import Observer
+from reconciler.outlet import Outlet
 from reconciler.place import make_state_folder, state_folder
 from reconciler.reconcile import Clock
 from reconciler.store import Retention
@@ -37,6 +38,9 @@ T = TypeVar("T")
 
 _SANDBOX_FILE: Final = "sandbox.json"
 _SANDBOX_SAVE_SECONDS: Final = 5.0
+#: How often the bar is drawn at most, and how long it is.
+_BAR_SECONDS: Final = 0.1
+_BAR_CHARACTERS: Final = 36
 
 
 def system_clock() -> Clock:
@@ -179,14 +183,75 @@ def _load_world(file: Path) -> World:
         raise SettingsError(f"the sandbox's recordings in {file} cannot be read; remove the file: {error}") from error
 
 
+def standard_error() -> Outlet | TextIO:
+    """Return standard error for logs and progress: neither may wait for whoever reads them."""
+    if _outlets and _outlets[-1].stream is sys.stderr:
+        return _outlets[-1]
+    try:
+        _outlets[:] = [Outlet(sys.stderr)]
+    except (OSError, ValueError):  # it is no file: a test reads it
+        return sys.stderr
+    return _outlets[-1]
+
+
+def drain_standard_error() -> None:
+    """Let what was written there come out, for a second at most; call it before anything else writes there."""
+    for outlet in _outlets:
+        outlet.drain()
+
+
+#: The one that is in use, once there is one.
+_outlets: list[Outlet] = []
+
+
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[[], object]]:
-    """Show a bar on a terminal; elsewhere nothing."""
-    if not sys.stderr.isatty() or total == 0:
+    """Show a bar on a terminal, below the log's lines; elsewhere nothing."""
+    out = standard_error()
+    if total == 0 or not isinstance(out, Outlet) or not out.isatty():
         yield lambda: None
         return
-    with click.progressbar(length=total, label=label, file=sys.stderr) as bar:
-        yield lambda: bar.update(1)
+    bar = _Bar(label, total, out)
+    try:
+        yield bar.step
+    finally:
+        bar.end()
+
+
+class _Bar:
+    """A progress bar in the line below the log."""
+
+    def __init__(self, label: str, total: int, out: Outlet) -> None:
+        self._label = label
+        self._total = total
+        self._out = out
+        self._done = 0
+        self._began = self._drawn = time.monotonic()
+        out.show_below(str(self))
+
+    def step(self) -> None:
+        """Note that one more is done."""
+        self._done += 1
+        now = time.monotonic()
+        if now - self._drawn >= _BAR_SECONDS:
+            self._drawn = now
+            self._out.show_below(str(self))
+
+    def end(self) -> None:
+        """Leave the bar where it is, and the line to others."""
+        self._out.show_below("")
+        self._out.write(f"{self}\n")
+        self._out.drain()
+
+    def __str__(self) -> str:
+        share = self._done / self._total
+        filled = int(share * _BAR_CHARACTERS)
+        bar = "#" * filled + "-" * (_BAR_CHARACTERS - filled)
+        left = ""
+        if 0 < self._done < self._total:
+            seconds = int((time.monotonic() - self._began) / share * (1 - share))
+            left = f"  {seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+        return f"{self._label}  [{bar}]  {share:4.0%}{left}"
 
 
 @contextmanager

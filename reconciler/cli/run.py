@@ -39,11 +39,13 @@ from reconciler.cli.options import (
 )
 from reconciler.cli.parts import (
     bird,
+    drain_standard_error,
     look,
     new_run_id,
     progress,
     retention,
     run_async,
+    standard_error,
     stop_on_signals,
     system_clock,
 )
@@ -114,7 +116,11 @@ def command(context: click.Context, paths: tuple[str, ...], once: bool, sandbox:
         open_store(state, must_exist=True) as store,
     ):
         run = _Run(paths, settings, store, writer, state, metrics, sandbox=sandbox)
-        context.exit(run_async(run.once() if once else run.daemon(opened)))
+        try:
+            code = run_async(run.once() if once else run.daemon(opened))
+        finally:
+            drain_standard_error()
+        context.exit(code)
 
 
 def _bind(settings: Values) -> socket.socket | None:
@@ -169,6 +175,7 @@ class _Run:
             settings["log_format"],
             settings["log_level"],
             run_id=self._run_id,
+            stream=standard_error(),
             color=settings.color,
             secrets=self._keys.secrets,
         )
