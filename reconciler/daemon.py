@@ -19,7 +19,7 @@ from reconciler.backoff import retry_seconds
 from reconciler.catalog import Catalog, CatalogChange
 from reconciler.errors import BirdUnavailable, LeaseLost, ReconcilerError, StoreError
 from reconciler.follow import Follower
-from reconciler.limits import ChangeSet, Rule, Window
+from reconciler.limits import Rule
 from reconciler.logs import Log
 from reconciler.metrics import Metrics
 from reconciler.model import Applied, Desired, Phase, Priority, RecordingKey, Status
@@ -28,6 +28,7 @@ from reconciler.report import instant
 from reconciler.scrub import frames, scrub, scrubbed
 from reconciler.store.base import Store, Writer
 from reconciler.systemd import notify, watchdog_seconds
+from reconciler.window import ChangeSet, Window
 from reconciler.workqueue import Again, Workers
 
 #: How often the resync adds its next share of recordings, and the page's slow figures are brought up to date.
@@ -297,9 +298,9 @@ class Daemon:
             if key in self._catalog.desired
         )
         change = ChangeSet.of(changed, states)
-        for refusal in self._window.announce(change, self._store.count_last_applied(), self._clock.now()):
-            self._log.error("limit_refused", **refusal.as_log())
-            self._metrics.limit_refusals.labels(refusal.rule.value).inc()
+        for refused in self._window.announce(change, self._store.count_last_applied(), self._clock.now()).refused:
+            self._log.error("limit_refused", **refused.refusal.as_log())
+            self._metrics.limit_refusals.labels(refused.refusal.rule.value).inc()
 
     async def _resync(self) -> None:
         """Look at everything at once in the beginning, then again in every period, spread evenly over it."""

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import chain, repeat
 from operator import itemgetter
 from typing import TYPE_CHECKING, TypeVar
 
 from reconciler.decide import decide
-from reconciler.limits import Limits, Rule, kinds_of, refusals_of
+from reconciler.limits import Limits, Rule, kinds_of, name_of, refusal_of
 from reconciler.model import ActionKind
 from reconciler.plan import Plan, Summary
 
@@ -79,7 +80,17 @@ def make_outline(
     totals: Counter[Rule] = Counter()
     for action, count in zip(actions, counts.values(), strict=True):
         totals.update(dict.fromkeys(kinds_of(action), count))
-    refusals = refusals_of(totals, len(in_sync), limits)
+    sorts = list(map(places.__getitem__, words))
+
+    def name(rule: Rule) -> str:
+        counted = [rule in kinds_of(action) for action in actions]
+        return name_of(rule, (documents.lines[row] for row, sort in zip(rows, sorts, strict=True) if counted[sort]))
+
+    refusals = tuple(
+        refusal
+        for rule in Rule
+        if (refusal := refusal_of(rule, totals[rule], len(in_sync), limits, partial(name, rule))) is not None
+    )
     refused = {refusal.rule for refusal in refusals}
     summary = Summary(
         patch=len(rows),
@@ -95,7 +106,7 @@ def make_outline(
         _chosen(documents.names, rows),
         _chosen(files, rows),
         _chosen(documents.places, rows),
-        list(map(places.__getitem__, words)),
+        sorts,
     )
 
 

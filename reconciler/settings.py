@@ -166,12 +166,25 @@ SETTINGS: Final = {
             "max_change_percent",
             "number",
             50.0,
-            "Share of the recordings with an applied status that may change at once.",
+            "Share of the recordings with an applied status that may change at once, pauses apart.",
             minimum=0,
             maximum=100,
         ),
-        Setting("min_managed", "whole", 20, "From how many such recordings max_change_percent counts.", minimum=0),
-        Setting("override_limits", "flag", False, "Send even what a safety limit would refuse, this one time."),
+        Setting(
+            "max_pause_percent",
+            "number",
+            100.0,
+            "Share of them that may pause at once; 100 for no limit, since a late pause is what must not happen.",
+            minimum=0,
+            maximum=100,
+        ),
+        Setting("min_managed", "whole", 20, "From how many such recordings the two shares count.", minimum=0),
+        Setting(
+            "override_limits",
+            "flag",
+            False,
+            "Send even what a safety limit would refuse: in this run, or of what the daemon finds at its start.",
+        ),
         Setting("allow_empty", "flag", False, "Release every recording when the paths hold no document at all."),
         Setting(
             "git", "text", "", "Address of the Git repository that run reads in place of PATH...; empty for files."

@@ -21,7 +21,7 @@ from examples import NOW
 
 from reconciler.bird import Accepted
 from reconciler.errors import BirdRejected, BirdUnauthorized, BirdUnavailable, StoreError
-from reconciler.limits import Limits, Rule, Window
+from reconciler.limits import Limits, Rule
 from reconciler.metrics import Metrics
 from reconciler.model import (
     FINAL,
@@ -39,6 +39,7 @@ from reconciler.model import (
 from reconciler.observer import Observer
 from reconciler.reconcile import Clock, Reconciler, Turn
 from reconciler.store import Receipt, Store, Writer, open_store, open_writer
+from reconciler.window import Window
 
 
 class Killed(BaseException):

@@ -555,17 +555,32 @@ def test_a_lost_state_file_cannot_undo_every_agents_pause(
 def test_at_most_half_of_what_was_applied_changes_at_once(
     shell: Shell, api: ForeignApi, managed: int, changing: int, code: int
 ) -> None:
-    api.seed(many(shell, managed, "ongoing"))
+    api.seed([item | {"status": "paused"} for item in many(shell, managed, "paused")])
     assert shell("apply", *reach(api), "--yes").code == 0
-    file = shell.folder / "desired_state/ongoing.yaml"
-    file.write_text(file.read_text().replace("status: ongoing", "status: paused", changing))
-    done = shell("apply", *reach(api), "--yes")
-    assert done.code == code, done.out + done.err
-    assert len(api.patches()) == (changing if code == 0 else 0)
+    file = shell.folder / "desired_state/paused.yaml"
+    file.write_text(file.read_text().replace("status: paused", "status: ongoing", changing))
+    for command in (("run", "--once", "--listen", "off"), ("apply", "--yes")) if code else (("apply", "--yes"),):
+        done = shell(*command, *reach(api))
+        assert done.code == code, done.out + done.err
+        assert len(api.patches()) == (changing if code == 0 else 0)
+        assert ("max_change_percent" in done.out + done.err) == (code == 4)
     if code:
-        assert "max_change_percent" in done.out + done.err
         assert shell("apply", *reach(api), "--yes", "--override-limits").code == 0
         assert len(api.patches()) == changing
+
+
+def test_all_that_was_applied_may_pause_at_once_unless_everything_must_be_recorded(
+    shell: Shell, api: ForeignApi
+) -> None:
+    api.seed(many(shell, 20, "ongoing"))
+    assert shell("apply", *reach(api), "--yes").code == 0
+    file = shell.folder / "desired_state/ongoing.yaml"
+    file.write_text(file.read_text().replace("status: ongoing", "status: paused"))
+    refused = shell("apply", *reach(api), "--yes", "--max-pause-percent", "90")
+    assert (refused.code, api.patches()) == (4, [])
+    assert "20 recordings that already have an applied status would pause at once, at most 18 may" in refused.out
+    assert shell("apply", *reach(api), "--yes").code == 0
+    assert len(api.patches()) == 20
 
 
 # A saved plan.

@@ -37,7 +37,7 @@ LAYERS = """
     errors backoff labels
     commit files git outlet place rewrite scrub shipped
     budget decide documents hook limits logs metrics revision sandbox settings store systemd workqueue
-    alarm bird catalog edit export plan sarif
+    alarm bird catalog edit export plan sarif window
     doctor observer source
     index
     load outline
@@ -67,6 +67,7 @@ PURE = {
     "report",
     "sarif",
     "scrub",
+    "window",
 }
 IMPURE = {"asyncio", "logging", "os", "pathlib", "socket", "subprocess", "tempfile", "threading", "time"}
 #: Which rooms may import a package: every third-party one, and sqlite3.

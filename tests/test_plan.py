@@ -118,11 +118,11 @@ def test_a_plan_past_a_limit_withholds_that_kind_and_keeps_the_rest() -> None:
 
 
 def test_the_share_of_changes_is_of_all_records_with_an_applied_status() -> None:
-    records = [record(number, last_applied=Status.ONGOING) for number in range(20)]
+    records = [record(number, last_applied=Status.PAUSED) for number in range(20)]
     records += [record(number) for number in range(20, 40)]
-    live = {kept.key: look("ongoing") for kept in records}
-    desired = [document(number) for number in range(11)]
-    desired += [document(number, "ongoing") for number in range(11, 40)]
+    live = {kept.key: look("paused") for kept in records}
+    desired = [document(number, "ongoing") for number in range(11)]
+    desired += [document(number, "paused") for number in range(11, 40)]
     assert [refusal.count for refusal in plan_of(desired, records, live).refusals] == [11]
     assert plan_of(desired[1:], records, live).refusals == ()
 

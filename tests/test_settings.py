@@ -82,6 +82,7 @@ def test_a_setting_says_what_it_is_for_and_a_period_says_its_unit(setting: Setti
         ("max_resumes", 25),
         ("max_change_percent", 50),
         ("min_managed", 20),
+        ("max_pause_percent", 100.0),
         ("override_limits", False),
         ("allow_empty", False),
     ],

@@ -44,7 +44,6 @@ from reconciler.cli.plan import load_or_exit, records_of, say_unread
 from reconciler.cli.validate import index_for
 from reconciler.converge import Observed, converge
 from reconciler.errors import BirdUnauthorized, StalePlan, UnsafePlan
-from reconciler.limits import Window
 from reconciler.logs import make_log
 from reconciler.model import ActionKind, Desired, LiveStatus, Outcome, Phase, RecordingKey
 from reconciler.observer import Observer
@@ -54,6 +53,7 @@ from reconciler.report import as_text
 from reconciler.revision import describe, revision_of
 from reconciler.saved import SavedPlan, check_approved, check_fits, load_saved
 from reconciler.store import Store, Writer, open_store, open_writer
+from reconciler.window import Window
 
 
 @dataclass(frozen=True, slots=True)

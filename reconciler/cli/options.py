@@ -32,7 +32,10 @@ SIGNATURES: Final = ("verify", "verify_scope", "allowed_signers", "gpg_keyring")
 HOOK: Final = ("hook_secret_file", "hook_max_bytes", "hook_limit")
 #: What takes the lease on the state.
 WRITING: Final = ("wait_seconds", "allow_empty", "history_days", "history_rows")
-LIMITS: Final = ("max_irreversible", "max_resumes", "max_change_percent", "min_managed", "override_limits")
+LIMITS: Final = (
+    *("max_irreversible", "max_resumes", "max_change_percent", "max_pause_percent", "min_managed"),
+    "override_limits",
+)
 #: The state of runs against the embedded sandbox: never mixed with that of the real API, since the IDs are the same.
 SANDBOX_STATE: Final = "sqlite:///.reconciler/sandbox-state.db"
 #: Where documents are unless somebody says otherwise.
@@ -57,11 +60,24 @@ class Values:
 
     @property
     def limits(self) -> Limits:
+        """The limits of a command, which `--override-limits` lifts for as long as it runs."""
         from reconciler.limits import Limits  # here, since only what sends has limits
 
-        if self["override_limits"]:
-            return Limits.lifted()
-        return Limits(self["max_irreversible"], self["max_resumes"], self["max_change_percent"], self["min_managed"])
+        return Limits.lifted() if self["override_limits"] else self.daemon_limits
+
+    @property
+    def daemon_limits(self) -> Limits:
+        """The limits of a daemon, for which `--override-limits` lifts them of what it finds at its start alone."""
+        from reconciler.limits import Limits
+
+        percent = self["max_pause_percent"]
+        return Limits(
+            self["max_irreversible"],
+            self["max_resumes"],
+            self["max_change_percent"],
+            self["min_managed"],
+            None if percent >= 100 else percent,
+        )
 
     @property
     def key_ring(self) -> KeyRing:

@@ -55,7 +55,7 @@ from reconciler.daemon import Daemon, Timing
 from reconciler.errors import BirdUnauthorized, SettingsError
 from reconciler.follow import Follower
 from reconciler.hook import Hook
-from reconciler.limits import Rule, Window
+from reconciler.limits import Rule
 from reconciler.logs import Log, adopt_libraries, make_log
 from reconciler.metrics import CONTENT_TYPE, ApiState, Metrics
 from reconciler.model import Desired, Live, RecordingKey
@@ -66,6 +66,7 @@ from reconciler.settings import read_token
 from reconciler.source import Source
 from reconciler.store import Store, Writer, open_store, open_writer
 from reconciler.web import Answers, bind, is_exposed, make_app, serve
+from reconciler.window import Window
 
 if TYPE_CHECKING:
     from reconciler.bird import Bird, CircuitChange, RequestMetric

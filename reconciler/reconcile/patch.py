@@ -19,7 +19,7 @@ from reconciler.errors import (
     ReconcilerError,
     StalePlan,
 )
-from reconciler.limits import Refusal, Window
+from reconciler.limits import Refusal
 from reconciler.logs import Log
 from reconciler.model import Action, Applied, Live, Outcome, Phase, Priority, Reason, RecordingKey
 from reconciler.observer import Observer
@@ -28,6 +28,7 @@ from reconciler.reconcile.notes import Notes, named
 from reconciler.reconcile.record import as_accepted, as_found, as_intended, as_rejected
 from reconciler.reconcile.refused_keys import RefusedKeys
 from reconciler.reconcile.surroundings import Clock, Sender, Turn, Writer, check_lease
+from reconciler.window import Window
 from reconciler.workqueue import Again
 
 #: A PATCH whose fate is unknown (the answer was lost, or the process died) is given this long to show its effect before

@@ -13,7 +13,6 @@ from reconciler.alarm import Alarm
 from reconciler.backoff import confirm_seconds_after, retry_seconds
 from reconciler.decide import decide
 from reconciler.errors import BirdError, BirdUnauthorized, BirdUnavailable, LeaseLost, StoreError
-from reconciler.limits import Window
 from reconciler.logs import Log
 from reconciler.model import (
     Action,
@@ -44,6 +43,7 @@ from reconciler.reconcile.record import (
 )
 from reconciler.reconcile.refused_keys import RefusedKeys
 from reconciler.reconcile.surroundings import Clock, Meters, NoMeters, Reader, Sender, Turn, Writer
+from reconciler.window import Window
 from reconciler.workqueue import Again
 
 #: When to look again at a recording that has not started (Bird's `accepted`), and at one in an unknown status.
