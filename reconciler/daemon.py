@@ -166,7 +166,7 @@ class Daemon:
         for standing in self._store.standings():
             document = desired.get(standing.key)
             if document is None:
-                if self._follower.covers(standing.file):
+                if self._follower.covers(standing.file, standing.base):
                     self._note_phase(standing.key, standing.phase)
                 continue
             # The document's own key: a second one beside it would take half a kilobyte.
@@ -356,7 +356,7 @@ class Daemon:
             if document is not None:
                 keys.append(document.key)
                 found += 1
-            elif self._follower.covers(standing.file):
+            elif self._follower.covers(standing.file, standing.base):
                 keys.append(standing.key)
         # Copied in one step, for the loop goes on changing it; nothing is missing where all were found.
         declared = list(desired)

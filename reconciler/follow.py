@@ -40,8 +40,16 @@ class Files(Protocol):
         """
         ...
 
-    def covers(self, file: str) -> bool:
-        """Return whether a document that stood in `file` would be found here, if it still stood anywhere."""
+    @property
+    def base(self) -> str:
+        """What names are relative to, as records keep it; see `Applied.base`."""
+        ...
+
+    def name_of(self, file: str, base: str) -> str | None:
+        """Return what a file is called here that records call `file`, relative to `base`.
+
+        None where it is not among what was given: a document that stood there is nobody's to release here.
+        """
         ...
 
     def walk(self) -> Tree:
@@ -112,9 +120,14 @@ class Follower:
         """How many files there are."""
         return len(self._stamps)
 
-    def covers(self, file: str) -> bool:
-        """Return whether a document that stood in `file` would be found here, if it still stood anywhere."""
-        return self._source.covers(file)
+    @property
+    def base(self) -> str:
+        """What the names of files are relative to, as records keep it."""
+        return self._source.base
+
+    def covers(self, file: str, base: str) -> bool:
+        """Return whether a document that stood in a file, as a record names it, is taken away if it is not found."""
+        return self._source.name_of(file, base) is not None
 
     @property
     def vanished(self) -> frozenset[str]:
@@ -148,7 +161,7 @@ class Follower:
             contents[problem.file] = FileDocuments(problem.file, (), (problem,))
         for warning in tree.warnings:
             self._log.warning("source_warning", detail=warning)
-        remembered = _remembered(contents, tree, records)
+        remembered = _remembered(contents, tree, records, self._source.name_of)
         # Out of sight, but to be judged when the place that they were in is back.
         self._stamps.update(dict.fromkeys(remembered.keys() - contents.keys(), _UNSEEN))
         self._catalog.update(remembered)
@@ -407,7 +420,10 @@ class Follower:
 
 
 def _remembered(
-    contents: Mapping[str, FileDocuments], tree: Tree, records: Iterable[Applied]
+    contents: Mapping[str, FileDocuments],
+    tree: Tree,
+    records: Iterable[Applied],
+    name_of: Callable[[str, str], str | None],
 ) -> dict[str, FileDocuments | None]:
     """Return, for each file that is invalid or out of sight now, what our records say it held when it was valid."""
     broken = {file for file, documents in contents.items() if documents.problems}
@@ -416,12 +432,16 @@ def _remembered(
     elsewhere = {item.key for documents in contents.values() for item in documents.desired}
     held: dict[str, list[Desired]] = {}
     for record in records:
-        hidden = record.file not in contents and tree.hides(record.file)
-        if (hidden or record.file in broken) and record.key not in elsewhere:
-            held.setdefault(record.file, []).append(document_of(record))
+        if record.key in elsewhere:
+            continue
+        file = name_of(record.file, record.base)
+        if file is not None and (file in broken or (file not in contents and tree.hides(file))):
+            held.setdefault(file, []).append(document_of(record, file))
     return {file: FileDocuments(file, tuple(desired), ()) for file, desired in held.items()}
 
 
-def document_of(record: Applied) -> Desired:
-    """Return what a recording's document asked for when it was last valid."""
-    return Desired(record.key, record.name, record.desired, record.file, record.line, record.drift, record.suspend)
+def document_of(record: Applied, file: str) -> Desired:
+    """Return what a recording's document asked for when it was last valid; `file` is what its file is called now."""
+    return Desired(
+        record.key, record.name, record.desired, file, record.line, record.drift, record.suspend, record.labels
+    )

@@ -267,8 +267,8 @@ class Applied(NamedTuple):
     error: str = ""
     #: The Git commit of the documents, where there is one.
     revision: str | None = None
-    #: What `file` is relative to: an absolute folder, or `git` for the tree of a Git source. Empty where an earlier
-    #: version wrote the record, which did not know.
+    #: What `file` is relative to: an absolute folder, or `git:` and the address of the repository for a Git source.
+    #: Where an earlier version wrote the record: `git` for some Git source, or empty where nobody knows.
     base: str = ""
     labels: Labels = ()
     #: Why the recording is in its phase: the last decision's reason, or a word for what kept it from being decided.

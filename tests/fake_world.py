@@ -373,6 +373,7 @@ class Bench:
                 self.window.remember(Rule.RESUMES, patch.key, patch.at)
         self.reconciler = Reconciler(
             desired=self._desired,
+            base="/srv",
             reader=self.store,
             writer=self.pen,
             observer=Observer(self.world, self.time.clock.now),

@@ -257,6 +257,7 @@ class Scene:
         )
         self.reconciler = Reconciler(
             desired=self.documents.get,
+            base="/srv",
             reader=self.store,
             writer=self.writer,
             observer=Observer(self.bird, self.clock.now),

@@ -620,8 +620,10 @@ class Stepwise:
         self.commits = commits
         self.read_by: list[set[str]] = []
 
-    def covers(self, file: str) -> bool:
-        return bool(file)
+    base = "/srv"
+
+    def name_of(self, file: str, base: str) -> str | None:
+        return file if base == self.base else None
 
     def walk(self) -> Tree:
         files = {file: stamp for file in self.now if (stamp := self.stamp(file))}

@@ -260,5 +260,7 @@ def test_a_hundred_thousand_files_elsewhere_cost_a_change_of_one_document_nothin
     team.push()
     assert branch.look() == team.git("rev-parse", "HEAD")
     assert files(branch.source) == ["docs/good.yaml"]
-    assert branch.source.covers("docs/gone.yaml")
-    assert not branch.source.covers("src/0/f0.yaml")
+    base = branch.source.base
+    assert branch.source.name_of("docs/gone.yaml", base) == "docs/gone.yaml"
+    assert branch.source.name_of("docs/gone.yaml", "/srv") is None
+    assert branch.source.name_of("src/0/f0.yaml", base) is None

@@ -43,14 +43,16 @@ UNDER_WAY = record(
 
 
 def test_a_document_that_says_nothing_new_leaves_the_very_same_record() -> None:
-    known = as_declared(document().key, document())
-    assert known == record()
-    assert with_document(known, document()) is known
+    known = as_declared(document().key, document(), "/srv")
+    assert known == record(base="/srv")
+    assert with_document(known, document(), "/srv") is known
 
 
 def test_what_a_document_says_beside_its_status_touches_nothing_under_way() -> None:
     suspended = document(line=9, suspend=Suspend("incident", NOW))
-    assert with_document(UNDER_WAY, suspended) == UNDER_WAY._replace(line=9, suspend=suspended.suspend)
+    assert with_document(UNDER_WAY, suspended, "/srv") == UNDER_WAY._replace(
+        base="/srv", line=9, suspend=suspended.suspend
+    )
 
 
 def test_a_new_desired_status_forgets_what_became_of_the_old_one_but_not_what_was_sent() -> None:

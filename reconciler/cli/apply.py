@@ -52,6 +52,7 @@ from reconciler.reconcile import Reconciler, Turn, check_lease
 from reconciler.report import as_text
 from reconciler.revision import describe, revision_of
 from reconciler.saved import SavedPlan, check_approved, check_fits, load_saved
+from reconciler.source import Source
 from reconciler.store import Store, Writer, open_store, open_writer
 from reconciler.window import Window
 
@@ -175,6 +176,7 @@ async def _apply(request: _Request, desired: tuple[Desired, ...], store: Store, 
             run_id = new_run_id()
             reconciler = Reconciler(
                 desired=documents.get,
+                base=Source(request.paths, max_file_bytes=1).base,
                 reader=store,
                 writer=writer,
                 observer=observer,

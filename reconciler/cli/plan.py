@@ -252,7 +252,11 @@ def _declared_or_gone(
 ) -> dict[RecordingKey, Applied]:
     source = Source(paths, max_file_bytes=1)
     declared = {document.key for document in desired}
-    return {record.key: record for record in records if record.key in declared or source.covers(record.file)}
+    return {
+        record.key: record
+        for record in records
+        if record.key in declared or source.name_of(record.file, record.base) is not None
+    }
 
 
 def load_or_exit(

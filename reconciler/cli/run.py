@@ -292,7 +292,7 @@ class _Run:
         applied = {
             record.key: record
             for record in self._store.all()
-            if record.key in declared or self._follower.covers(record.file)
+            if record.key in declared or self._follower.covers(record.file, record.base)
         }
         with stop_on_signals() as stop:
             async with self._api(patient=True, on_circuit=self._note_circuit) as (api, _):
@@ -381,6 +381,7 @@ class _Run:
     ) -> Reconciler:
         return Reconciler(
             desired=self._catalog.desired.get,
+            base=self._follower.base,
             reader=self._store,
             writer=self._writer,
             observer=observer,

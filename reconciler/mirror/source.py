@@ -122,7 +122,6 @@ class GitSource:
         self._ahead: dict[str, bytes | None] = {}
         #: Which commit changed a file last, of those that changed since the first look.
         self._changed_by: dict[str, str] = {}
-        self._elsewhere: tuple[str, frozenset[str]] = ("", frozenset())
         #: The links of which it was said that they are not followed.
         self._said: set[str] = set()
         self._nudged: asyncio.Event | None = None
@@ -221,20 +220,22 @@ class GitSource:
 
     # What a follower asks.
 
-    def covers(self, file: str) -> bool:
-        """Return whether a document that stood in `file` would be found here, if it still stood anywhere.
+    @property
+    def base(self) -> str:
+        """What names are relative to: the tree of this repository."""
+        return f"git:{self._state.address}"
 
-        A file that is elsewhere in the repository, or here on this machine, still declares what it declares.
+    def name_of(self, file: str, base: str) -> str | None:
+        """Return what a file is called here that a record calls `file`; None where it is not below this path.
+
+        Args:
+            file: as recorded.
+            base: what it is relative to, as recorded: this repository or another one, `git` where an earlier version
+                did not say which, or anything else that is none.
         """
-        if not self._path or file == self._path or file.startswith(f"{self._path}/"):
-            return True
-        revision = self._content.revision
-        if self._elsewhere[0] != revision:
-            try:
-                self._elsewhere = (revision, frozenset(self._mirror.entries(revision, "")))
-            except GitFailed:
-                return False  # it may still stand there
-        return file not in self._elsewhere[1] and not os.path.lexists(file)
+        if base not in (self.base, "git"):
+            return None
+        return file if not self._path or file == self._path or file.startswith(f"{self._path}/") else None
 
     @property
     def _is_gone(self) -> bool:

@@ -18,9 +18,10 @@ CLOCK_STEP = timedelta(seconds=1)
 # Before the look: what the document says now, and what the clock did meanwhile.
 
 
-def as_declared(key: RecordingKey, desired: Desired) -> Applied:
-    """Return the first record of a recording."""
-    return Applied(key, desired.name, desired.file, desired.line, desired.status, desired.drift, desired.suspend)
+def as_declared(key: RecordingKey, desired: Desired, base: str) -> Applied:
+    """Return the first record of a recording, whose document's file is relative to `base`."""
+    first = Applied(key, desired.name, desired.file, desired.line, desired.status, desired.drift, desired.suspend)
+    return first._replace(base=_base(desired, base))
 
 
 def as_edited(record: Applied, status: Status, revision: str | None) -> Applied:
@@ -28,11 +29,13 @@ def as_edited(record: Applied, status: Status, revision: str | None) -> Applied:
     return record._replace(desired=status, attempts=0, error="", rejected=None, rejected_live=None, revision=revision)
 
 
-def with_document(record: Applied, desired: Desired) -> Applied:
+def with_document(record: Applied, desired: Desired, base: str) -> Applied:
     """Return the record with the rest of what the document says now; the same one where nothing is new."""
-    if (record.name, record.file, record.line, record.drift, record.suspend) == (
+    base = _base(desired, base)
+    if (record.name, record.file, record.base, record.line, record.drift, record.suspend) == (
         desired.name,
         desired.file,
+        base,
         desired.line,
         desired.drift,
         desired.suspend,
@@ -41,10 +44,16 @@ def with_document(record: Applied, desired: Desired) -> Applied:
     return record._replace(
         name=desired.name,
         file=desired.file,
+        base=base,
         line=desired.line,
         drift=desired.drift,
         suspend=desired.suspend,
     )
+
+
+def _base(desired: Desired, base: str) -> str:
+    # An absolute name is the same from everywhere: a command from another folder has nothing new to record.
+    return "/" if desired.file.startswith("/") else base
 
 
 def as_held(record: Applied, until: datetime, revision: str | None) -> Applied:

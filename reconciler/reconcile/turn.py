@@ -63,6 +63,7 @@ class Reconciler:
         self,
         *,
         desired: Callable[[RecordingKey], Desired | None],
+        base: str,
         reader: Reader,
         writer: Writer,
         observer: Observer,
@@ -86,6 +87,7 @@ class Reconciler:
 
         Args:
             desired: answers what a recording's document asks for; None when there is none.
+            base: what the files of the documents are relative to; see `Applied.base`.
             reader: the store's committed rows.
             writer: the store's writer, whose lease is held.
             observer: looks at live state.
@@ -108,6 +110,7 @@ class Reconciler:
             held_back: answers why a PATCH to a workspace could not leave now; None when it could.
         """
         self._desired = desired
+        self._base = base
         self._reader = reader
         self._writer = writer
         self._observer = observer
@@ -188,10 +191,10 @@ class Reconciler:
     def _declared(self, key: RecordingKey, stored: Applied | None, desired: Desired) -> Applied:
         """Return the record with what the document says now."""
         if stored is None:
-            return as_declared(key, desired)
+            return as_declared(key, desired, self._base)
         if stored.desired is not desired.status:
             stored = as_edited(stored, desired.status, self._revision_of(key) or self._newest_revision())
-        return with_document(stored, desired)
+        return with_document(stored, desired, self._base)
 
     async def _look_and_act(self, key: RecordingKey, desired: Desired, applied: Applied, priority: Priority) -> Turn:
         try:

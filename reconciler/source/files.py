@@ -5,7 +5,7 @@ is no regular file is opened.
 """
 
 # Paths are strings and calls go to `os`: at a hundred thousand files pathlib doubles the time of a walk.
-# ruff: noqa: PTH100, PTH114, PTH115, PTH116
+# ruff: noqa: PTH109, PTH114, PTH115, PTH116, PTH117
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from reconciler.source.tree import (
     Tree,
     Walks,
     is_within,
+    join_shown,
     leaves,
     not_regular,
     nowhere,
@@ -46,6 +47,8 @@ class Source:
         self._roots = tuple(dict.fromkeys(str(Path(path)) for path in paths))
         self._max_file_bytes = max_file_bytes
         self._walks = Walks(self._roots)
+        self._base = _working_folder()
+        self._tops = tuple(os.path.normpath(os.path.join(self._base, root)) for root in self._roots)
 
     @property
     def quiet_seconds(self) -> float:
@@ -55,16 +58,31 @@ class Source:
     def revision_of(self, _file: str) -> None:
         """Return None: what people save is no commit yet."""
 
-    def covers(self, file: str) -> bool:
-        """Return whether a document that stood in `file` would be found here, if it still stood anywhere.
+    @property
+    def base(self) -> str:
+        """The absolute folder that relative names are relative to: the working directory when this was made."""
+        return self._base
 
-        A file that is there and lies outside the given paths still declares what it declares: nobody took that away,
-        and a command that was given other paths must not take it for released.
+    def name_of(self, file: str, base: str) -> str | None:
+        """Return what a file is called here that a record calls `file`; None where it lies outside the given paths.
+
+        Whether it is still there does not matter. What lies elsewhere may be declared by others, though nobody can see
+        it from here: another checkout, another machine's disk.
+
+        Args:
+            file: as recorded.
+            base: what it is relative to, as recorded: a folder, a Git source (nothing of which is here), or empty where
+                nobody knows; then the present working directory is the best guess.
         """
-        place = os.path.abspath(file)
-        if any(is_within(place, os.path.abspath(root)) for root in self._roots):
-            return True
-        return not os.path.lexists(place)
+        if base and not os.path.isabs(base):
+            return None
+        if base in ("", self._base) and any(is_within(file, root) for root in self._roots):
+            return file  # as it nearly always is
+        place = os.path.normpath(os.path.join(base or self._base, file))
+        for root, top in zip(self._roots, self._tops, strict=True):
+            if is_within(place, top):
+                return root if place == top else join_shown(root, os.path.relpath(place, top))
+        return None
 
     def walk(self) -> Tree:
         """Find every file, without opening any. May be called from any thread."""
@@ -163,3 +181,10 @@ class Source:
         from reconciler.source.watch import Watcher
 
         return Watcher(self._walks).changes(stop, poll_seconds=poll_seconds, warn=warn)
+
+
+def _working_folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "/"  # It was removed: only absolute paths lead anywhere.

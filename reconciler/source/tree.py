@@ -110,7 +110,7 @@ class Layout:
             if is_within(folder, real):
                 rest = folder[len(_within(real)) :]
                 if not rest.startswith(".") and "/." not in rest:
-                    return _join(_join(shown, rest) if rest else shown, name)
+                    return join_shown(join_shown(shown, rest) if rest else shown, name)
         return None
 
 
@@ -464,7 +464,8 @@ def is_within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(_within(folder))
 
 
-def _join(folder: str, name: str) -> str:
+def join_shown(folder: str, name: str) -> str:
+    """Return how a name in a folder is shown, where the folder is shown so."""
     return name if folder == "." else f"{_within(folder)}{name}"
 
 
