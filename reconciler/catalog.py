@@ -27,7 +27,7 @@ class CatalogChange:
     changed: tuple[RecordingKey, ...] = ()
     #: No longer in any document that is in force.
     removed: tuple[RecordingKey, ...] = ()
-    #: Different only in what nothing is decided by: file and line.
+    #: Different only in what nothing is decided by: file, lines and labels.
     moved: tuple[RecordingKey, ...] = ()
     #: Files whose newest content is not in force, where that or the reason is new.
     became_invalid: tuple[str, ...] = ()
@@ -247,7 +247,7 @@ class Catalog:
             desired = self._by_key[key]
         else:
             return self._set_places.get(claim)
-        return None if desired is None else Place(desired.file, desired.line)
+        return None if desired is None else Place(desired.file, desired.first_line)
 
     def _holders(self, documents: FileDocuments) -> set[str]:
         """Name the files that hold anything of what a content claims."""

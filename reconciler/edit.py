@@ -139,8 +139,8 @@ def _edit(
     edited = (mark + splice(text, specs[at].meant)).encode("utf-8")
     after = parse_documents(edited, file, limits)
     # Lines may move, nothing else may.
-    if after.problems or [desired._replace(line=0) for desired in after.desired] != [
-        desired._replace(line=0) for desired in wanted
+    if after.problems or [desired._replace(line=0, begins=0) for desired in after.desired] != [
+        desired._replace(line=0, begins=0) for desired in wanted
     ]:
         place = f"{file}:{before.desired[at].line}"
         raise CannotEdit(f"{place}: {name} is written in a way that this cannot change by itself; edit it by hand")

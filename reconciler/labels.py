@@ -1,29 +1,35 @@
 """Labels by which people find documents, and how some are selected by them.
 
-Pure. What must never happen in this room: a selection that is not understood selects everything, or nothing.
+Pure. What must never happen in this room: a selection that is not understood selects everything, or nothing; what
+people write into labels that is to be kept nowhere, such as the number of a caller, gets into the index or the state.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from reconciler.model import Labels
+from reconciler.scrub import scrub
 
 #: How many different sets of labels are remembered for sharing: people group by a few words, while a program that
 #: numbers its calls in a label must not fill the memory of a daemon that runs for months.
 _REMEMBERED: Final = 4096
 
 
-def labels_of(texts: Mapping[str, str]) -> Labels:
-    """Return a document's labels, sorted by their names; documents with equal ones share one value."""
-    return shared(tuple(sorted(texts.items())))
+@functools.lru_cache(maxsize=_REMEMBERED)
+def labels_of(written: Labels) -> Labels:
+    """Return labels as they are kept: sorted, without numbers of callers and keys; equal ones share one value.
+
+    Args:
+        written: names and texts, as the document has them.
+    """
+    return _shared(tuple(sorted((scrub(name), scrub(text)) for name, text in written)))
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)
-def shared(labels: Labels) -> Labels:
-    """Return the first value given that equals this one, as long as that is remembered."""
+def _shared(labels: Labels) -> Labels:
     return labels
 
 

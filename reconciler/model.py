@@ -147,12 +147,19 @@ class Desired(NamedTuple):
     key: RecordingKey
     name: str
     status: Status
-    #: The path of the file as it is shown to people, and the 1-based line of the document or item.
+    #: The path of the file as it is shown to people, and the 1-based line of the field that is edited: `status:`.
     file: str
     line: int
     drift: Drift = Drift.SAFE
     suspend: Suspend | None = None
     labels: Labels = ()
+    #: The 1-based line where the document or item begins; 0 where that is not known, as from a record.
+    begins: int = 0
+
+    @property
+    def first_line(self) -> int:
+        """Where the document or item begins, as near as is known."""
+        return self.begins or self.line
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,6 +183,7 @@ def _stand_in(document: Desired, now: datetime) -> Applied:
         document.drift,
         document.suspend,
         last_applied=None if held else document.status,
+        labels=document.labels,
     )
 
 

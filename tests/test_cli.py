@@ -338,7 +338,7 @@ def test_status_and_history_tell_what_happened(shell: Shell, api: ForeignApi) ->
     api.seed([recording()])
     assert shell("apply", "--yes", "--api-url", api.url).code == 0
     text = shell("status")
-    assert re.search(r"^one +paused +paused +paused +applied .*desired_state/one.yaml:1$", text.out, re.MULTILINE)
+    assert re.search(r"^one +paused +paused +paused +applied .*desired_state/one.yaml:10$", text.out, re.MULTILINE)
     events = shell("history", "one", "--format", "json").json()["events"]
     assert [event["event"] for event in events] == ["applied", "patch_accepted", "patch_sent"]
     assert [event["answer"] for event in events] == [None, "202", None]

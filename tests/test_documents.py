@@ -267,7 +267,8 @@ def test_a_document_becomes_one_desired_recording() -> None:
     assert desired.key == KEY
     assert desired.name == "card-payment-7781"
     assert desired.status is Status.PAUSED
-    assert (desired.file, desired.line) == ("f.yaml", 2)
+    assert (desired.file, desired.line, desired.begins) == ("f.yaml", 12, 2)
+    assert desired.labels == (("team", "billing"),)
     assert desired.drift is Drift.HEAL
     assert desired.suspend == Suspend("incident 4411", datetime(2026, 12, 1, tzinfo=UTC))
 
@@ -280,8 +281,9 @@ def test_a_set_gives_its_items_its_own_ids_and_drift() -> None:
     result = parse(text)
     first, second = result.desired
     assert first.key == KEY
-    assert (first.name, first.line, first.drift, first.suspend) == ("evening-shift/a-1", 9, Drift.REPORT, None)
-    assert (second.name, second.line, second.drift) == ("evening-shift/a-2", 13, Drift.HEAL)
+    assert (first.name, first.begins, first.line) == ("evening-shift/a-1", 9, 12)
+    assert (first.drift, first.suspend) == (Drift.REPORT, None)
+    assert (second.name, second.begins, second.line, second.drift) == ("evening-shift/a-2", 13, 14, Drift.HEAL)
     assert second.suspend == Suspend("x", datetime(2026, 12, 1, tzinfo=UTC))
     assert result.sets == (("evening-shift", 1),)
 
@@ -398,7 +400,25 @@ def test_an_item_by_alias_has_the_line_of_its_place() -> None:
     text = many("    - name: a-1\n", "    - &a\n      name: a-1\n").replace(
         "    - {name: a-2", "    - *a\n    - {name: a-2"
     )
-    assert [desired.line for desired in parse(text).desired] == [8, 13, 14]
+    found = parse(text).desired
+    assert [desired.begins for desired in found] == [8, 13, 14]
+    # The status that an edit would change is that of the anchor.
+    assert [desired.line for desired in found] == [12, 12, 15]
+
+
+def test_the_place_of_a_recording_is_its_status() -> None:
+    assert [desired.line for desired in parse(GOOD).desired] == [11]
+    flow = "{apiVersion: reconciler/v1, kind: CallRecording,\nmetadata: {name: a, annotations: {status: x}},\nspec: {"
+    spec = GOOD.partition("spec:\n")[2].strip().replace("\n ", ",")
+    (desired,) = parse(f"{flow}{spec}}}}}\n").desired
+    assert (desired.begins, desired.line) == (1, 3)
+
+
+def test_the_items_of_a_set_have_the_labels_of_the_set() -> None:
+    labelled = SET.replace("name: evening-shift", "name: evening-shift, labels: {team: billing, a: b}")
+    first, second = parse(labelled).desired
+    assert first.labels == second.labels == (("a", "b"), ("team", "billing"))
+    assert first.labels is second.labels
 
 
 def test_a_mistake_behind_an_alias_is_told_once() -> None:
@@ -768,7 +788,7 @@ def test_any_bytes_give_documents_or_problems_whose_places_lie_within_the_file(c
 
 def read_fast(content: bytes) -> list[tuple[object, int]] | None:
     try:
-        return [(value, line) for value, line, _ in yaml_events.read_documents(content, DEFAULT_LIMITS)]
+        return [(value, line) for value, line, *_ in yaml_events.read_documents(content, DEFAULT_LIMITS)]
     except yaml_events.Irregular:
         return None
 

@@ -34,8 +34,9 @@ PACKAGE = CHECKOUT / "reconciler"
 LAYERS = """
     __init__
     model
-    errors backoff labels
+    errors backoff
     commit files git outlet place rewrite scrub shipped
+    labels
     budget decide documents hook limits logs metrics revision sandbox settings store systemd workqueue
     alarm bird catalog edit export plan sarif window
     doctor observer source

@@ -223,6 +223,27 @@ def test_a_conflict_between_files_that_are_both_known_is_told(tree: Path, tmp_pa
     assert loaded(tree, index)[0].problems == ()
 
 
+@pytest.mark.usefixtures("trusting")
+def test_a_file_with_labels_is_served_from_the_index_and_old_labels_are_not_carried_on(
+    tree: Path, tmp_path: Path
+) -> None:
+    def labelled(number: int, team: str) -> str:
+        return item(number).replace(f"name: card-{number}", f"name: card-{number}\n  labels: {{team: {team}}}")
+
+    index = index_of(tmp_path / "state", tree)
+    write(tree, a=labelled(1, "billing"), b=labelled(2, "billing"), c=item(3))
+    for team, read in (("billing", ["a.yaml", "b.yaml", "c.yaml"]), ("sales", ["a.yaml"]), ("support", ["a.yaml"])):
+        write(tree, a=labelled(1, team))
+        found, was_read = loaded(tree, index)
+        assert was_read == read
+        teams = (("team", team),), (("team", "billing"),), ()
+        assert tuple(desired.labels for desired in found.desired) == teams
+        served, was_read = loaded(tree, index)
+        assert was_read == []
+        assert served.desired == found.desired
+        assert len(served.columns.label_sets) == len(set(teams))
+
+
 # Damage.
 
 
@@ -265,14 +286,14 @@ def test_an_index_that_is_cut_short_or_grew_is_as_good_as_none(tree: Path, kept:
 @pytest.mark.parametrize("at", range(0, 1000, 50))
 def test_a_damaged_index_is_made_anew(tree: Path, kept: Path, at: int) -> None:
     whole = kept.read_bytes()
-    kept.write_bytes(whole[:at] + b"damage" + whole[at + 6 :])
+    kept.write_bytes(whole[:at] + b"\0DAMAGE" + whole[at + 7 :])
     found, was_read = loaded(tree, index_of(kept.parent, tree))
     assert answer(found) == answer(loaded(tree)[0])
     assert len(was_read) == 4
     assert loaded(tree, index_of(kept.parent, tree))[1] == []
 
 
-@pytest.mark.parametrize("part", range(12))
+@pytest.mark.parametrize("part", range(15))
 def test_columns_that_do_not_fit_one_another_raise_nothing(tree: Path, kept: Path, part: int) -> None:
     """As a program with a fault might write them: the digest is right, and what it covers is not."""
     index = index_of(kept.parent, tree)
@@ -282,7 +303,7 @@ def test_columns_that_do_not_fit_one_another_raise_nothing(tree: Path, kept: Pat
     whole = parts[part]
     for content in (b"", b"x", whole[:-1], whole + b"\n[]", b"[[99, 9]]", b"\xff" * len(whole), b"[" * 100_000):
         parts[part] = content
-        body = struct.pack("<12Q", *map(len, parts)) + b"".join(parts)
+        body = struct.pack("<15Q", *map(len, parts)) + b"".join(parts)
         put_back(kept, index_file._MAGIC + index_file.digest_of(body) + body)
         assert loaded(tree, index_of(kept.parent, tree))[0].files == 4
 

@@ -408,7 +408,7 @@ def test_one_run_writes_every_report(shell: Shell) -> None:
     assert done.out == read["text"]
     assert read["markdown"].startswith(MARKER)
     assert read["html"].startswith("<!DOCTYPE html>")
-    assert read["github"].startswith("::warning file=desired_state/one.yaml,line=1,title=one::")
+    assert read["github"].startswith("::warning file=desired_state/one.yaml,line=10,title=one::")
     assert (shell.folder / "summary.md").read_text() == read["markdown"] + "\n"
     assert json.loads(read["json"])["summary"]["patch"] == len(json.loads(read["gitlab"])) == 1
     check_junit(read["junit"])

@@ -222,8 +222,8 @@ def test_a_suspension_comes_and_goes_without_a_trace(file: tuple[str, dict[str, 
         (remove_suspend(suspended, "f.yaml", name), None),
     ):
         after = parse_documents(edited, "f.yaml")
-        assert [desired._replace(line=0) for desired in after.desired] == [
-            desired._replace(line=0, suspend=suspend if desired is of_it else desired.suspend)
+        assert [desired._replace(line=0, begins=0) for desired in after.desired] == [
+            desired._replace(line=0, begins=0, suspend=suspend if desired is of_it else desired.suspend)
             for desired in before.desired
         ]
     if of_it.suspend is None:
@@ -277,7 +277,7 @@ def test_set_finds_the_document_wherever_it_is_and_keeps_mode_and_link(shell: Sh
     target.chmod(0o640)
     done = shell("set", "two", "paused")
     assert (done.code, done.out) == (0, "")
-    assert "desired_state/deep/er/real.yml:12: Set two to paused." in done.err
+    assert "desired_state/deep/er/real.yml:21: Set two to paused." in done.err
     assert target.read_text() == document("ongoing") + "---\n" + _two("paused")
     assert stat.S_IMODE(target.stat().st_mode) == 0o640
     assert {path.name for path in target.parent.iterdir()} == {"real.yml"}

@@ -99,7 +99,7 @@ def _find(name: str, paths: Sequence[str], settings: Values) -> tuple[Desired, b
     if len(found) == 1:
         return found[0]
     if found:
-        places = ", ".join(f"{desired.file}:{desired.line}" for desired, _ in found)
+        places = ", ".join(f"{desired.file}:{desired.first_line}" for desired, _ in found)
         raise ReconcilerError(f"{name} is the name of several documents: {places}; names are unique")
     close = nearest(name, names)
     words = f"no document is named {name}" + (f", did you mean `{close}`?" if close else "")

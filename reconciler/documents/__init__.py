@@ -95,14 +95,14 @@ def _read_valid(data: bytes, file: str, limits: DocumentLimits) -> FileDocuments
     fits_set = schema.gate(schema.CALL_RECORDING_SET)
     desired: list[Desired] = []
     sets: list[tuple[str, int]] = []
-    for value, line, item_lines in read_documents(data, limits):
+    for value, line, item_lines, status_lines in read_documents(data, limits):
         # The gates hold for the kind as well: a document passes one of them or none.
         if fits_one(value):
-            desired.append(recording(cast("dict[str, Any]", value), file, line))
+            desired.append(recording(cast("dict[str, Any]", value), file, line, status_lines))
         elif fits_set(value):
             document = cast("dict[str, Any]", value)
             sets.append((document["metadata"]["name"], line))
-            desired.extend(recordings(document, file, item_lines))
+            desired.extend(recordings(document, file, item_lines, status_lines))
         else:
             raise Irregular
     return FileDocuments(file, tuple(desired), (), tuple(sets))

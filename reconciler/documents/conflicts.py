@@ -36,8 +36,8 @@ class FileDocuments:
         """Yield whatever this file takes for itself, a name or a recording, each with its line."""
         yield from self.sets
         for desired in self.desired:
-            yield desired.name, desired.line
-            yield desired.key, desired.line
+            yield desired.name, desired.first_line
+            yield desired.key, desired.first_line
 
     def pointer_to(self, claim: str | RecordingKey, line: int) -> str:
         """Return the JSON pointer of what is claimed, from the root of the document that claims it."""
@@ -47,7 +47,7 @@ class FileDocuments:
             # Only an item of a set has a slash in its name; items stand in their set's order.
             owner, slash, _ = desired.name.partition("/")
             index = items[owner] = items.get(owner, -1) + 1
-            if desired.line == line and claim in (desired.name, desired.key):
+            if desired.first_line == line and claim in (desired.name, desired.key):
                 if slash:
                     return f"/spec/recordings/{index}/{field}"
                 return "/spec/recordingId" if field == "recordingId" else "/metadata/name"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
 
+from reconciler.labels import labels_of
 from reconciler.model import Desired, Drift, RecordingKey, Status, Suspend
 from reconciler.scrub import scrub
 
@@ -52,9 +53,16 @@ def is_date_time(text: str) -> bool:
     return True
 
 
-def recording(document: dict[str, Any], file: str, line: int) -> Desired:
-    """Convert a document of kind `CallRecording`."""
-    spec = document["spec"]
+def recording(document: dict[str, Any], file: str, line: int, status_lines: Mapping[int, int]) -> Desired:
+    """Convert a document of kind `CallRecording`.
+
+    Args:
+        document: it.
+        file: its path as it shall be shown.
+        line: where it begins.
+        status_lines: where a mapping has its field `status`, by the identity of the mapping.
+    """
+    metadata, spec = document["metadata"], document["spec"]
     return Desired(
         # Workspaces and channels are few and named by every recording: interned, they take no memory.
         RecordingKey(
@@ -63,19 +71,24 @@ def recording(document: dict[str, Any], file: str, line: int) -> Desired:
             spec["callId"].lower(),
             spec["recordingId"].lower(),
         ),
-        document["metadata"]["name"],
+        metadata["name"],
         _STATUS[spec["status"]],
         file,
-        line,
+        status_lines[id(spec)],
         _DRIFT[spec.get("drift", "safe")],
         _suspend(spec.get("suspend")),
+        labels_of(tuple(metadata["labels"].items())) if "labels" in metadata else (),
+        line,
     )
 
 
-def recordings(document: dict[str, Any], file: str, item_lines: list[int]) -> Iterator[Desired]:
-    """Convert a document of kind `CallRecordingSet`."""
-    spec = document["spec"]
-    prefix = f"{document['metadata']['name']}/"
+def recordings(
+    document: dict[str, Any], file: str, item_lines: list[int], status_lines: Mapping[int, int]
+) -> Iterator[Desired]:
+    """Convert a document of kind `CallRecordingSet`; each of its recordings has the labels of the set."""
+    metadata, spec = document["metadata"], document["spec"]
+    prefix = f"{metadata['name']}/"
+    labels = labels_of(tuple(metadata["labels"].items())) if "labels" in metadata else ()
     workspace_id = sys.intern(spec["workspaceId"].lower())
     channel_id = sys.intern(spec["channelId"].lower())
     drift = _DRIFT[spec.get("drift", "safe")]
@@ -85,9 +98,11 @@ def recordings(document: dict[str, Any], file: str, item_lines: list[int]) -> It
             prefix + item["name"],
             _STATUS[item["status"]],
             file,
-            line,
+            status_lines[id(item)],
             _DRIFT[item["drift"]] if "drift" in item else drift,
             _suspend(item.get("suspend")),
+            labels,
+            line,
         )
 
 

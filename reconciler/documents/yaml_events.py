@@ -36,6 +36,8 @@ _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 _HIDDEN_BREAKS: Final = (b"\xc2\x85", b"\xe2\x80\xa8", b"\xe2\x80\xa9")
 #: The depth of a set's list of recordings: document, spec, list.
 _ITEMS_DEPTH: Final = 3
+#: The field by whose place a recording is found in a file.
+_STATUS_KEY: Final = "status"
 
 _WORDS: Final[dict[str, bool | None]] = {
     "": None,
@@ -73,11 +75,15 @@ class EventParser(Protocol):
 
 
 class Document(NamedTuple):
-    """One document's value, the 1-based line where it begins, and the lines of the items of its `spec.recordings`."""
+    """One document's value, and the 1-based lines of its parts."""
 
     value: object
+    #: Where it begins.
     line: int
+    #: Where the items of its `spec.recordings` begin.
     item_lines: list[int]
+    #: Where a mapping has its key `status`, by the identity of the mapping, which an alias shares.
+    status_lines: dict[int, int]
 
 
 class PureParser(Reader, Scanner, Parser):
@@ -155,7 +161,7 @@ def read_documents(data: bytes, limits: DocumentLimits) -> Iterator[Document]:
 class _Builder:
     """Builds values from events. Its loops are the hot path of a cold plan: each event counts."""
 
-    __slots__ = ("_aliased", "_aliases", "_anchors", "_get", "_item_lines", "_max_depth", "_values")
+    __slots__ = ("_aliased", "_aliases", "_anchors", "_get", "_item_lines", "_max_depth", "_status_lines", "_values")
 
     def __init__(self, get_event: Callable[[], AnyEvent], limits: DocumentLimits) -> None:
         self._get = get_event
@@ -165,6 +171,7 @@ class _Builder:
         self._aliased = ALIASED_VALUES
         self._anchors: dict[str, object] = {}
         self._item_lines: list[int] = []
+        self._status_lines: dict[int, int] = {}
 
     def documents(self) -> Iterator[Document]:
         get = self._get
@@ -175,11 +182,12 @@ class _Builder:
             self._spend(1)
             self._anchors = {}
             self._item_lines = []
+            self._status_lines = {}
             root = get()
             value = self._value(root, 1)
             if value is None and not root.value:
                 continue
-            yield Document(value, root.start_mark.line + 1, self._item_lines)
+            yield Document(value, root.start_mark.line + 1, self._item_lines, self._status_lines)
 
     def _value(self, event: AnyEvent, depth: int) -> object:
         kind = event.__class__
@@ -217,6 +225,9 @@ class _Builder:
                 self._anchors[event.anchor] = key
             if key in result or len(result) >= self._values:
                 raise Irregular
+            if key == _STATUS_KEY:
+                mark: AnyEvent = event.start_mark
+                self._status_lines[id(result)] = mark.line + 1
             # The body of `_value` for the commonest case, without the call.
             event = get()
             if event.__class__ is ScalarEvent and event.tag is None and event.anchor is None:

@@ -17,7 +17,7 @@ from operator import itemgetter
 from typing import Final
 
 from reconciler.documents import FileDocuments
-from reconciler.model import Desired, Drift, RecordingKey, Status, Suspend, status_line
+from reconciler.model import Desired, Drift, Labels, RecordingKey, Status, Suspend, status_line
 
 #: A drift setting is one byte, its place here.
 DRIFTS: Final = tuple(Drift)
@@ -35,17 +35,23 @@ class Columns:
     files: list[str] = field(default_factory=list)
     #: How many rows each file has.
     counts: array[int] = field(default_factory=lambda: array("I"))
-    #: Key and status of each row, as `status_line` writes them; names; 1-based lines; places in `DRIFTS`.
+    #: Key and status of each row, as `status_line` writes them; names; 1-based lines of the status and of the begin;
+    #: places in `DRIFTS` and in `label_sets`.
     lines: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     places: array[int] = field(default_factory=lambda: array("I"))
+    begins: array[int] = field(default_factory=lambda: array("I"))
     drifts: bytearray = field(default_factory=bytearray)
+    labelled: array[int] = field(default_factory=lambda: array("I"))
+    #: The different sets of labels; the first is that of documents without any.
+    label_sets: list[Labels] = field(default_factory=lambda: [()])
     #: Only of the rows that are suspended.
     suspends: dict[int, Suspend] = field(default_factory=dict)
     #: The sets: the place of the file, the name, the 1-based line.
     sets: list[tuple[int, str, int]] = field(default_factory=list)
     #: Whether it is known that no two documents share a name or a recording; `check` finds out.
     unambiguous: bool = False
+    _places_of_labels: dict[Labels, int] = field(default_factory=lambda: {(): 0}, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, documents: Iterable[FileDocuments]) -> Columns:
@@ -109,7 +115,14 @@ class Columns:
         to.lines += self.lines[first:last]
         to.names += self.names[first:last]
         to.places += self.places[first:last]
+        to.begins += self.begins[first:last]
         to.drifts += self.drifts[first:last]
+        labelled = self.labelled[first:last]
+        if len(self.label_sets) > 1:
+            # Only those that are still used: what was once a label of some document is not carried on for ever.
+            moved_sets = {place: to._place_of(self.label_sets[place]) for place in set(labelled)}
+            labelled = array("I", map(moved_sets.__getitem__, labelled))
+        to.labelled += labelled
 
     def _append(self, documents: FileDocuments) -> None:
         """Append a valid file that sorts after those that are here."""
@@ -122,7 +135,16 @@ class Columns:
             self.lines.append(status_line(desired.key, desired.status))
             self.names.append(desired.name)
             self.places.append(desired.line)
+            self.begins.append(desired.begins)
             self.drifts.append(_DRIFT_BYTES[desired.drift])
+            self.labelled.append(self._place_of(desired.labels) if desired.labels else 0)
+
+    def _place_of(self, labels: Labels) -> int:
+        """Return the place of some labels in `label_sets`; only of columns that are being made."""
+        place = self._places_of_labels.setdefault(labels, len(self.label_sets))
+        if place == len(self.label_sets):
+            self.label_sets.append(labels)
+        return place
 
     def check(self) -> None:
         """Find out whether any two documents share a name or a recording: `cross_check` without its words."""
@@ -179,11 +201,13 @@ class Columns:
         if not rows:
             return iter(())
         lines, names, places, drifts = self.lines, self.names, self.places, self.drifts
+        begins, labelled = self.begins, self.labelled
         files: Iterable[str] = chain.from_iterable(map(repeat, self.files, self.counts))
         if chosen is not None:
             pick = itemgetter(*chosen, chosen[-1])  # one more, so that a single row is a tuple as well
             lines, names, files = list(pick(lines)), list(pick(names)), pick(list(files))
             places, drifts = array("I", pick(places)), bytearray(pick(drifts))
+            begins, labelled = array("I", pick(begins)), array("I", pick(labelled))
         workspaces, channels, calls, recordings, statuses = (map(part, lines) for part in _LINE_PARTS)
         # Workspaces and channels are few and named by every recording: interned, they take no memory.
         parts = zip(map(sys.intern, workspaces), map(sys.intern, channels), calls, recordings, strict=True)
@@ -196,7 +220,8 @@ class Columns:
             places,
             map(DRIFTS.__getitem__, drifts),
             map(self.suspends.get, rows) if self.suspends else repeat(None, len(rows)),
-            repeat(()),
+            map(self.label_sets.__getitem__, labelled),
+            begins,
             strict=False,  # of chosen rows, one more was picked
         )
         return map(tuple.__new__, repeat(Desired), fields)

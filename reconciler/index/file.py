@@ -33,7 +33,7 @@ from reconciler.place import make_state_folder
 from reconciler.shipped import read_schema
 from reconciler.source import FileStamp
 
-_MAGIC: Final = b"reconciler index 2\n"
+_MAGIC: Final = b"reconciler index 3\n"
 _SUFFIX: Final = ".index"
 #: Types of the columns of stamps: size, times, inode and device.
 _STAMP: Final = "QqqQQ"
@@ -47,7 +47,7 @@ _ABANDONED_SECONDS: Final = 600
 #: What reads documents, by whose change a file may come to mean something else.
 _READERS: Final = ("yaml", "jsonschema_rs")
 _OWN_READERS: Final = ("documents", "index")
-_PARTS: Final = 12
+_PARTS: Final = 15
 #: Of a `status_line`: what stands behind the four UUIDs.
 _STATUS_TEXT: Final = itemgetter(slice(4 * 36 + 3, None))
 
@@ -201,6 +201,9 @@ def _encode(columns: Columns, stamps: Iterable[FileStamp | None], digests: bytes
         json.dumps(suspends).encode(),
         json.dumps(columns.sets).encode(),
         b"unambiguous" if columns.unambiguous else b"",
+        columns.begins.tobytes(),
+        columns.labelled.tobytes(),
+        json.dumps(columns.label_sets).encode(),
     )
     lengths = struct.pack(f"<{_PARTS}Q", *map(len, texts))
     digest = hashlib.sha256(lengths)
@@ -230,6 +233,9 @@ def _decode(body: memoryview, key: bytes) -> Held | None:
         },
         sets=[(place, name, line) for place, name, line in json.loads(bytes(parts[10]))],
         unambiguous=bool(parts[11]),
+        begins=_numbers(parts[12]),
+        labelled=_numbers(parts[13]),
+        label_sets=[tuple((name, value) for name, value in labels) for labels in json.loads(bytes(parts[14]))],
     )
     size = 8 * len(columns.files)
     stamps = [_numbers(parts[2][at * size : (at + 1) * size], kind) for at, kind in enumerate(_STAMP)]
@@ -250,7 +256,7 @@ def _numbers(part: memoryview, kind: str = "I") -> array[int]:
 def _fits(held: Held) -> bool:
     """Return whether the columns are of one length, and what they refer to is there."""
     columns, files = held.columns, len(held.columns.files)
-    by_row = (columns.names, columns.places, columns.drifts)
+    by_row = (columns.names, columns.places, columns.begins, columns.drifts, columns.labelled)
     return (
         len(columns.counts) == files
         and len(held.digests) == files * DIGEST_BYTES
@@ -258,6 +264,8 @@ def _fits(held: Held) -> bool:
         and sum(columns.counts) == len(columns)
         and not columns.drifts.strip(bytes(range(len(DRIFTS))))
         and set(map(_STATUS_TEXT, columns.lines)) <= {f" {status.value}" for status in Status}
+        and max(columns.labelled, default=0) < len(columns.label_sets)
+        and all(isinstance(text, str) for labels in columns.label_sets for label in labels for text in label)
         and all(0 <= row < len(columns) for row in columns.suspends)
         and all(0 <= place < files and isinstance(name, str) for place, name, _ in columns.sets)
         and all(isinstance(each.reason, str) for each in columns.suspends.values())

@@ -21,7 +21,7 @@ CLOCK_STEP = timedelta(seconds=1)
 def as_declared(key: RecordingKey, desired: Desired, base: str) -> Applied:
     """Return the first record of a recording, whose document's file is relative to `base`."""
     first = Applied(key, desired.name, desired.file, desired.line, desired.status, desired.drift, desired.suspend)
-    return first._replace(base=_base(desired, base))
+    return first._replace(base=_base(desired, base), labels=desired.labels)
 
 
 def as_edited(record: Applied, status: Status, revision: str | None) -> Applied:
@@ -32,13 +32,14 @@ def as_edited(record: Applied, status: Status, revision: str | None) -> Applied:
 def with_document(record: Applied, desired: Desired, base: str) -> Applied:
     """Return the record with the rest of what the document says now; the same one where nothing is new."""
     base = _base(desired, base)
-    if (record.name, record.file, record.base, record.line, record.drift, record.suspend) == (
+    if (record.name, record.file, record.base, record.line, record.drift, record.suspend, record.labels) == (
         desired.name,
         desired.file,
         base,
         desired.line,
         desired.drift,
         desired.suspend,
+        desired.labels,
     ):
         return record
     return record._replace(
@@ -48,6 +49,7 @@ def with_document(record: Applied, desired: Desired, base: str) -> Applied:
         line=desired.line,
         drift=desired.drift,
         suspend=desired.suspend,
+        labels=desired.labels,
     )
 
 
