@@ -41,7 +41,7 @@ from reconciler.bird.guard import Route
 from reconciler.budget import PATIENCE_SECONDS, REST_SECONDS, Budgets
 from reconciler.converge import converge
 from reconciler.errors import BirdError, BirdUnavailable
-from reconciler.limits import Limits, Window
+from reconciler.limits import Limits
 from reconciler.metrics import ApiState, Metrics
 from reconciler.model import Applied, Desired, Outcome, Phase, Priority, RecordingKey
 from reconciler.observer import Observer
@@ -50,6 +50,7 @@ from reconciler.sandbox import DEFAULT_KEY, SandboxServer, SeedRecording, World
 from reconciler.sandbox.world import Behaviour
 from reconciler.settings import KEY_FILE_VARIABLE, KeyRing
 from reconciler.store import open_store, open_writer
+from reconciler.window import Window
 from reconciler.workqueue import Again, Workers
 
 #: Gets the good answer, and answers what it likes; false closes the connection.

@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from reconciler.bird import Accepted
 from reconciler.errors import BirdError, BirdUnavailable, StoreError
-from reconciler.limits import ChangeSet, Limits, Rule, Window
+from reconciler.limits import Limits, Rule
 from reconciler.model import (
     SATISFIES,
     CallKey,
@@ -37,6 +37,7 @@ from reconciler.model import (
     Suspend,
 )
 from reconciler.reconcile import UNKNOWN_FATE_SECONDS
+from reconciler.window import ChangeSet, Window
 from reconciler.workqueue import KeyedQueue
 
 #: Two calls of two recordings each, and two of one.
@@ -156,10 +157,11 @@ class _World(World):
         recent = [event for event in sent if self.bench.time.now() - event.at <= Window.SPAN]
         assert len({event.key for event in recent if event.irreversible}) <= 2
         assert len({event.key for event in recent if event.resumes_foreign}) <= 1
-        if newest.cause == "drift":
+        if newest.cause == "drift" and newest.to_status != "paused":
             self.drifted.add(newest.key)
-            allowed = LIMITS.changes_allowed(max(self.managed_before, self.bench.store.count_last_applied()))
-            assert allowed is None or len(self.drifted) <= allowed
+            managed = max(self.managed_before, self.bench.store.count_last_applied())
+            allowance = LIMITS.allowance(Rule.CHANGES, managed)
+            assert allowance is None or len(self.drifted) <= allowance[0]
 
 
 class Convergence(RuleBasedStateMachine):
@@ -220,8 +222,8 @@ class Convergence(RuleBasedStateMachine):
                 states.append((each, desired.status, None if record is None else record.last_applied))
         change = ChangeSet.of(changed, states)
         self.world.refused -= set(changed)
-        for refusal in self.bench.window.announce(change, store.count_last_applied(), self.bench.time.now()):
-            self.world.refused |= change.ending if refusal.rule is Rule.IRREVERSIBLE else change.edited
+        for refused in self.bench.window.announce(change, store.count_last_applied(), self.bench.time.now()).refused:
+            self.world.refused |= refused.items.keys()
 
     def _step(self) -> None:
         if self.dies_in is not None:

@@ -439,13 +439,13 @@ def test_pauses_take_no_place_from_other_changes() -> None:
 def test_what_is_approved_passes_once_and_as_it_was(change: ChangeSet, make: Make) -> None:
     window = Window(LIMITS)
     (refused,) = window.announce(change, 292, NOW).refused
-    assert window.refused == (refused,)
+    assert list(window.refused) == [refused]
     verdict = window.lift(refused)
     assert verdict is not None
     assert {each.key for each in verdict.passed} == change.changed
     assert verdict.lifted == [refused.name]
     assert [window.admit(make(number), 292, NOW) for number in range(250)] == [None] * 250
-    assert window.refused == ()
+    assert not window.refused
     assert window.lift(refused) is None, "once"
     later = NOW + 20 * MINUTE
     for number in range(250):
