@@ -25,8 +25,8 @@ from reconciler import __version__
 from reconciler.bird import Proof, Route, Survey
 from reconciler.documents.yaml_events import PureParser, new_parser
 from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable, SettingsError
+from reconciler.keys import KEY_FILE_VARIABLE, KEY_VARIABLE, KeyRing, KeySource
 from reconciler.model import RecordingKey, Revision
-from reconciler.settings import KEY_FILE_VARIABLE, KEY_VARIABLE, KeyRing, KeySource
 from reconciler.store.health import Health, sqlite_version
 
 #: How far the clock may be off before it is worth a word, and before it does harm: suspensions end by it.

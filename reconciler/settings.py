@@ -1,31 +1,38 @@
-"""Every setting in one table: its name, its default, its bounds and what it is for; and the keys to the API.
+"""Every setting in one table: its name, its default, its bounds, what it is for, and who may set it.
 
 An option, a line of `reconciler.yaml` and an environment variable are three ways to say the same setting; the table
 here is what all three are made from. Flags beat the environment, which beats the file, which beats the default. This
-room reads no documents and opens no connection.
+room opens nothing.
+
+A settings file that was found in the working directory, and not named by anybody, may be the work of a stranger: the
+working directory is often the checkout of a pull request. What it says may narrow what this program does and change how
+it looks, never redirect it. What must never happen here: a setting that such a file may set because nobody thought of
+it. So each row says whether it may, and says no unless it is told otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, Literal
 
 from reconciler.errors import SettingsError
+from reconciler.keys import KeySource
 from reconciler.model import parse_uuid
 
 ENVIRONMENT_PREFIX: Final = "RECONCILER_"
 DEFAULT_FILE: Final = "reconciler.yaml"
 #: Under this name a command keeps which settings file it read, for its messages.
 SETTINGS_PATH: Final = "reconciler.settings_path"
-KEY_VARIABLE: Final = "BIRD_ACCESS_KEY"
-KEY_FILE_VARIABLE: Final = "BIRD_ACCESS_KEY_FILE"
-
-#: The shortest token that is taken: fewer characters could be found by trying.
-TOKEN_CHARACTERS: Final = 16
+#: Names the settings file, as `--config` does.
+CONFIG_VARIABLE: Final = "RECONCILER_CONFIG"
+#: No setting has a longer name: what is longer is neither compared with them nor quoted whole.
+_LONGEST_NAME: Final = 64
 
 Kind = Literal["text", "whole", "number", "choice", "flag", "paths"]
+#: What a settings file that was found may do to a setting: nothing; say any value, since none redirects anything or
+#: sends more; or lower it, to the default at most.
+Found = Literal["refused", "any", "lower"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,10 @@ class Setting:
     choices: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+    #: A safe default: nobody who adds a setting has to think of it.
+    found: Found = "refused"
+    #: Whether 0 means that there is no bound, which is more than any default.
+    zero_is_unbounded: bool = False
 
     @property
     def option(self) -> str:
@@ -60,6 +71,7 @@ SETTINGS: Final = {
             "auto",
             "How logs look; auto is text on a terminal and JSON elsewhere.",
             ("auto", "text", "json"),
+            found="any",
         ),
         Setting(
             "log_level",
@@ -67,9 +79,10 @@ SETTINGS: Final = {
             "info",
             "What is logged: this level and above.",
             ("debug", "info", "warning", "error"),
+            found="any",
         ),
         Setting("allow_http", "flag", False, "Send the key unencrypted, over http:// to another machine."),
-        Setting("no_color", "flag", False, "No colours on a terminal."),
+        Setting("no_color", "flag", False, "No colours on a terminal.", found="any"),
         Setting(
             "transport",
             "choice",
@@ -83,8 +96,10 @@ SETTINGS: Final = {
             45.0,
             "Requests per second and workspace, reads and writes together; 0 for no limit.",
             minimum=0,
+            found="lower",
+            zero_is_unbounded=True,
         ),
-        Setting("concurrency", "whole", 32, "Requests in flight at once.", minimum=1, maximum=1000),
+        Setting("concurrency", "whole", 32, "Requests in flight at once.", minimum=1, maximum=1000, found="lower"),
         Setting(
             "confirm_seconds",
             "number",
@@ -124,7 +139,7 @@ SETTINGS: Final = {
         Setting(
             "history_days",
             "number",
-            90.0,
+            400.0,
             "How many days the history is kept; 0 for ever.",
             minimum=0,
             maximum=36_500,
@@ -132,7 +147,7 @@ SETTINGS: Final = {
         Setting(
             "history_rows",
             "whole",
-            1_000_000,
+            0,
             "How many lines of the history are kept, the newest; 0 for all.",
             minimum=0,
         ),
@@ -154,6 +169,7 @@ SETTINGS: Final = {
             25,
             "PATCHes to completed in a run, or in ten minutes of the daemon.",
             minimum=0,
+            found="lower",
         ),
         Setting(
             "max_resumes",
@@ -161,6 +177,7 @@ SETTINGS: Final = {
             25,
             "Resumes of pauses made by somebody else in a run, or in ten minutes of the daemon.",
             minimum=0,
+            found="lower",
         ),
         Setting(
             "max_change_percent",
@@ -169,6 +186,7 @@ SETTINGS: Final = {
             "Share of the recordings with an applied status that may change at once, pauses apart.",
             minimum=0,
             maximum=100,
+            found="lower",
         ),
         Setting(
             "max_pause_percent",
@@ -177,8 +195,16 @@ SETTINGS: Final = {
             "Share of them that may pause at once; 100 for no limit, since a late pause is what must not happen.",
             minimum=0,
             maximum=100,
+            found="lower",
         ),
-        Setting("min_managed", "whole", 20, "From how many such recordings the two shares count.", minimum=0),
+        Setting(
+            "min_managed",
+            "whole",
+            20,
+            "From how many such recordings the two shares count.",
+            minimum=0,
+            found="lower",
+        ),
         Setting(
             "override_limits",
             "flag",
@@ -221,53 +247,54 @@ SETTINGS: Final = {
         Setting("hook_secret_file", "text", "", "File with the secret of POST /hooks/git; without one there is none."),
         Setting("hook_max_bytes", "whole", 1024 * 1024, "Largest delivery that the hook reads.", minimum=1024),
         Setting("hook_limit", "whole", 60, "Deliveries that the hook takes in a minute.", minimum=1),
-        Setting("max_file_bytes", "whole", 32 * 1024 * 1024, "Largest file that is read.", minimum=1),
-        Setting("max_depth", "whole", 32, "Deepest nesting in a document.", minimum=1, maximum=200),
-        Setting("max_aliases", "whole", 64, "Most YAML aliases in a file.", minimum=0),
+        Setting("max_file_bytes", "whole", 32 * 1024 * 1024, "Largest file that is read.", minimum=1, found="lower"),
+        Setting("max_depth", "whole", 32, "Deepest nesting in a document.", minimum=1, maximum=200, found="lower"),
+        Setting("max_aliases", "whole", 64, "Most YAML aliases in a file.", minimum=0, found="lower"),
     )
 }
 
 
-#: Options of single commands that a settings file may hold as well, with the name that the command's code gives them.
-COMMAND_OPTIONS: Final = {
-    "all": "show_all",
-    "base": "base",
-    "call": "call",
-    "channel": "channel",
-    "commit": "commit",
-    "detailed_exitcode": "detailed_exitcode",
-    "expect_digest": "expect_digest",
-    "fault_rate": "fault_rate",
-    "format": "output",
-    "import_workspace": "workspace",
-    "latency_ms": "latency_ms",
-    "limit": "limit",
-    "message": "message",
-    "no_refresh": "no_refresh",
-    "once": "once",
-    "out": "out",
-    "out_dir": "out_dir",
-    "plan": "plan_file",
-    "port": "port",
-    "reason": "reason",
-    "refresh": "refresh",
-    "report": "reports",
-    "root": "root",
-    "sandbox": "sandbox",
-    "sandbox_rate_limit": "sandbox_rate_limit",
-    "seed": "seeds",
-    "settle_ms": "settle_ms",
-    "until": "until",
-    "yes": "yes",
-}
-
-
 @dataclass(frozen=True, slots=True)
-class KeySource:
-    """Where a workspace's key is found: the name of a variable or of a file, never the key."""
+class CommandOption:
+    """An option of single commands that a settings file may hold as well."""
 
-    variable: str | None = None
-    file: str | None = None
+    #: The name that the command's code gives it.
+    parameter: str
+    #: What a settings file that was found may do to it; it has no default that could be lowered.
+    found: Literal["refused", "any"] = "refused"
+
+
+COMMAND_OPTIONS: Final = {
+    "all": CommandOption("show_all", found="any"),
+    "base": CommandOption("base"),
+    "call": CommandOption("call"),
+    "channel": CommandOption("channel"),
+    "commit": CommandOption("commit"),
+    "detailed_exitcode": CommandOption("detailed_exitcode", found="any"),
+    "expect_digest": CommandOption("expect_digest"),
+    "fault_rate": CommandOption("fault_rate"),
+    "format": CommandOption("output", found="any"),
+    "import_workspace": CommandOption("workspace"),
+    "latency_ms": CommandOption("latency_ms"),
+    "limit": CommandOption("limit", found="any"),
+    "message": CommandOption("message"),
+    "no_refresh": CommandOption("no_refresh"),
+    "once": CommandOption("once"),
+    "out": CommandOption("out"),
+    "out_dir": CommandOption("out_dir"),
+    "plan": CommandOption("plan_file"),
+    "port": CommandOption("port"),
+    "reason": CommandOption("reason"),
+    "refresh": CommandOption("refresh"),
+    "report": CommandOption("reports"),
+    "root": CommandOption("root"),
+    "sandbox": CommandOption("sandbox"),
+    "sandbox_rate_limit": CommandOption("sandbox_rate_limit"),
+    "seed": CommandOption("seeds"),
+    "settle_ms": CommandOption("settle_ms"),
+    "until": CommandOption("until"),
+    "yes": CommandOption("yes"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,16 +305,18 @@ class SettingsFile:
     workspaces: Mapping[str, KeySource] = field(default_factory=dict)
 
 
-def read_settings(content: object, file: str) -> SettingsFile:
+def read_settings(content: object, file: str, *, found: bool = False) -> SettingsFile:
     """Check the content of a settings file.
 
     Args:
         content: the parsed YAML: a mapping of setting names (with dashes or underscores) to values, and `workspaces`, a
             mapping of workspace IDs to `{access_key_env: NAME}` or `{access_key_file: PATH}`. None for an empty file.
         file: how messages call it.
+        found: whether it was found in the working directory, and nobody has named it.
 
     Raises:
-        SettingsError: an unknown name, a value of the wrong kind, or a key given by value.
+        SettingsError: an unknown name, a value of the wrong kind, a key given by value, or, in a file that was found,
+            anything that such a file may not say.
     """
     if content is None:
         return SettingsFile()
@@ -297,21 +326,68 @@ def read_settings(content: object, file: str) -> SettingsFile:
     workspaces: dict[str, KeySource] = {}
     for written, value in content.items():
         name = str(written).replace("-", "_")
-        if name == "workspaces":
+        option, setting = COMMAND_OPTIONS.get(name), SETTINGS.get(name)
+        if name != "workspaces" and option is None and setting is None:
+            raise SettingsError(f"{file}: unknown setting `{_shortened(written)}`{_nearest(name)}")
+        if found:
+            _check_found(name, value, file)
+        if option is not None:
+            values[option.parameter] = value
+        elif setting is None:
             workspaces = _read_workspaces(value, file)
-        elif name in COMMAND_OPTIONS:
-            values[COMMAND_OPTIONS[name]] = value
-        elif name not in SETTINGS:
-            import difflib
-
-            close = difflib.get_close_matches(name, [*SETTINGS, *COMMAND_OPTIONS, "workspaces"], n=1)
-            hint = f", did you mean `{close[0]}`?" if close else ""
-            raise SettingsError(f"{file}: unknown setting `{written}`{hint}")
         elif isinstance(value, Mapping | list):
             raise SettingsError(f"{file}: `{written}` takes a single value")
         else:
             values[name] = value
     return SettingsFile(values, workspaces)
+
+
+def _check_found(name: str, value: object, file: str) -> None:
+    """Hold a line of a file that was found against what its row in the table allows.
+
+    Raises:
+        SettingsError: it is not allowed.
+    """
+    setting = SETTINGS.get(name)
+    option = COMMAND_OPTIONS.get(name)
+    allowed: Found = setting.found if setting is not None else option.found if option is not None else "refused"
+    if allowed == "any":
+        return
+    remedy = f"if this file is yours, name it: --config {file}, or {CONFIG_VARIABLE}={file}"
+    why = "was found in the working directory, where a stranger may have put it"
+    if setting is None or allowed == "refused":
+        raise SettingsError(f"{file}: `{name}` may not be set by a settings file that {why}; {remedy}")
+    if not _is_lower(setting, value):
+        no_zero = " and not 0" if setting.zero_is_unbounded else ""
+        raise SettingsError(
+            f"{file}: `{name}` may be at most {setting.default:.0f}{no_zero} in a settings file that {why}; {remedy}"
+        )
+
+
+def _is_lower(setting: Setting, value: object) -> bool:
+    """Return whether a value is a number, and at or below the setting's default."""
+    if isinstance(value, bool):
+        return False
+    try:
+        number = float(str(value))
+    except ValueError:
+        return False
+    # So written that what is no number at all (nan) compares as too much.
+    return number <= float(setting.default) and (number > 0 or not setting.zero_is_unbounded)
+
+
+def _nearest(name: str) -> str:
+    if len(name) > _LONGEST_NAME:
+        return ""
+    import difflib
+
+    close = difflib.get_close_matches(name, [*SETTINGS, *COMMAND_OPTIONS, "workspaces"], n=1)
+    return f", did you mean `{close[0]}`?" if close else ""
+
+
+def _shortened(written: object) -> str:
+    text = str(written)
+    return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}..."
 
 
 def _read_workspaces(content: object, file: str) -> dict[str, KeySource]:
@@ -336,105 +412,3 @@ def _read_workspaces(content: object, file: str) -> dict[str, KeySource]:
             )
         workspaces[workspace_id] = KeySource(value.get("access_key_env"), value.get("access_key_file"))
     return workspaces
-
-
-class KeyRing:
-    """Finds the access key of a workspace.
-
-    Neither its text nor an error of its own holds a key, not even where somebody wrote the key itself in place of the
-    name of a variable or file: errors say which setting gave the name, and not the name.
-    """
-
-    def __init__(self, environment: Mapping[str, str], workspaces: Mapping[str, KeySource] | None = None) -> None:
-        self._environment = environment
-        self._workspaces = workspaces or {}
-        self._files: dict[str, tuple[tuple[int, int, int], str]] = {}
-
-    def __repr__(self) -> str:
-        return f"KeyRing({len(self._workspaces)} workspaces with a key of their own)"
-
-    def key_for(self, workspace_id: str) -> str:
-        """Return the key for a workspace. A key file is read again when it has changed.
-
-        Raises:
-            SettingsError: there is none, or it cannot be one.
-        """
-        source = self._workspaces.get(workspace_id)
-        if source is not None and source.variable is not None:
-            origin = f"the variable that workspaces.{workspace_id}.access_key_env names"
-            return _checked(self._environment.get(source.variable, ""), origin)
-        if source is not None and source.file is not None:
-            return self._read(source.file, f"the file that workspaces.{workspace_id}.access_key_file names")
-        if key := self._environment.get(KEY_VARIABLE):
-            return _checked(key, KEY_VARIABLE)
-        if path := self._environment.get(KEY_FILE_VARIABLE):
-            return self._read(path, f"the file that {KEY_FILE_VARIABLE} names")
-        raise SettingsError(
-            f"no access key: set {KEY_VARIABLE}, or {KEY_FILE_VARIABLE} to the path of a file that holds it"
-        )
-
-    def fingerprint(self, workspace_id: str) -> int | None:
-        """Return the `hash` of the present key, which tells it from others in this process; None where none is."""
-        try:
-            return hash(self.key_for(workspace_id))
-        except SettingsError:
-            return None
-
-    def secrets(self) -> list[str]:
-        """Return every key that can be found now, for the walls that must let none through."""
-        found = []
-        for workspace_id in ("", *self._workspaces):
-            try:
-                found.append(self.key_for(workspace_id))
-            except SettingsError:
-                pass  # what is no key was never sent, and is said where it is asked for
-        return found
-
-    def _read(self, path: str, origin: str) -> str:
-        try:
-            stat = Path(path).stat()
-            stamp = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
-            known = self._files.get(path)
-            if known is None or known[0] != stamp:
-                known = (stamp, Path(path).read_text(encoding="utf-8"))
-                self._files[path] = known
-        except (OSError, ValueError) as error:  # not UTF-8, or a path that cannot be one, is a ValueError
-            raise SettingsError(f"{origin} cannot be read: {_reason(error)}") from None
-        return _checked(known[1], origin)
-
-
-def read_token(path: str, setting: str = "token_file") -> str:
-    """Return the token of the file that a setting names.
-
-    Raises:
-        SettingsError: it cannot be read, or is not of `TOKEN_CHARACTERS` or more printable ASCII characters.
-    """
-    try:
-        token = Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:  # not UTF-8, or a path that cannot be one, is a ValueError
-        raise SettingsError(f"{setting}: the file cannot be read: {_reason(error)}") from None
-    if len(token) < TOKEN_CHARACTERS or not token.isascii() or not token.isprintable() or " " in token:
-        raise SettingsError(
-            f"{setting}: a token has {TOKEN_CHARACTERS} or more printable characters and no space; make one with"
-            " `openssl rand -hex 32`"
-        )
-    return token
-
-
-def _checked(key: str, origin: str) -> str:
-    key = key.strip()
-    if not key:
-        raise SettingsError(f"no access key: {origin} is not set, or empty")
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise SettingsError(f"the access key in {origin} holds characters that no key has; is it the right file?")
-    if key.startswith("bk_"):
-        raise SettingsError(
-            f"the key in {origin} is one for Bird's newest platform (bk_...), which cannot change recordings;"
-            " this program needs an access key of api.bird.com"
-        )
-    return key
-
-
-def _reason(error: Exception) -> str:
-    """Return why a file cannot be read, without its path: what was given for one may be a key by mistake."""
-    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__

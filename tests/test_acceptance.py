@@ -722,6 +722,7 @@ def test_one_workspace_that_refuses_the_key_does_not_hold_up_another(shell: Shel
     key_file = shell.folder.parent / "key"
     key_file.write_text("wrong-for-now\n")
     shell.write("reconciler.yaml", f"workspaces:\n  {other}:\n    access_key_file: {key_file}\n")
+    shell.env["RECONCILER_CONFIG"] = "reconciler.yaml"
     refused = shell("run", "--once", "--listen", "off", *reach(api))
     assert refused.code == 7, refused.err
     assert refused.err.count('"unauthorized"') == 1

@@ -41,6 +41,7 @@ from reconciler.bird.guard import Route
 from reconciler.budget import PATIENCE_SECONDS, REST_SECONDS, Budgets
 from reconciler.converge import converge
 from reconciler.errors import BirdError, BirdUnavailable
+from reconciler.keys import KEY_FILE_VARIABLE, KeyRing
 from reconciler.limits import Limits
 from reconciler.metrics import ApiState, Metrics
 from reconciler.model import Applied, Desired, Outcome, Phase, Priority, RecordingKey
@@ -48,7 +49,6 @@ from reconciler.observer import Observer
 from reconciler.reconcile import UNAUTHORIZED_SECONDS, Clock, Reconciler, Turn
 from reconciler.sandbox import DEFAULT_KEY, SandboxServer, SeedRecording, World
 from reconciler.sandbox.world import Behaviour
-from reconciler.settings import KEY_FILE_VARIABLE, KeyRing
 from reconciler.store import open_store, open_writer
 from reconciler.window import Window
 from reconciler.workqueue import Again, Workers

@@ -23,10 +23,10 @@ from test_acceptance import FAULTS, get
 from test_cli import KEY, RECORDING, WORKSPACE, Shell, Started, document, eventually, numbered, recording
 
 from reconciler.errors import SettingsError
+from reconciler.keys import read_token
 from reconciler.logs import make_log
 from reconciler.model import Problem
 from reconciler.scrub import hide, scrub, scrubbed
-from reconciler.settings import read_token
 from reconciler.web import bind, is_exposed
 
 #: The number as people write it where a document wants text.

@@ -449,7 +449,8 @@ def test_a_wrong_setting_exits_1_and_names_itself_and_its_place(
     shell.write("desired_state/one.yaml", document())
     if content:
         shell.write("reconciler.yaml", content)
-    done = front_door("plan", "--no-refresh", **({"RECONCILER_CONCURRENCY": variable} if variable else {}))
+    environment = {"RECONCILER_CONCURRENCY": variable} if variable else {"RECONCILER_CONFIG": "reconciler.yaml"}
+    done = front_door("plan", "--no-refresh", **environment)
     assert (done.code, done.out) == (1, ""), done.err
     assert word in done.err
     assert KEY[:6] not in done.err
@@ -492,7 +493,7 @@ def test_what_speaks_of_a_git_source_is_refused_where_there_is_none(
     assert (done.code, done.out) == (1, "")
     assert f"{variable}: " in done.err
     shell.write("reconciler.yaml", f"{name}: {OF_GIT[name]}\n")
-    done = front_door(command)
+    done = front_door(command, "--config", "reconciler.yaml")
     assert (done.code, done.out) == (1, "")
     assert f"reconciler.yaml: {name}: " in done.err
 
@@ -500,6 +501,7 @@ def test_what_speaks_of_a_git_source_is_refused_where_there_is_none(
 def test_an_empty_git_of_one_run_overrules_a_file_but_drops_no_safety(
     shell: Shell, front_door: Callable[..., Done]
 ) -> None:
+    shell.env["RECONCILER_CONFIG"] = "reconciler.yaml"
     source = "git: /srv/recordings.git\nbranch: main\ngit_interval: 5\n"
     shell.write("reconciler.yaml", source)
     assert "desired_state: no such file or folder" in front_door("run", "--git", "").err
@@ -531,6 +533,7 @@ def test_what_names_keys_or_limits_is_refused_where_nothing_would_ask_for_them(
 
 
 def test_signatures_that_are_said_to_be_off_are_off_for_one_run(shell: Shell, front_door: Callable[..., Done]) -> None:
+    shell.env["RECONCILER_CONFIG"] = "reconciler.yaml"
     shell.write("reconciler.yaml", "git: /srv/nowhere.git\nallowed_signers: signers\n")
     assert "reconciler.yaml: allowed_signers: signatures are not looked at" in front_door("run").err
     assert "signatures" not in front_door("run", "--once", "--verify", "off", BIRD_ACCESS_KEY="k").err
@@ -561,7 +564,8 @@ def test_a_key_is_read_from_the_file_that_is_named(shell: Shell, api: ForeignApi
     plan = ("plan", "--api-url", api.url)
     assert shell(*plan, BIRD_ACCESS_KEY="", BIRD_ACCESS_KEY_FILE=str(file)).code == 0
     shell.write("reconciler.yaml", f"workspaces:\n  {WORKSPACE.upper()}:\n    access_key_env: MINE\n")
-    assert shell(*plan, BIRD_ACCESS_KEY="wrong", MINE=KEY).code == 0
+    assert shell(*plan, "--config", "reconciler.yaml", BIRD_ACCESS_KEY="wrong", MINE=KEY).code == 0
+    (shell.folder / "reconciler.yaml").unlink()
     missing = shell(*plan, BIRD_ACCESS_KEY="", BIRD_ACCESS_KEY_FILE="nowhere")
     assert (missing.code, WORKSPACE in missing.err) == (1, True)
 

@@ -126,6 +126,8 @@ def test_settings_are_shown_with_where_they_came_from_and_without_secrets(shell:
         shell,
         "--concurrency",
         "9",
+        "--config",
+        "reconciler.yaml",
         "--api-url",
         "http://user:password@bird.example",
         RECONCILER_POLL_SECONDS="11",

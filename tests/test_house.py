@@ -37,8 +37,8 @@ LAYERS = """
     errors backoff
     commit files git outlet place rewrite scrub shipped
     labels
-    budget decide documents hook limits logs metrics revision sandbox settings store systemd workqueue
-    alarm bird catalog edit export plan sarif window
+    budget decide documents hook keys limits logs metrics revision sandbox store systemd workqueue
+    alarm bird catalog edit export plan sarif settings window
     doctor observer source
     index
     load outline

@@ -1,32 +1,18 @@
-"""The table of settings, the settings file, and the keys, of which no text but the header of a request may know."""
+"""The table of settings and the settings file."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from uuid import UUID
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from reconciler.errors import SettingsError
-from reconciler.settings import (
-    COMMAND_OPTIONS,
-    KEY_FILE_VARIABLE,
-    KEY_VARIABLE,
-    SETTINGS,
-    KeyRing,
-    KeySource,
-    Setting,
-    SettingsFile,
-    read_settings,
-)
+from reconciler.keys import KeySource
+from reconciler.settings import COMMAND_OPTIONS, SETTINGS, CommandOption, Setting, SettingsFile, read_settings
 
 WORKSPACE = str(UUID(int=1))
-OTHER = str(UUID(int=2))
 KEY = "canaryCANARY0123456789canary"
 
 # The table.
@@ -83,6 +69,8 @@ def test_a_setting_says_what_it_is_for_and_a_period_says_its_unit(setting: Setti
         ("max_change_percent", 50),
         ("min_managed", 20),
         ("max_pause_percent", 100.0),
+        ("history_days", 400),
+        ("history_rows", 0),
         ("override_limits", False),
         ("allow_empty", False),
     ],
@@ -110,7 +98,7 @@ def test_options_of_single_commands_may_stand_in_the_file_too() -> None:
         "plan_file": "saved.json",
     }
     assert not COMMAND_OPTIONS.keys() & SETTINGS.keys()
-    assert len(set(COMMAND_OPTIONS.values())) == len(COMMAND_OPTIONS)
+    assert len({option.parameter for option in COMMAND_OPTIONS.values()}) == len(COMMAND_OPTIONS)
 
 
 @pytest.mark.parametrize("content", [None, {}])
@@ -150,137 +138,96 @@ def test_what_is_wrong_is_named_with_the_file_and_never_with_a_key(content: obje
     assert KEY not in str(caught.value)
 
 
-# The keys.
+# A file that was found.
+
+#: What such a file may say at all; of what can be lowered, a value that is low enough.
+NARROWING = {
+    "log_format": "json",
+    "log_level": "debug",
+    "no_color": True,
+    "format": "json",
+    "all": True,
+    "limit": 5,
+    "detailed_exitcode": True,
+    "strict": True,
+    "label": "team=billing",
+    "rate_limit": 45,
+    "concurrency": 32,
+    "max_irreversible": 0,
+    "max_resumes": 25,
+    "max_change_percent": 49.5,
+    "max_pause_percent": 1,
+    "max_file_bytes": 1024,
+    "max_depth": 32,
+    "max_aliases": 0,
+    "min_managed": 20,
+}
+EVERY_NAME = [*SETTINGS, *COMMAND_OPTIONS, "workspaces"]
 
 
-def ring(environment: Mapping[str, str], source: KeySource) -> KeyRing:
-    return KeyRing(environment, {WORKSPACE: source})
+def test_the_table_lets_a_found_file_set_what_narrows_and_nothing_else() -> None:
+    rows: dict[str, Setting | CommandOption] = {**SETTINGS, **COMMAND_OPTIONS}
+    assert {name for name, row in rows.items() if row.found != "refused"} <= NARROWING.keys()
+    assert all(row.kind in ("whole", "number") for row in SETTINGS.values() if row.found == "lower")
 
 
-@pytest.fixture
-def key_file(tmp_path: Path) -> Path:
-    path = tmp_path / "key"
-    path.write_text(KEY + "\n")
-    return path
-
-
-def test_the_variable_serves_every_workspace(key_file: Path) -> None:
-    keys = KeyRing({KEY_VARIABLE: f" {KEY}\n", KEY_FILE_VARIABLE: str(key_file.with_name("missing"))})
-    assert keys.key_for(WORKSPACE) == keys.key_for(OTHER) == KEY
-
-
-@pytest.mark.parametrize("unset", [{}, {KEY_VARIABLE: ""}], ids=["unset", "empty"])
-def test_without_it_the_file_is_read(key_file: Path, unset: dict[str, str]) -> None:
-    assert KeyRing({**unset, KEY_FILE_VARIABLE: str(key_file)}).key_for(WORKSPACE) == KEY
-
-
-def test_a_workspace_may_have_a_key_of_its_own(key_file: Path) -> None:
-    environment = {KEY_VARIABLE: "the-common-key", "KEY_A": KEY}
-    for source in (KeySource(variable="KEY_A"), KeySource(file=str(key_file))):
-        keys = ring(environment, source)
-        assert (keys.key_for(WORKSPACE), keys.key_for(OTHER)) == (KEY, "the-common-key")
-
-
-def test_a_workspace_with_a_source_of_its_own_never_gets_the_common_key(tmp_path: Path) -> None:
-    for source in (KeySource(variable="UNSET"), KeySource(file=str(tmp_path / "missing"))):
-        with pytest.raises(SettingsError, match=WORKSPACE):
-            ring({KEY_VARIABLE: KEY}, source).key_for(WORKSPACE)
-
-
-def test_a_changed_file_is_read_again_and_an_unchanged_one_is_not(key_file: Path) -> None:
-    keys = KeyRing({KEY_FILE_VARIABLE: str(key_file)})
-    assert keys.key_for(WORKSPACE) == KEY
-    stamp = key_file.stat()
-    key_file.write_text("x" * len(KEY) + "\n")
-    os.utime(key_file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    assert keys.key_for(WORKSPACE) == KEY, "the same file, size and time: not read"
-    os.utime(key_file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns + 1))
-    assert keys.key_for(WORKSPACE) == "x" * len(KEY)
-    replacement = key_file.with_name("new")
-    replacement.write_text("y" * len(KEY) + "\n")
-    os.utime(replacement, ns=(stamp.st_atime_ns, stamp.st_mtime_ns + 1))
-    replacement.replace(key_file)
-    assert keys.key_for(WORKSPACE) == "y" * len(KEY), "another file of the same size and time"
-
-
-def test_a_file_that_vanishes_says_so_and_one_that_comes_back_is_read(key_file: Path) -> None:
-    keys = KeyRing({KEY_FILE_VARIABLE: str(key_file)})
-    keys.key_for(WORKSPACE)
-    key_file.rename(key_file.with_name("away"))
-    with pytest.raises(SettingsError, match="cannot be read: No such file or directory"):
-        keys.key_for(WORKSPACE)
-    key_file.with_name("away").rename(key_file)
-    assert keys.key_for(WORKSPACE) == KEY
-
-
-def test_without_any_key_both_variables_are_named() -> None:
-    with pytest.raises(SettingsError, match=f"no access key: set {KEY_VARIABLE}, or {KEY_FILE_VARIABLE}"):
-        KeyRing({}).key_for(WORKSPACE)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "not set, or empty"),
-        (b" \n", "not set, or empty"),
-        (f"{KEY} {KEY}".encode(), "characters that no key has"),
-        (f"{KEY}\n{KEY}".encode(), "characters that no key has"),
-        (f"{KEY}\0".encode(), "characters that no key has"),
-        (f"{KEY}ü".encode(), "characters that no key has"),
-        (f"\ufeff{KEY}".encode(), "characters that no key has"),
-        (KEY.encode("utf-16"), "cannot be read: UnicodeDecodeError"),
-        (f"bk_{KEY}".encode(), "newest platform"),
-    ],
-    ids=repr,
-)
-def test_what_cannot_be_a_key_is_refused_without_being_shown(key_file: Path, content: bytes, message: str) -> None:
-    key_file.write_bytes(content)
-    with pytest.raises(SettingsError, match=message) as caught:
-        KeyRing({KEY_FILE_VARIABLE: str(key_file)}).key_for(WORKSPACE)
-    assert KEY not in str(caught.value)
-    assert caught.value.__cause__ is None
-
-
-@pytest.mark.parametrize("path", ["folder", "a\0b", "missing"])
-def test_a_file_that_cannot_be_read_is_an_error_of_the_settings(tmp_path: Path, path: str) -> None:
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(SettingsError, match=f"the file that {KEY_FILE_VARIABLE} names cannot be read"):
-        KeyRing({KEY_FILE_VARIABLE: str(tmp_path / path)}).key_for(WORKSPACE)
-
-
-def every_text_about(keys: KeyRing) -> Iterator[str]:
-    yield repr(keys)
-    yield str(keys)
-    try:
-        keys.key_for(WORKSPACE)
-    except SettingsError as error:
-        yield str(error)
-        yield repr(error)
-
-
-@pytest.mark.parametrize(
-    "keys",
-    [
-        KeyRing({KEY_VARIABLE: KEY}),
-        KeyRing({KEY_VARIABLE: f"bk_{KEY}"}),
-        KeyRing({KEY_VARIABLE: f"{KEY} {KEY}"}),
-        KeyRing({KEY_FILE_VARIABLE: KEY}),
-        ring({}, KeySource(variable=KEY)),
-        ring({}, KeySource(file=KEY)),
-    ],
-    ids=["good", "newest platform", "odd", "key as path", "key as variable", "key as file"],
-)
-def test_no_text_ever_holds_a_key_not_even_one_written_in_the_wrong_place(keys: KeyRing) -> None:
-    for text in every_text_about(keys):
-        assert KEY not in text
-
-
-@given(st.text(min_size=1, max_size=80))
-def test_a_key_is_printable_ascii_or_refused(text: str) -> None:
-    try:
-        key = KeyRing({KEY_VARIABLE: text}).key_for(WORKSPACE)
-    except SettingsError:
+@pytest.mark.parametrize("name", EVERY_NAME)
+@pytest.mark.parametrize("written", [str, lambda name: name.replace("_", "-")], ids=["underscores", "dashes"])
+def test_a_found_file_may_say_what_narrows_and_is_told_how_to_say_the_rest(name: str, written: Callable[[str], str]):
+    content = {written(name): NARROWING.get(name, "x")}
+    if name in NARROWING:
+        assert read_settings(content, "reconciler.yaml", found=True) == read_settings(content, "reconciler.yaml")
         return
-    assert key == text.strip()
-    assert re.fullmatch(r"[!-~]+", key)
-    assert not key.startswith("bk_")
+    with pytest.raises(SettingsError) as caught:
+        read_settings(content, "reconciler.yaml", found=True)
+    assert str(caught.value).startswith(f"reconciler.yaml: `{name}` may not be set by a settings file that was found")
+    assert "--config reconciler.yaml" in str(caught.value)
+    assert "RECONCILER_CONFIG=reconciler.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [name for name, setting in SETTINGS.items() if setting.found == "lower"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        lambda default: default + 1,
+        lambda default: str(default * 2),
+        lambda _: "1e300",
+        lambda _: ".inf",
+        lambda _: float("inf"),
+        lambda _: float("nan"),
+        lambda _: "nan",
+        lambda _: True,
+        lambda _: None,
+        lambda _: "fast",
+        lambda _: [1],
+    ],
+    ids=[
+        "more",
+        "text",
+        "huge",
+        "a word for infinity",
+        "infinity",
+        "nan",
+        "nan as text",
+        "flag",
+        "none",
+        "word",
+        "list",
+    ],
+)
+def test_a_found_file_raises_no_limit(name: str, more: Callable[[float], object]) -> None:
+    with pytest.raises(SettingsError, match=f"`{name}` may be at most {SETTINGS[name].default:.0f}"):
+        read_settings({name: more(SETTINGS[name].default)}, "reconciler.yaml", found=True)
+
+
+@pytest.mark.parametrize("zero", [0, 0.0, "0", "-0", -1])
+def test_a_found_file_does_not_lift_a_limit_by_saying_0(zero: object) -> None:
+    with pytest.raises(SettingsError, match="`rate_limit` may be at most 45 and not 0"):
+        read_settings({"rate_limit": zero}, "reconciler.yaml", found=True)
+    assert read_settings({"max_resumes": 0}, "reconciler.yaml", found=True).values == {"max_resumes": 0}
+
+
+def test_a_name_without_end_is_neither_quoted_whole_nor_compared() -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_settings({"rate_limit" * 100_000: 1}, "reconciler.yaml", found=True)
+    assert len(str(caught.value)) < 200

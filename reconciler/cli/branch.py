@@ -18,6 +18,7 @@ from reconciler.cli.parts import end_on_sigterm
 from reconciler.documents import DocumentLimits, FileDocuments, parse_documents
 from reconciler.errors import SettingsError
 from reconciler.hook import Hook, Limiter
+from reconciler.keys import read_token
 from reconciler.logs import Log
 from reconciler.metrics import SourceFigures
 from reconciler.mirror import Address, GitSource, Mirror, Refused, SourceState, Verifier, parse_address
@@ -25,7 +26,6 @@ from reconciler.model import InForce, Problem, Revision
 from reconciler.place import state_folder
 from reconciler.reconcile import Clock
 from reconciler.report import instant
-from reconciler.settings import read_token
 from reconciler.store import Store, Writer, open_store
 
 #: Below the state folder.

@@ -11,8 +11,9 @@ from click.core import ParameterSource
 
 from reconciler.cli.exits import ERROR, INTERRUPTED, USAGE, exit_code
 from reconciler.errors import ReconcilerError
+from reconciler.keys import KeyRing
 from reconciler.scrub import frames, hide
-from reconciler.settings import SETTINGS_PATH, KeyRing
+from reconciler.settings import SETTINGS_PATH
 
 
 def conclude(error: BaseException) -> int | str | None:

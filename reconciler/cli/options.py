@@ -6,7 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -15,8 +15,18 @@ from click.core import ParameterSource
 
 from reconciler.documents import DocumentLimits, load_plain
 from reconciler.errors import SettingsError
+from reconciler.files import SMALL_BYTES, read_regular
+from reconciler.keys import KeyRing
 from reconciler.labels import parse_label
-from reconciler.settings import DEFAULT_FILE, SETTINGS, SETTINGS_PATH, KeyRing, Setting, SettingsFile, read_settings
+from reconciler.settings import (
+    CONFIG_VARIABLE,
+    DEFAULT_FILE,
+    SETTINGS,
+    SETTINGS_PATH,
+    Setting,
+    SettingsFile,
+    read_settings,
+)
 
 if TYPE_CHECKING:
     from reconciler.limits import Limits
@@ -42,6 +52,8 @@ SANDBOX_STATE: Final = "sqlite:///.reconciler/sandbox-state.db"
 DEFAULT_FOLDER: Final = "desired_state"
 _GIVEN: Final = "reconciler.settings"
 _FILE: Final = "reconciler.settings_file"
+#: The largest settings file that is read, in bytes: a workspace with a key of its own takes some hundred.
+_FILE_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +62,11 @@ class Values:
 
     settings: dict[str, Any]
     file: SettingsFile
+    #: One for all parts of a command: what hides keys in its log knows each that its requests have used.
+    key_ring: KeyRing = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key_ring", KeyRing(os.environ, self.file.workspaces))
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - each setting has the type that its kind says
         return self.settings[name]
@@ -80,10 +97,6 @@ class Values:
         )
 
     @property
-    def key_ring(self) -> KeyRing:
-        return KeyRing(os.environ, self.file.workspaces)
-
-    @property
     def color(self) -> bool:
         """Whether text for people may be coloured at all."""
         return not self["no_color"] and not os.environ.get("NO_COLOR")
@@ -106,12 +119,12 @@ def setting_options(*names: str, without: tuple[str, ...] = ()) -> Callable[[F],
             function = _option(SETTINGS[name])(function)
         config = click.option(
             "--config",
-            type=click.Path(dir_okay=False),
-            envvar="RECONCILER_CONFIG",
+            type=click.Path(),
+            envvar=CONFIG_VARIABLE,
             is_eager=True,
             expose_value=False,
             callback=_read_file,
-            help=f"Settings file; {DEFAULT_FILE} in the working directory when there is one.",
+            help=f"Settings file. {DEFAULT_FILE} in the working directory, merely found, may set but little.",
         )
         return config(function)
 
@@ -160,16 +173,26 @@ def _keep(context: click.Context, parameter: click.Parameter, value: object) -> 
 
 
 def _read_file(context: click.Context, _parameter: click.Parameter, given: str | None) -> None:
-    path = Path(given or DEFAULT_FILE)
-    if given is None and not path.is_file():
-        return
+    found = given is None
+    if given is None:
+        if not os.path.lexists(DEFAULT_FILE):
+            return
+        given = DEFAULT_FILE
+    elif given in ("", os.devnull):
+        return  # said so, there is none, not even one that could be found
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"the settings file {path} cannot be read: {error.strerror}") from error
-    content = read_settings(load_plain(data, str(path)), str(path))
+        if found and not Path(given).resolve().is_relative_to(Path.cwd()):
+            raise SettingsError(
+                f"the settings file {given} is a link that leads out of the working directory; name the file itself"
+                " with --config"
+            )
+        data = read_regular(given, SMALL_BYTES if found else _FILE_BYTES)
+    except (OSError, ValueError, RuntimeError) as error:  # no path at all; a link to itself
+        reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+        raise SettingsError(f"the settings file {given} cannot be read: {reason}") from error
+    content = read_settings(load_plain(data, given), given, found=found)
     context.meta[_FILE] = content
-    context.meta[SETTINGS_PATH] = str(path)
+    context.meta[SETTINGS_PATH] = given
     context.default_map = {**(context.default_map or {}), **content.values}
 
 

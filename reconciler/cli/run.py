@@ -55,6 +55,7 @@ from reconciler.daemon import Daemon, Timing
 from reconciler.errors import BirdUnauthorized, SettingsError
 from reconciler.follow import Follower
 from reconciler.hook import Hook
+from reconciler.keys import read_token
 from reconciler.limits import Rule
 from reconciler.logs import Log, adopt_libraries, make_log
 from reconciler.metrics import CONTENT_TYPE, ApiState, Metrics
@@ -62,7 +63,6 @@ from reconciler.model import Desired, Live, RecordingKey
 from reconciler.observer import Observer
 from reconciler.plan import make_plan
 from reconciler.reconcile import Clock, Reconciler, check_lease
-from reconciler.settings import read_token
 from reconciler.source import Source
 from reconciler.store import Store, Writer, open_store, open_writer
 from reconciler.web import Answers, bind, is_exposed, make_app, serve
