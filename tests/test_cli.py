@@ -565,8 +565,7 @@ def test_a_key_is_read_from_the_file_that_is_named(shell: Shell, api: ForeignApi
     assert shell(*plan, BIRD_ACCESS_KEY="", BIRD_ACCESS_KEY_FILE=str(file)).code == 0
     shell.write("reconciler.yaml", f"workspaces:\n  {WORKSPACE.upper()}:\n    access_key_env: MINE\n")
     assert shell(*plan, "--config", "reconciler.yaml", BIRD_ACCESS_KEY="wrong", MINE=KEY).code == 0
-    (shell.folder / "reconciler.yaml").unlink()
-    missing = shell(*plan, BIRD_ACCESS_KEY="", BIRD_ACCESS_KEY_FILE="nowhere")
+    missing = shell(*plan, "--config", "reconciler.yaml", BIRD_ACCESS_KEY="", BIRD_ACCESS_KEY_FILE="nowhere")
     assert (missing.code, WORKSPACE in missing.err) == (1, True)
 
 
