@@ -1,6 +1,19 @@
-"""`python -m reconciler`."""
+"""The program's first lines, as `reconciler` and as `python -m reconciler`: signals first, then all the rest."""
 
-from reconciler.cli import main
+import sys
+
+from reconciler.stops import listen
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code."""
+    listen(sys.argv[1:])
+    try:
+        from reconciler.cli import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -35,7 +35,7 @@ LAYERS = """
     __init__
     model
     errors backoff
-    commit files git outlet place rewrite scrub shipped
+    commit files git outlet place rewrite scrub shipped stops
     labels
     budget decide documents hook keys limits logs metrics revision sandbox store systemd workqueue
     alarm bird catalog edit export plan sarif settings window
@@ -272,7 +272,7 @@ def test_light_commands_import_nothing_heavy(arguments: list[str], heavy: set[st
 @pytest.mark.parametrize("option", ["--help", "--version"])
 def test_what_is_said_about_the_program_itself_needs_no_room_below(option: str, tmp_path: Path) -> None:
     imported = imports_of([option], tmp_path)
-    assert {module for module in imported if module.startswith("reconciler.")} == {"reconciler.cli"}
+    assert {module for module in imported if module.startswith("reconciler.")} == {"reconciler.cli", "reconciler.stops"}
     assert imported & HEAVY_FOR_HELP == set()
 
 

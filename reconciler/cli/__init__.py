@@ -14,7 +14,7 @@ from typing import Final, cast
 
 import click
 
-from reconciler import __version__
+from reconciler import __version__, stops
 
 #: Command -> what it does, in the order of the help. The module is `reconciler.cli.<command>`, but for `_MODULES`.
 COMMANDS: Final = {
@@ -95,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Whatever goes wrong, what is shown of it holds no key and no traceback: both quote what they should not.
     """
+    stops.listen(sys.argv[1:] if arguments is None else arguments)
     try:
         code = cli.main(
             args=None if arguments is None else list(arguments), prog_name="reconciler", standalone_mode=False
@@ -104,4 +105,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from reconciler.cli.failures import conclude
 
         code = conclude(error)
-    sys.exit(code if isinstance(code, int) else 0)
+    code = code if isinstance(code, int) else 0
+    stops.end_with(code)
+    sys.exit(code)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
@@ -30,6 +33,7 @@ from reconciler.cli.options import (
 )
 from reconciler.cli.parts import (
     bird,
+    confirm,
     drain_standard_error,
     look,
     new_run_id,
@@ -43,18 +47,21 @@ from reconciler.cli.parts import (
 from reconciler.cli.plan import load_or_exit, records_of, say_unread
 from reconciler.cli.validate import index_for
 from reconciler.converge import Observed, converge
-from reconciler.errors import BirdUnauthorized, StalePlan, UnsafePlan
+from reconciler.errors import BirdUnauthorized, BirdUnavailable, LeaseLost, StalePlan, UnsafePlan
 from reconciler.logs import make_log
-from reconciler.model import ActionKind, Desired, LiveStatus, Outcome, Phase, RecordingKey
+from reconciler.model import ActionKind, Desired, LiveStatus, Outcome, Phase, RecordingKey, Status
 from reconciler.observer import Observer
 from reconciler.plan import Plan, hold_against, make_plan, narrow
-from reconciler.reconcile import Reconciler, Turn, check_lease
+from reconciler.reconcile import Reconciler, Sender, Turn, check_lease
 from reconciler.report import as_text
 from reconciler.revision import describe, revision_of
 from reconciler.saved import SavedPlan, check_approved, check_fits, load_saved
 from reconciler.source import Source
 from reconciler.store import Store, Writer, open_store, open_writer
 from reconciler.window import Window
+
+if TYPE_CHECKING:
+    from reconciler.bird.client import Accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +148,7 @@ async def _apply(request: _Request, desired: tuple[Desired, ...], store: Store, 
     settings, clock = request.settings, system_clock()
     applied = records_of(store, desired, request.paths)
     managed = store.count_last_applied()
-    with stop_on_signals() as stop:
+    with ExitStack() as sending:
         async with bird(
             settings,
             desired,
@@ -150,7 +157,7 @@ async def _apply(request: _Request, desired: tuple[Desired, ...], store: Store, 
             before_write=partial(check_lease, writer),
         ) as (api, _):
             observer = Observer(api, clock.now)
-            observed = await look(desired, settings, api, observer, clock, stop)
+            observed = await look(desired, settings, api, observer, clock)
             plan = make_plan(
                 desired,
                 applied,
@@ -169,18 +176,21 @@ async def _apply(request: _Request, desired: tuple[Desired, ...], store: Store, 
                 # What is in sync is recorded as well: nothing is sent for it, and drift is known from then on.
                 plan = hold_against(narrow(plan, request.saved.keys), settings.limits, managed)
             click.echo(as_text(plan, paint=painter(settings.color)), nl=False)
-            if not _agreed(plan, request):
+            # Until here a signal ends the program wherever it is; from here on, what is under way ends in order.
+            stop = sending.enter_context(stop_on_signals())
+            if not await _agreed(plan, request, stop):
                 click.echo("Nothing was sent.", err=True)
                 return DONE
             documents = {document.key: document for document in desired}
             run_id = new_run_id()
+            tally = Tally(api)
             reconciler = Reconciler(
                 desired=documents.get,
                 base=Source(request.paths, max_file_bytes=1).base,
                 reader=store,
                 writer=writer,
                 observer=observer,
-                sender=api,
+                sender=tally,
                 window=Window(settings.limits),
                 managed=lambda: managed,
                 clock=clock,
@@ -212,18 +222,41 @@ async def _apply(request: _Request, desired: tuple[Desired, ...], store: Store, 
                     progress=tick,
                     stop=stop,
                 )
-            return conclude(plan, observed, turns, interrupted=stop.is_set())
+            return conclude(plan, observed, turns, tally, interrupted=stop.is_set())
 
 
-def _agreed(plan: Plan, request: _Request) -> bool:
+async def _agreed(plan: Plan, request: _Request, stop: asyncio.Event) -> bool:
     """Ask, where something would be sent or released and nobody has said yes beforehand."""
     releases = any(action.kind is ActionKind.RELEASE for action in plan.actions)
     if request.yes or not (plan.patches or releases):
         return True
-    return click.confirm("Apply this plan?", err=True)
+    return await confirm("Apply this plan?", stop)
 
 
-def conclude(plan: Plan, observed: Observed, turns: dict[RecordingKey, Turn], *, interrupted: bool) -> int:
+class Tally:
+    """Sends what it is given, and knows what was sent and what was accepted."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        self.sent: set[RecordingKey] = set()
+        self.accepted: set[RecordingKey] = set()
+
+    async def set_status(self, key: RecordingKey, status: Status) -> Accepted:
+        """See `reconciler.reconcile.Sender`."""
+        self.sent.add(key)
+        try:
+            accepted = await self._sender.set_status(key, status)
+        except (BirdUnavailable, LeaseLost) as error:
+            if isinstance(error, LeaseLost) or error.held:  # it never left
+                self.sent.discard(key)
+            raise
+        self.accepted.add(key)
+        return accepted
+
+
+def conclude(
+    plan: Plan, observed: Observed, turns: dict[RecordingKey, Turn], tally: Tally, *, interrupted: bool
+) -> int:
     """Say what became of it, and choose the exit code."""
     drain_standard_error()
     outcomes = Counter(turn.outcome for turn in turns.values() if turn.outcome is not None)
@@ -236,6 +269,13 @@ def conclude(plan: Plan, observed: Observed, turns: dict[RecordingKey, Turn], *,
     )
     failed = outcomes[Outcome.FAILED] + len(plan.unread)
     skipped = outcomes[Outcome.SKIPPED] + len(plan.withheld)
+    if interrupted:
+        confirmed = sum(key in turns and turns[key].outcome is Outcome.APPLIED for key in tally.accepted)
+        click.echo(
+            f"Interrupted: {len(tally.sent)} sent, {len(tally.accepted)} accepted, {confirmed} confirmed. Run it again:"
+            " it looks first, and sends only what is still needed."
+        )
+        return INTERRUPTED
     click.echo(
         f"Applied: {applied} applied, {unconfirmed} unconfirmed, {rejected} rejected,"
         f" {failed} failed, {skipped} skipped."
@@ -252,15 +292,12 @@ def conclude(plan: Plan, observed: Observed, turns: dict[RecordingKey, Turn], *,
         unauthorized=observed.unauthorized,
         refused=bool(plan.refusals),
         failed=unconfirmed + rejected + failed > 0 or bool(observed.failures),
-        interrupted=interrupted,
     )
 
 
-def _code(turns: Iterable[Turn], *, unauthorized: bool, refused: bool, failed: bool, interrupted: bool) -> int:
+def _code(turns: Iterable[Turn], *, unauthorized: bool, refused: bool, failed: bool) -> int:
     """Return the exit code of a run; what needs a person most comes first."""
     turns = list(turns)
-    if interrupted:
-        return INTERRUPTED
     if unauthorized or any(isinstance(turn.error, BirdUnauthorized) for turn in turns):
         return UNAUTHORIZED
     if refused or any(turn.phase is Phase.REFUSED for turn in turns):

@@ -14,7 +14,6 @@ import click
 from click.core import ParameterSource
 
 from reconciler.cli.options import GIT, HOOK, SIGNATURES, Values
-from reconciler.cli.parts import end_on_sigterm
 from reconciler.documents import DocumentLimits, FileDocuments, parse_documents
 from reconciler.errors import SettingsError
 from reconciler.hook import Hook, Limiter
@@ -152,8 +151,7 @@ def open_branch(settings: Values, state: str, store: Store, writer: Writer, cloc
         ReconcilerError: there is none that may be, or one of the settings cannot be used.
     """
     source = _source(settings, state_folder(state) / _MIRRORS, store.in_force(), writer.describe, clock, log)
-    with end_on_sigterm():
-        source.open()
+    source.open()
     return source
 
 

@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 
 import click
 
-from reconciler.cli.exits import DONE
 from reconciler.cli.options import Values
 from reconciler.converge import Observed, observe_all
 from reconciler.errors import SettingsError
@@ -28,6 +27,7 @@ from reconciler.observer import Observer
 from reconciler.outlet import Outlet
 from reconciler.place import make_state_folder, state_folder
 from reconciler.reconcile import Clock
+from reconciler.stops import handed_over
 from reconciler.store import Retention
 
 if TYPE_CHECKING:
@@ -256,36 +256,70 @@ class _Bar:
 
 @contextmanager
 def stop_on_signals(*also: tuple[signal.Signals, Callable[[], Any]]) -> Iterator[asyncio.Event]:
-    """Give an event that SIGTERM and SIGINT set; a second SIGINT ends the process as it always does."""
+    """Give an event that SIGTERM and SIGINT set, for work that must end in order; a second SIGINT ends it at once.
+
+    Before and after it they end the program wherever it is; see `reconciler.stops`.
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    raising = signal.getsignal(signal.SIGINT)
 
-    def ask() -> None:
+    def interrupt() -> None:
         stop.set()
         loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, raising)
 
-    handlers = [(signal.SIGTERM, ask), (signal.SIGINT, ask), *also]
-    for number, handler in handlers:
-        loop.add_signal_handler(number, handler)
-    try:
-        yield stop
-    finally:
+    handlers = [(signal.SIGTERM, stop.set), (signal.SIGINT, interrupt), *also]
+
+    def take() -> None:
+        for number, handler in handlers:
+            loop.add_signal_handler(number, handler)
+
+    def give() -> None:
         for number, _ in handlers:
             loop.remove_signal_handler(number)
 
+    with handed_over([number for number, _ in handlers], take, give):
+        yield stop
 
-@contextmanager
-def end_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM end what happens before the loop as an orderly end does: with what it began undone, and 0."""
 
-    def end(*_: object) -> None:
-        raise SystemExit(DONE)
-
-    before = signal.signal(signal.SIGTERM, end)
+async def _until_typed(stop: asyncio.Event) -> None:
+    """Wait until there is something to read from the terminal, or somebody asks to stop."""
+    loop = asyncio.get_running_loop()
+    typed = asyncio.Event()
+    waiting = [asyncio.ensure_future(event.wait()) for event in (typed, stop)]
+    loop.add_reader(sys.stdin, typed.set)
     try:
-        yield
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        loop.remove_reader(sys.stdin)
+        for each in waiting:
+            each.cancel()
+
+
+async def confirm(question: str, stop: asyncio.Event) -> bool:
+    """Ask on the terminal, until there is an answer or somebody asks to stop; the loop goes on meanwhile.
+
+    Raises:
+        click.Abort: standard input has ended.
+        KeyboardInterrupt: somebody asked to stop.
+    """
+    while True:
+        click.echo(f"{question} [y/N]: ", nl=False, err=True)
+        await _until_typed(stop)
+        if stop.is_set():
+            click.echo(err=True)
+            raise KeyboardInterrupt
+        # A terminal hands a line over when it is complete: this does not wait.
+        line = sys.stdin.readline()
+        if not line:
+            raise click.Abort
+        answer = line.strip().lower()
+        if answer in ("y", "yes"):
+            return True
+        if answer in ("", "n", "no"):
+            return False
+        click.echo("Please say y or n.", err=True)
 
 
 def run_async(main: Coroutine[Any, Any, T]) -> T:
@@ -307,9 +341,8 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
 async def observe(desired: Sequence[Desired], settings: Values, *, sandbox: bool, state: str) -> Observed:
     """Look at the live state of every document's recording, for a plan that nothing follows."""
     clock = system_clock()
-    with stop_on_signals() as stop:
-        async with bird(settings, desired, sandbox=sandbox, state=state) as (api, _):
-            return await look(desired, settings, api, Observer(api, clock.now), clock, stop)
+    async with bird(settings, desired, sandbox=sandbox, state=state) as (api, _):
+        return await look(desired, settings, api, Observer(api, clock.now), clock)
 
 
 async def look(
@@ -318,16 +351,11 @@ async def look(
     api: Bird,
     observer: Observer,
     clock: Clock,
-    stop: asyncio.Event,
 ) -> Observed:
-    """Look at the live state of every document's recording.
-
-    Raises:
-        KeyboardInterrupt: somebody asked to stop before it was done.
-    """
+    """Look at the live state of every document's recording. Whoever asks to stop meanwhile breaks it off."""
     keys = [document.key for document in desired]
     with progress("Reading calls", len({key.call for key in keys})) as tick:
-        observed = await observe_all(
+        return await observe_all(
             keys,
             api,
             observer,
@@ -335,8 +363,5 @@ async def look(
             concurrency=settings["concurrency"],
             give_up_seconds=settings["give_up_seconds"],
             progress=tick,
-            stop=stop,
+            stop=asyncio.Event(),
         )
-    if stop.is_set():
-        raise KeyboardInterrupt
-    return observed

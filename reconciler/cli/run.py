@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ import click
 from reconciler import __version__
 from reconciler.budget import turns_at_once
 from reconciler.catalog import Catalog
-from reconciler.cli.apply import conclude, refuse_empty
+from reconciler.cli.apply import Tally, conclude, refuse_empty
 from reconciler.cli.branch import check_git_settings, figures_of, make_hook, open_branch, status_of
 from reconciler.cli.exits import DONE, ERROR
 from reconciler.cli.heap import give_large_blocks_back, spare_what_is_loaded
@@ -62,7 +62,7 @@ from reconciler.metrics import CONTENT_TYPE, ApiState, Metrics
 from reconciler.model import Desired, Live, RecordingKey
 from reconciler.observer import Observer
 from reconciler.plan import make_plan
-from reconciler.reconcile import Clock, Reconciler, check_lease
+from reconciler.reconcile import Clock, Reconciler, Sender, check_lease
 from reconciler.source import Source
 from reconciler.store import Store, Writer, open_store, open_writer
 from reconciler.web import Answers, bind, is_exposed, make_app, serve
@@ -232,6 +232,7 @@ class _Run:
             ):
                 reconciler = self._reconciler(
                     api,
+                    api,
                     Observer(api, self._clock.now),
                     lambda workspace_id: daemon.bring_back(workspace_id),
                 )
@@ -294,10 +295,10 @@ class _Run:
             for record in self._store.all()
             if record.key in declared or self._follower.covers(record.file, record.base)
         }
-        with stop_on_signals() as stop:
+        with ExitStack() as sending:
             async with self._api(patient=True, on_circuit=self._note_circuit) as (api, _):
                 observer = Observer(api, self._clock.now)
-                observed = await look(desired, self._settings, api, observer, self._clock, stop)
+                observed = await look(desired, self._settings, api, observer, self._clock)
                 plan = make_plan(
                     desired,
                     applied,
@@ -310,7 +311,9 @@ class _Run:
                 for refusal in plan.refusals:
                     self._log.error("limit_refused", **refusal.as_log())
                 keys = [action.key for action in plan.actions if action.key not in plan.withheld]
-                reconciler = self._reconciler(api, observer, lambda _workspace_id: None, observed.live)
+                tally = Tally(api)
+                reconciler = self._reconciler(api, tally, observer, lambda _workspace_id: None, observed.live)
+                stop = sending.enter_context(stop_on_signals())
                 spare_what_is_loaded()
                 with progress("Converging", len(keys)) as tick:
                     turns = await converge(
@@ -322,7 +325,7 @@ class _Run:
                         progress=tick,
                         stop=stop,
                     )
-        code = conclude(plan, observed, turns, interrupted=stop.is_set())
+        code = conclude(plan, observed, turns, tally, interrupted=stop.is_set())
         behind = self._branch is not None and bool(self._branch.state.error or self._branch.state.refused)
         return ERROR if code == DONE and (self._catalog.invalid or behind) else code
 
@@ -375,6 +378,7 @@ class _Run:
     def _reconciler(
         self,
         api: Bird,
+        sender: Sender,
         observer: Observer,
         authorized_again: Callable[[str], None],
         first_looks: Mapping[RecordingKey, Live] | None = None,
@@ -385,7 +389,7 @@ class _Run:
             reader=self._store,
             writer=self._writer,
             observer=observer,
-            sender=api,
+            sender=sender,
             window=self._window,
             managed=self._store.count_last_applied,
             clock=self._clock,

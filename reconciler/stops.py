@@ -1,0 +1,88 @@
+"""Signals that ask the program to stop, from its first line to its last.
+
+As the first process of a container a program gets no signal that it has no handler for, and a handler of an event loop
+does nothing while the loop is not there yet or stands still. So here they raise, wherever the program is, until a
+command takes them over for work that must end in order. What must never happen here: an import that takes long.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+STOPS = (signal.SIGTERM, signal.SIGINT)
+_ALL = (*STOPS, signal.SIGHUP)
+
+
+def listen(arguments: Sequence[str]) -> None:
+    """Have SIGTERM and SIGINT raise KeyboardInterrupt from now on, and SIGHUP end no daemon. In the main thread only.
+
+    A daemon that has nothing under way yet ends by SIGTERM as well as ever: with SystemExit, and 0. What whoever
+    started the program has set to be ignored stays so.
+
+    Args:
+        arguments: those of the program.
+    """
+    word = next((each for each in arguments if not each.startswith("-")), "")
+    daemon = word == "run" and "--once" not in arguments
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        if daemon and number == signal.SIGTERM:
+            raise SystemExit(0)
+        raise KeyboardInterrupt
+
+    handlers: list[tuple[signal.Signals, object, Callable[[int, FrameType | None], None]]] = [
+        (signal.SIGTERM, signal.SIG_DFL, ask),
+        (signal.SIGINT, signal.default_int_handler, ask),
+    ]
+    if daemon:
+        # It asks a daemon to look at everything, which its start does anyway.
+        handlers.append((signal.SIGHUP, signal.SIG_DFL, lambda _number, _frame: None))
+    for number, untouched, handler in handlers:
+        if signal.getsignal(number) is untouched:
+            signal.signal(number, handler)
+
+
+@contextmanager
+def handed_over(
+    numbers: Sequence[signal.Signals], take: Callable[[], None], give: Callable[[], None]
+) -> Iterator[None]:
+    """Let somebody else handle signals for a while, without a moment in which they would do what they do by default.
+
+    Args:
+        numbers: the signals.
+        take: installs the other handlers.
+        give: takes them away again, and leaves any.
+    """
+    before = {number: signal.getsignal(number) for number in numbers}
+    with _held_back():
+        take()
+    try:
+        yield
+    finally:
+        with _held_back():
+            give()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def end_with(code: int) -> None:
+    """Let nothing change the exit code any more: all is said and done, and a signal only hastens the end."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        os._exit(code)
+
+    for number in STOPS:
+        signal.signal(number, end)
