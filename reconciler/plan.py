@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -18,7 +18,7 @@ from reconciler.decide import decide
 from reconciler.limits import Limits, Refusal, withhold
 from reconciler.model import Action, ActionKind, Applied, Desired, Live, RecordingKey
 
-FORMAT = "reconciler.plan/v1"
+FORMAT = "reconciler.plan/v2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,18 @@ class Plan:
     #: in a plan that holds nothing against them.
     base: str | None = None
     causes: Mapping[RecordingKey, Cause] | None = None
+    #: Of which API it tells (scheme, host and path, or `sandbox`), and of which files and folders, as they were given.
+    api: str = ""
+    paths: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Covers what the plan is bound to, and desired, last-applied and live of every action but the no-ops.
+
+        The time and the place of the documents do not count: the same decisions made again have the same digest.
+        """
+        lines = (digest_line(action) for action in self.actions if action.kind is not ActionKind.NOOP)
+        return digest_of(lines, api=self.api, paths=self.paths)
 
     @property
     def patches(self) -> tuple[Action, ...]:
@@ -227,14 +239,6 @@ def summarise(actions: Iterable[Action]) -> Summary:
     )
 
 
-def digest(actions: Iterable[Action]) -> str:
-    """Return the digest of desired, last-applied and live of every action but the no-ops, as ``sha256:<hex>``.
-
-    The time and the place of the documents do not count: the same decision made again has the same digest.
-    """
-    return digest_of(digest_line(action) for action in actions if action.kind is not ActionKind.NOOP)
-
-
 def digest_line(action: Action) -> str:
     """Return what the digest covers of one action."""
     live = None if action.live is None else action.live.word
@@ -249,6 +253,10 @@ def line_of(
     return json.dumps([*key, name, *decision, *states], separators=(",", ":"))
 
 
-def digest_of(lines: Iterable[str]) -> str:
-    """Return the digest of lines, whatever their order."""
-    return "sha256:" + hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+def digest_of(lines: Iterable[str], *, api: str, paths: Sequence[str]) -> str:
+    """Return the digest of lines, whatever their order, and of the API and the paths that they are bound to.
+
+    The form is ``sha256:<hex>``.
+    """
+    bound = json.dumps([api, *paths], separators=(",", ":"))
+    return "sha256:" + hashlib.sha256("\n".join([bound, *sorted(lines)]).encode()).hexdigest()

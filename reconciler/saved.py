@@ -7,25 +7,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reconciler.errors import ReconcilerError, StalePlan
-from reconciler.model import RecordingKey
+from reconciler.model import ActionKind, RecordingKey
 from reconciler.plan import FORMAT, Plan, digest_line, digest_of, line_of
 from reconciler.report import as_data
+from reconciler.scrub import visible
 
+#: The format before: its plans named neither their API nor their paths in their digest.
+_BEFORE = "reconciler.plan/v1"
 #: How many differences a refusal names.
 _SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
 class SavedPlan:
-    """A plan as it was saved: what the digest covers of each recording, and the paths that it was made from."""
+    """A plan as it was saved: what the digest covers of each recording, and what it is bound to."""
 
     digest: str
+    #: Scheme, host and path of the API that was looked at, or `sandbox`.
+    api: str
+    #: Files and folders that it was made from, as they were given.
     paths: tuple[str, ...]
     lines: Mapping[RecordingKey, str]
 
@@ -34,9 +41,9 @@ class SavedPlan:
         return frozenset(self.lines)
 
 
-def as_saved(plan: Plan, paths: Sequence[str]) -> dict[str, Any]:
-    """Return a plan as it is saved: its JSON form, the paths that it was made from, and a checksum over all of it."""
-    data = {**as_data(plan), "paths": list(paths)}
+def as_saved(plan: Plan) -> dict[str, Any]:
+    """Return a plan as it is saved: its JSON form, and a checksum over all of it."""
+    data = as_data(plan)
     return {**data, "checksum": _checksum(data)}
 
 
@@ -66,6 +73,11 @@ def load_saved(file: str) -> SavedPlan:
 
 
 def _from_data(data: dict[str, Any], file: str) -> SavedPlan:
+    if data["format"] == _BEFORE:
+        raise StalePlan(
+            f"{file} was saved by an earlier version ({_BEFORE}), which did not say of which API it told, so nothing"
+            " was sent; make it again with plan --out"
+        )
     if data["format"] != FORMAT:
         raise ReconcilerError(f"{file} has the format {str(data['format'])[:64]!r}; this program reads {FORMAT}")
     lines = {}
@@ -77,10 +89,15 @@ def _from_data(data: dict[str, Any], file: str) -> SavedPlan:
             (action["action"], action["reason"]),
             (action["desired"], action["lastApplied"], action["live"]),
         )
-    found = digest_of(lines.values())
+    api, paths = data["api"], data["paths"]
+    if not isinstance(api, str) or not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+        raise TypeError("the API or the paths are of another type")
+    if not api or not paths:
+        raise ReconcilerError(f"{file} does not say of which API and paths it tells; make it with plan --out")
+    found = digest_of(lines.values(), api=api, paths=paths)
     if data["digest"] != found or len(lines) != len(data["actions"]):
         raise ReconcilerError(
-            f"{file} was changed after it was saved: its actions have the digest {found}, it names"
+            f"{file} was changed after it was saved: what it says has the digest {found}, it names"
             f" {str(data['digest'])[:80]}; make it again with plan --out"
         )
     if not data["refreshed"]:
@@ -88,15 +105,12 @@ def _from_data(data: dict[str, Any], file: str) -> SavedPlan:
             f"{file} was made without a look at what is live (--no-refresh, or --base without --refresh); make it again"
             " with one"
         )
-    paths = data["paths"]
-    if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
-        raise ReconcilerError(f"{file} does not say which paths it was made from; make it with plan --out")
     if data["checksum"] != _checksum(data):
         raise ReconcilerError(
             f"{file} was changed after it was saved: its checksum does not fit what it says beside its actions;"
             " make it again with plan --out"
         )
-    return SavedPlan(found, tuple(paths), lines)
+    return SavedPlan(found, api, tuple(paths), lines)
 
 
 def check_approved(saved: SavedPlan, digest: str) -> None:
@@ -112,6 +126,22 @@ def check_approved(saved: SavedPlan, digest: str) -> None:
         )
 
 
+def check_place(saved: SavedPlan, api: str) -> None:
+    """Hold a saved plan against where it is to be applied.
+
+    Raises:
+        StalePlan: it tells of another API, or of files and folders that are not there.
+    """
+    if saved.api != api:
+        raise StalePlan(f"the saved plan tells of {saved.api}, and this is {api}, so nothing was sent")
+    lacking = [path for path in saved.paths if not os.path.lexists(path)]
+    if lacking:
+        raise StalePlan(
+            f"the saved plan was made from {', '.join(lacking)}, which is not there from {Path.cwd()}, so nothing was"
+            " sent; apply it where it was made"
+        )
+
+
 def check_fits(saved: SavedPlan, plan: Plan) -> None:
     """Hold a saved plan against what a new one decides for the same recordings.
 
@@ -122,14 +152,28 @@ def check_fits(saved: SavedPlan, plan: Plan) -> None:
     differences = []
     for key, line in saved.lines.items():
         if now.get(key) != line:
-            differences.append(f"{_described(line)}, now {_described(now[key]) if key in now else 'nothing to decide'}")
+            differences.append(f"{_name_of(line)}: {_described(line)}, now {_now(now.get(key))}")
+    if differences and all(difference.endswith(", now already so") for difference in differences):
+        raise StalePlan("all that the saved plan would do is already so, so nothing was sent")
     if differences:
         shown = "\n".join(f"  {difference}" for difference in differences[:_SHOWN])
         more = f"\n  and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
         raise StalePlan(f"the saved plan no longer fits, so nothing was sent; make it again:\n{shown}{more}")
 
 
+def _now(line: str | None) -> str:
+    if line is None:
+        return "nothing to decide"
+    action = json.loads(line)[5]
+    return "already so" if action == ActionKind.NOOP else _described(line)
+
+
+def _name_of(line: str) -> str:
+    name: str = json.loads(line)[4]
+    return visible(name)
+
+
 def _described(line: str) -> str:
-    name, action, reason, desired, last_applied, live = json.loads(line)[4:]
+    action, reason, desired, last_applied, live = json.loads(line)[5:]
     words = [state or "none" for state in (desired, last_applied, live)]
-    return f"{name}: {action} ({reason}), desired {words[0]}, last-applied {words[1]}, live {words[2]}"
+    return f"{action} ({reason}), desired {words[0]}, last-applied {words[1]}, live {visible(words[2])}"

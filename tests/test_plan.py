@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
+from typing import Any
 
 import pytest
 from examples import NOW, document, key, look, record
@@ -16,7 +18,7 @@ from reconciler.limits import Limits, Rule
 from reconciler.model import Action, ActionKind, Applied, Desired, Live, RecordingKey, Status
 from reconciler.plan import (
     Plan,
-    digest,
+    Summary,
     digest_line,
     digest_of,
     hold_against,
@@ -34,6 +36,10 @@ def plan_of(
 ) -> Plan:
     applied = {kept.key: kept for kept in records}
     return make_plan(desired, applied, live, now=NOW, limits=LIMITS, **changes)  # type: ignore[arg-type]  # by name
+
+
+def digest(actions: Sequence[Action], **bound: Any) -> str:
+    return Plan(NOW, None, refreshed=True, actions=tuple(actions), summary=Summary(), **bound).digest
 
 
 def test_every_document_and_every_record_without_one_is_decided() -> None:
@@ -200,7 +206,8 @@ def test_the_digest_covers_the_decision_and_all_three_states() -> None:
         action._replace(key=key(2)),
     ]
     digests = {digest([each]) for each in [action, *changed]}
-    assert len(digests) == len(changed) + 1
+    digests |= {digest([action], api="sandbox"), digest([action], paths=("a",)), digest([action], paths=("a", "b"))}
+    assert len(digests) == len(changed) + 4
 
 
 def test_two_unknown_words_have_two_digests() -> None:
@@ -212,8 +219,9 @@ def test_a_line_of_the_digest_cannot_be_forged_by_a_name() -> None:
     first = line_of(key(), 'a","patch', ("edit", "x"), (None, None, None))
     second = line_of(key(), "a", ("patch", "edit"), ("x", None, None))
     assert first != second
-    assert digest_of([first, second]) == digest_of([second, first])
-    assert digest_of([]).startswith("sha256:")
+    bound: dict[str, Any] = {"api": "sandbox", "paths": ["a"]}
+    assert digest_of([first, second], **bound) == digest_of([second, first], **bound)
+    assert digest_of([], **bound).startswith("sha256:")
 
 
 def test_the_line_of_an_action_is_that_of_its_saved_form() -> None:

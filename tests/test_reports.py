@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,9 +23,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from markdown_it import MarkdownIt
-from test_cli import Shell
+from test_cli import COMMAND, Shell
 from test_cli import document as yaml_document
 
+from reconciler.cli.places import Places
 from reconciler.limits import Limits
 from reconciler.model import Drift, Phase, Problem, Status, Suspend
 from reconciler.plan import Plan, make_change_plan, make_plan
@@ -396,6 +398,9 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     assert shell.leaks() == []
 
 
+OTHER = "1b2c3d4e-5f60-4718-8293-a4b5c6d7e8f9"
+
+
 def every_report(folder: str) -> list[str]:
     names = ("text", "json", "markdown", "html", "github", "gitlab", "junit", "sarif")
     return [word for name in names for word in ("--report", f"{name}={folder}/{name}")]
@@ -431,3 +436,74 @@ def test_without_a_page_for_summaries_none_is_written(shell: Shell) -> None:
     assert not (shell.folder / "summary.md").exists()
     unwritable = shell("plan", "--no-refresh", "--report", "github", GITHUB_STEP_SUMMARY="no/such/folder")
     assert (unwritable.code, "GITHUB_STEP_SUMMARY" in unwritable.err) == (1, True)
+
+
+def test_reports_name_files_from_the_root_of_the_repository(shell: Shell) -> None:
+    (shell.folder / ".git").mkdir()
+    below = shell.folder / "infra"
+    below.mkdir()
+    (shell.folder / "desired_state").rename(below / "desired_state")
+    shell.write("shared/two.yaml", yaml_document("paused", name="two", recording=OTHER))
+    inside = below / "desired_state"
+    command = [COMMAND, "plan", "--no-refresh", str(inside), "../shared", *every_report(str(shell.folder))]
+    done = subprocess.run(command, cwd=below, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    read: dict[str, Any] = {
+        form: (shell.folder / form).read_text() for form in ("text", "github", "gitlab", "junit", "sarif")
+    }
+    expected = ["infra/desired_state/one.yaml", "shared/two.yaml"]
+    assert re.findall(r"file=([^,]*)", read["github"]) == expected
+    assert [each["location"]["path"] for each in json.loads(read["gitlab"])] == expected
+    assert re.findall(r'classname="([^"]*)"', read["junit"]) == expected
+    (run,) = json.loads(read["sarif"])["runs"]
+    places = [result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for result in run["results"]]
+    assert places == expected
+    assert "../shared/two.yaml" in read["text"], "what a person reads at the terminal is as it was given"
+
+
+def test_what_is_outside_of_the_repository_has_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "repository" / ".git").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "repository")
+    assert Places().of("../other/a.yaml") == f"{tmp_path}/other/a.yaml"
+    assert Places().of("./a.yaml") == "a.yaml"
+    monkeypatch.chdir(tmp_path)
+    assert Places().of("other/a.yaml") == "other/a.yaml"
+
+
+def test_every_result_of_a_refused_or_unread_plan_has_a_place(plan: Plan) -> None:
+    for each in (plan, replace(plan, actions=(), unread=frozenset({key(99)}), paths=("recordings",))):
+        (run,) = json.loads(as_sarif(each))["runs"]
+        assert run["results"]
+        assert all(result["locations"] for result in run["results"])
+
+
+def test_a_document_in_a_file_that_is_gone_is_noted_at_no_line(shell: Shell) -> None:
+    shell.write("desired_state/two.yaml", yaml_document("paused", name="two", recording=OTHER))
+    assert shell("apply", "--sandbox", "--yes").code == 0
+    (shell.folder / "desired_state" / "two.yaml").unlink()
+    done = shell("plan", "--no-refresh", "--sandbox", "--report", "github")
+    assert re.findall(r"^::\w+ (.*?)::two", done.out, re.MULTILINE) == ["title=two"], done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--no-refresh",), 1),
+        (("--base", "nowhere"), 1),
+        (("--api-url", "http://192.0.2.1"), 1),
+    ],
+    ids=["invalid documents", "no such base", "a wrong setting"],
+)
+def test_without_a_plan_no_older_one_stays(shell: Shell, arguments: tuple[str, ...], code: int) -> None:
+    forms = [*every_report("out"), "--out", "out/plan"]
+    (shell.folder / "out").mkdir()
+    assert shell("plan", "--sandbox", *forms).code == 0
+    assert len(list((shell.folder / "out").iterdir())) == 9
+    if arguments == ("--no-refresh",):
+        shell.write("desired_state/two.yaml", "kind: [")
+    done = shell("plan", *arguments, *forms)
+    assert done.code == code, done.err
+    left = {path.name: path.read_text() for path in (shell.folder / "out").iterdir()}
+    assert {"json", "html", "text", "plan"} & left.keys() == set()
+    assert all("two.yaml" in text for text in left.values())
+    assert "out/plan was of an earlier run; it was removed" in done.err

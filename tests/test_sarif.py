@@ -6,7 +6,7 @@ import json
 
 from reconciler import __version__
 from reconciler.model import Problem
-from reconciler.sarif import as_sarif
+from reconciler.sarif import MOST_RESULTS, Result, as_sarif, write_sarif
 
 PROBLEMS = [
     Problem("desired_state/a b#1.yaml", 3, 7, "`stopped` is no status", "/spec/status", "did you mean `paused`?"),
@@ -37,7 +37,7 @@ def test_each_problem_is_a_result_with_its_place() -> None:
             {"startLine": 3, "startColumn": 7},
         ),
         ("encoding", "error", "the file is not UTF-8", "desired_state/c.yaml", {"startLine": 1, "startColumn": 1}),
-        ("duplicate-key", "error", "`name` is there twice", "/srv/d.yaml", {"startLine": 9, "startColumn": 2}),
+        ("duplicate-key", "error", "`name` is there twice", "file:///srv/d.yaml", {"startLine": 9, "startColumn": 2}),
         ("schema", "error", "unknown field `x`", "desired_state/c.yaml", {"startLine": 2, "startColumn": 1}),
     ]
 
@@ -64,3 +64,18 @@ def test_the_document_names_its_version_and_its_tool() -> None:
 def test_no_problem_is_a_run_without_results() -> None:
     (run,) = json.loads(as_sarif([]))["runs"]
     assert (run["results"], run["tool"]["driver"]["rules"]) == ([], [])
+
+
+def test_more_results_than_code_scanning_takes_are_cut_with_a_word_and_each_has_a_place() -> None:
+    results = [Result("edit", "note", f"card-{number}", "a.yaml", number + 1) for number in range(MOST_RESULTS + 5)]
+    (run,) = json.loads(write_sarif(results, {}))["runs"]
+    assert len(run["results"]) == MOST_RESULTS
+    assert all(result["locations"] for result in run["results"])
+    assert run["results"][-1]["message"]["text"].startswith("6 more are not shown")
+    (whole,) = json.loads(write_sarif(results[:MOST_RESULTS], {}))["runs"]
+    assert [result["ruleId"] for result in whole["results"]] == ["edit"] * MOST_RESULTS
+
+
+def test_a_mark_that_turns_the_direction_of_text_is_made_visible() -> None:
+    (run,) = json.loads(write_sarif([Result("edit", "note", "a\u202eb", "a.yaml", 1)], {}))["runs"]
+    assert run["results"][0]["message"]["text"] == "a\\u202eb"

@@ -7,7 +7,7 @@ making to the end is in `test_acceptance`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from test_cli import document as yaml_document
 from reconciler.errors import ReconcilerError, StalePlan
 from reconciler.limits import Limits
 from reconciler.model import Applied, Desired, Live, Outcome, RecordingKey, Status
-from reconciler.plan import Plan, digest, digest_line, make_plan
-from reconciler.saved import as_saved, check_approved, check_fits, load_saved
+from reconciler.plan import Plan, digest_line, make_plan
+from reconciler.saved import as_saved, check_approved, check_fits, check_place, load_saved
 
 Data = dict[str, Any]
 
@@ -32,12 +32,13 @@ def plan_of(live: dict[int, str], *, refresh: bool = True, desired: list[Desired
     documents = [document(number) for number in live] if desired is None else desired
     applied: dict[RecordingKey, Applied] = {key(9): record(9, last_applied=Status.PAUSED)}
     seen: dict[RecordingKey, Live] = {key(number): look(word) for number, word in live.items()}
-    return make_plan(documents, applied, seen if refresh else None, now=NOW, limits=Limits())
+    plan = make_plan(documents, applied, seen if refresh else None, now=NOW, limits=Limits())
+    return replace(plan, api="https://api.example", paths=("desired_state",))
 
 
-def saved_form(plan: Plan, paths: Sequence[str] = ("desired_state",)) -> Data:
+def saved_form(plan: Plan) -> Data:
     """The body that the command line writes for `--out`."""
-    return json.loads(json.dumps(as_saved(plan, paths)))  # type: ignore[no-any-return]  # an object
+    return json.loads(json.dumps(as_saved(plan)))  # type: ignore[no-any-return]  # an object
 
 
 @pytest.fixture
@@ -51,17 +52,18 @@ def plan() -> Plan:
 
 
 def test_a_saved_plan_is_read_back_whole(file: Path, plan: Plan) -> None:
-    file.write_text(json.dumps(saved_form(plan, ["desired_state", "more.yaml"])))
+    plan = replace(plan, paths=("desired_state", "more.yaml"))
+    file.write_text(json.dumps(saved_form(plan)))
     saved = load_saved(str(file))
     assert saved.paths == ("desired_state", "more.yaml")
-    assert saved.digest == digest(plan.actions)
+    assert saved.digest == plan.digest
     assert saved.keys == {key(1), key(3), key(4), key(9)}, "all but what is in sync"
     assert saved.lines == {action.key: digest_line(action) for action in plan.actions if action.kind != "noop"}
     check_fits(saved, plan)
 
 
 def test_a_plan_of_nothing_can_be_saved(file: Path) -> None:
-    empty = make_plan([], {}, {}, now=NOW, limits=Limits())
+    empty = replace(make_plan([], {}, {}, now=NOW, limits=Limits()), api="sandbox", paths=("desired_state",))
     file.write_text(json.dumps(saved_form(empty)))
     assert load_saved(str(file)).keys == frozenset()
 
@@ -97,18 +99,22 @@ def doubled(data: Data) -> object:
         (change(["digest"], "sha256:0"), "was changed after it was saved"),
         (change(["actions"], []), "was changed after it was saved"),
         (doubled, "was changed after it was saved"),
-        (change(["format"], "reconciler.plan/v2"), "has the format 'reconciler.plan/v2'"),
+        (change(["format"], "reconciler.plan/v3"), "has the format 'reconciler.plan/v3'"),
+        (change(["api"], "https://other.example"), "was changed after it was saved"),
+        (change(["paths"], ["elsewhere"]), "was changed after it was saved"),
+        (change(["api"], ""), "of which API"),
+        (change(["api"], None), "damaged"),
+        (without("api"), "damaged"),
         (change(["refreshed"], False), "without a look at what is live"),
         (change(["actions", 0, "irreversible"], True), "checksum"),
         (change(["actions", 0, "file"], "elsewhere.yaml"), "checksum"),
         (change(["summary", "patch"], 0), "checksum"),
         (change(["revision"], "0" * 40), "checksum"),
-        (change(["paths"], ["elsewhere"]), "checksum"),
         (change(["checksum"], "sha256:0"), "checksum"),
         (without("checksum"), "damaged"),
-        (change(["paths"], []), "which paths"),
-        (change(["paths"], "desired_state"), "which paths"),
-        (change(["paths"], [1]), "which paths"),
+        (change(["paths"], []), "and paths"),
+        (change(["paths"], "desired_state"), "damaged"),
+        (change(["paths"], [1]), "damaged"),
         (without("paths"), "damaged"),
         (without("digest"), "damaged"),
         (without("format"), "damaged"),
@@ -156,10 +162,39 @@ def test_a_plan_without_a_look_cannot_be_applied(file: Path) -> None:
 def test_only_the_approved_plan_may_be_sent(file: Path, plan: Plan) -> None:
     file.write_text(json.dumps(saved_form(plan)))
     saved = load_saved(str(file))
-    check_approved(saved, digest(plan.actions))
+    check_approved(saved, plan.digest)
     with pytest.raises(StalePlan, match="not the one that was approved") as caught:
-        check_approved(saved, digest([]))
-    assert digest(plan.actions) in str(caught.value)
+        check_approved(saved, replace(plan, actions=()).digest)
+    assert plan.digest in str(caught.value)
+
+
+def test_a_plan_of_an_earlier_version_is_stale(file: Path, plan: Plan) -> None:
+    file.write_text(json.dumps(change(["format"], "reconciler.plan/v1")(saved_form(plan))))
+    with pytest.raises(StalePlan, match="earlier version") as caught:
+        load_saved(str(file))
+    assert str(file) in str(caught.value)
+
+
+def test_a_plan_is_applied_where_it_was_made_and_nowhere_else(
+    file: Path, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "desired_state").mkdir()
+    monkeypatch.chdir(tmp_path)
+    file.write_text(json.dumps(saved_form(plan)))
+    saved = load_saved(str(file))
+    check_place(saved, "https://api.example")
+    for other in ("sandbox", "https://api.example/v2", "http://api.example"):
+        with pytest.raises(StalePlan, match=r"tells of https://api\.example, and this is"):
+            check_place(saved, other)
+    monkeypatch.chdir(tmp_path / "desired_state")
+    with pytest.raises(StalePlan, match="desired_state, which is not there"):
+        check_place(saved, "https://api.example")
+
+
+def test_a_plan_of_which_all_is_so_already_says_that(file: Path) -> None:
+    file.write_text(json.dumps(saved_form(plan_of({1: "ongoing"}, desired=[document(1)]))))
+    with pytest.raises(StalePlan, match="is already so"):
+        check_fits(load_saved(str(file)), plan_of({1: "paused"}, desired=[document(1)]))
 
 
 def test_a_file_or_line_that_moved_does_not_make_a_plan_stale(file: Path, plan: Plan) -> None:
@@ -178,7 +213,7 @@ def test_a_stale_plan_names_what_differs(file: Path, plan: Plan) -> None:
     assert [line.split(", now ") for line in lines] == [
         [
             "  card-001: patch (edit), desired paused, last-applied none, live ongoing",
-            "card-001: noop (in_sync), desired paused, last-applied none, live paused",
+            "already so",
         ],
         [
             "  card-004: report (ended_before_effect), desired paused, last-applied none, live failed",

@@ -24,6 +24,7 @@ from reconciler.cli.options import (
     REACH,
     WRITING,
     Values,
+    api_name,
     painter,
     paths_argument,
     paths_or_default,
@@ -55,7 +56,7 @@ from reconciler.plan import Plan, hold_against, make_plan, narrow
 from reconciler.reconcile import Reconciler, Sender, Turn, check_lease
 from reconciler.report import as_text
 from reconciler.revision import describe, revision_of
-from reconciler.saved import SavedPlan, check_approved, check_fits, load_saved
+from reconciler.saved import SavedPlan, check_approved, check_fits, check_place, load_saved
 from reconciler.source import Source
 from reconciler.store import Store, Writer, open_store, open_writer
 from reconciler.window import Window
@@ -107,6 +108,8 @@ def command(
     saved = None if plan_file is None else load_saved(plan_file)
     if saved is not None and expect_digest is not None:
         check_approved(saved, expect_digest)
+    if saved is not None:
+        check_place(saved, api_name(settings, sandbox=sandbox))
     paths = paths_or_default(paths) if saved is None else saved.paths
     state = state_url(settings, sandbox=sandbox)
     desired = load_or_exit(context, paths, settings, index_for(paths, settings, state))

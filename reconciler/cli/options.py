@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import click
 from click.core import ParameterSource
@@ -229,6 +230,14 @@ def label_option(help_text: str) -> Callable[[F], F]:
         metavar="NAME=VALUE",
         help=f"{help_text} Repeatable: all must match.",
     )
+
+
+def api_name(settings: Values, *, sandbox: bool) -> str:
+    """Return which API is asked, as a saved plan names it: scheme, host and path, or `sandbox`; never a user."""
+    if sandbox:
+        return "sandbox"
+    address = urlsplit(settings["api_url"])
+    return f"{address.scheme}://{address.netloc.rpartition('@')[2].lower()}{address.path.rstrip('/')}"
 
 
 def paths_argument(function: F) -> F:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from reconciler.cli.options import (
     LIMITS,
     REACH,
     Values,
+    api_name,
     paths_argument,
     paths_or_default,
     setting_options,
@@ -29,6 +30,7 @@ from reconciler.cli.reports import (
     FORMATS,
     Report,
     ReportType,
+    nothing_stale,
     write_file,
     write_outline,
     write_problem_reports,
@@ -84,40 +86,42 @@ def command(
     sandbox: bool,
 ) -> None:
     """Show what would be sent for the documents in PATH... (default: desired_state)."""
-    if refresh and no_refresh:
-        raise click.UsageError("--refresh and --no-refresh contradict each other")
-    settings = values()
-    paths = paths_or_default(paths)
-    question = _Question(paths, settings, sandbox, refresh or (base is None and not no_refresh))
-    if not question.refresh:
-        # Nothing here waits for anybody: it ends before garbage could matter.
-        context.with_resource(uncollected())
-    listed = show_all or any(report.lists_all for report in reports)
-    text_only = out is None and all(report.format == "text" for report in reports)
-    try:
-        if base is not None:
-            plan, failures = question.plan_change(base)
-        elif question.refresh or listed:
-            plan, failures = question.plan()
-        else:
-            offline = question.plan_offline(outlined=text_only)
-            if isinstance(offline, Outline):
-                write_outline(offline, reports, color=settings.color)
-                context.exit(CHANGES_PRESENT if detailed_exitcode and offline.sample.summary.changes else DONE)
-            plan, failures = offline, []
-    except DesiredStateError as error:
-        write_problem_reports(error.problems, reports)
-        click.echo("The documents are invalid; nothing was done.", err=True)
-        context.exit(ERROR)
-    if failures:
-        say_unread(failures)
-    write_reports(plan, reports, show_all=show_all, color=settings.color)
-    if out is not None:
-        write_file(out, json.dumps(as_saved(plan, paths), indent=2) + "\n")
-    if failures:
-        refused = any(isinstance(error, BirdUnauthorized) for error in failures)
-        context.exit(UNAUTHORIZED if refused else ERROR)
-    context.exit(CHANGES_PRESENT if detailed_exitcode and plan.summary.changes else DONE)
+    with nothing_stale([*(report.file for report in reports if report.file), *([out] if out else [])]):
+        if refresh and no_refresh:
+            raise click.UsageError("--refresh and --no-refresh contradict each other")
+        settings = values()
+        paths = paths_or_default(paths)
+        question = _Question(paths, settings, sandbox, refresh or (base is None and not no_refresh))
+        if not question.refresh:
+            # Nothing here waits for anybody: it ends before garbage could matter.
+            context.with_resource(uncollected())
+        listed = show_all or any(report.lists_all for report in reports)
+        text_only = out is None and all(report.format == "text" for report in reports)
+        try:
+            if base is not None:
+                plan, failures = question.plan_change(base)
+            elif question.refresh or listed:
+                plan, failures = question.plan()
+            else:
+                offline = question.plan_offline(outlined=text_only)
+                if isinstance(offline, Outline):
+                    write_outline(offline, reports, color=settings.color)
+                    context.exit(CHANGES_PRESENT if detailed_exitcode and offline.sample.summary.changes else DONE)
+                plan, failures = offline, []
+        except DesiredStateError as error:
+            write_problem_reports(error.problems, reports)
+            click.echo("The documents are invalid; nothing was done.", err=True)
+            context.exit(ERROR)
+        if failures:
+            say_unread(failures)
+        plan = replace(plan, api=api_name(settings, sandbox=sandbox), paths=paths)
+        write_reports(plan, reports, show_all=show_all, color=settings.color)
+        if out is not None:
+            write_file(out, json.dumps(as_saved(plan), indent=2) + "\n")
+        if failures:
+            refused = any(isinstance(error, BirdUnauthorized) for error in failures)
+            context.exit(UNAUTHORIZED if refused else ERROR)
+        context.exit(CHANGES_PRESENT if detailed_exitcode and plan.summary.changes else DONE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import stat
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import click
+from click.exceptions import Exit
 
+from reconciler.cli.exits import CHANGES_PRESENT, DONE
 from reconciler.cli.options import painter
+from reconciler.cli.places import Places
 from reconciler.errors import ReconcilerError
 from reconciler.model import Problem
 from reconciler.outline import Outline
 from reconciler.plan import Plan
 from reconciler.report import as_json, as_text, outline_as_text
-from reconciler.scrub import scrubbed
+from reconciler.scrub import scrubbed, visible
 
 FORMATS: Final = ("text", "json", "markdown", "html", "github", "gitlab", "junit", "sarif")
 #: Names the file whose Markdown GitHub Actions shows on the page of a run.
@@ -51,13 +56,47 @@ class ReportType(click.ParamType[Report]):
         return Report(name, file or None)
 
 
+#: Forms whose readers look for files from the root of the repository, wherever the command was started.
+_FROM_THE_ROOT: Final = frozenset({"github", "gitlab", "junit", "sarif"})
+
+
+@contextmanager
+def nothing_stale(files: Collection[str]) -> Iterator[None]:
+    """Take away what an earlier run left under these names, where this one ends without a plan to put there.
+
+    Whoever publishes the file whatever the exit code would show a plan that nobody made of what is there now.
+    """
+    before = {file: _identity(file) for file in files}
+    try:
+        yield
+    except BaseException as ending:
+        if not (isinstance(ending, Exit) and ending.exit_code in (DONE, CHANGES_PRESENT)):
+            for file, identity in before.items():
+                if identity is not None and _identity(file) == identity:
+                    with suppress(OSError):  # of a folder that cannot be written: the exit code says that it is old
+                        Path(file).unlink()
+                        click.echo(
+                            f"{visible(file)} was of an earlier run; it was removed, since there is no plan.", err=True
+                        )
+        raise
+
+
+def _identity(file: str) -> tuple[int, int, int] | None:
+    """Return what tells a regular file from one that was written in its place; None where there is none."""
+    try:
+        status = os.lstat(file)
+    except (OSError, ValueError):
+        return None
+    return (status.st_dev, status.st_ino, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+
+
 def write_reports(plan: Plan, reports: Sequence[Report], *, show_all: bool, color: bool) -> None:
     """Write a plan in each form that was asked for."""
     for report in reports:
         if report.format == "text":
             text = as_text(plan, show_all=show_all, paint=painter(color and report.file is None))
         else:
-            text = _form(plan, report.format, show_all=show_all)
+            text = _form(_placed(plan, report.format), report.format, show_all=show_all)
         _put(report, text)
         if report.format == "github":
             _summarise(_form(plan, "markdown", show_all=show_all))
@@ -72,12 +111,23 @@ def write_outline(outline: Outline, reports: Sequence[Report], *, color: bool) -
 def write_problem_reports(problems: Sequence[Problem], reports: Sequence[Report]) -> None:
     """Write why there is no plan, in those forms that can say so; what they quote may leave the author's terminal."""
     problems = [scrubbed(problem) for problem in problems]
+    places = Places()
+    from_the_root = [places.problem(problem) for problem in problems]
     for report in reports:
-        text = _problem_form(problems, report.format)
+        placed = from_the_root if report.format in _FROM_THE_ROOT else problems
+        text = _problem_form(placed, report.format)
         if text is not None:
             _put(report, text)
         if report.format == "github":
             _summarise(_problem_form(problems, "markdown") or "")
+
+
+def _placed(plan: Plan, form: str) -> Plan:
+    if form not in _FROM_THE_ROOT:
+        return plan
+    places = Places()
+    placed = places.plan(plan)
+    return places.without_what_is_gone(placed) if form == "github" else placed
 
 
 def _form(plan: Plan, form: str, *, show_all: bool) -> str:

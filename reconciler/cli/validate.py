@@ -73,11 +73,11 @@ def command(context: click.Context, paths: tuple[str, ...], output: str, root: s
         case "github":
             from reconciler.report.annotations import problems_as_annotations
 
-            click.echo(problems_as_annotations(loaded.problems), nl=False)
+            click.echo(problems_as_annotations(_from_the_root(loaded.problems)), nl=False)
         case "sarif":
             from reconciler.sarif import as_sarif
 
-            click.echo(as_sarif(loaded.problems), nl=False)
+            click.echo(as_sarif(_from_the_root(loaded.problems)), nl=False)
         case _:
             show_problems(loaded.problems, source, sys.stdout.isatty())
     count = len(loaded.columns)
@@ -87,6 +87,13 @@ def command(context: click.Context, paths: tuple[str, ...], output: str, root: s
         context.exit(ERROR)
     click.echo(f"{_counted(loaded.files, 'file')}, {_counted(count, 'recording')}: all valid.", err=True)
     context.exit(DONE)
+
+
+def _from_the_root(problems: Iterable[Problem]) -> list[Problem]:
+    from reconciler.cli.places import Places  # what a hook that checks one file does without
+
+    places = Places()
+    return [places.problem(problem) for problem in problems]
 
 
 def index_for(paths: Iterable[str], settings: Values, state: str) -> Index | None:

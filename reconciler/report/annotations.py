@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from reconciler.model import Action, ActionKind, Problem
 from reconciler.plan import Plan
 from reconciler.report.words import gravest_first, sentence, unread_line
+from reconciler.scrub import visible
 
 
 def as_annotations(plan: Plan, *, show_all: bool = False) -> str:
@@ -22,7 +23,9 @@ def as_annotations(plan: Plan, *, show_all: bool = False) -> str:
     if plan.unread:
         lines.append(f"::error title=Live state::{_data(unread_line(plan))}")
     for action in gravest_first(plan, shown):
-        place = f"file={_property(action.file)},line={action.line},title={_property(action.name)}"
+        title = f"title={_property(visible(action.name))}"
+        # A file that the change takes away has no line to write at.
+        place = f"file={_property(action.file)},line={action.line},{title}" if action.file else title
         lines.append(f"::{_level(action, plan)} {place}::{_data(sentence(action, plan))}")
     return "".join(f"{line}\n" for line in lines)
 

@@ -23,7 +23,7 @@ def as_code_quality(plan: Plan, *, show_all: bool = False) -> str:
             "check_name": f"reconciler.{action.kind}.{action.reason}",
             "fingerprint": _fingerprint(*action.key, action.kind, action.reason, action.desired or ""),
             "severity": _severity(action, plan),
-            "location": {"path": action.file.removeprefix("./"), "lines": {"begin": action.line}},
+            "location": {"path": action.file, "lines": {"begin": action.line}},
         }
         for action in plan.actions
         if show_all or action.kind is not ActionKind.NOOP
@@ -38,7 +38,7 @@ def problems_as_code_quality(problems: Iterable[Problem]) -> str:
             "check_name": f"reconciler.{problem.rule}",
             "fingerprint": _fingerprint(problem.file, str(problem.line), str(problem.column), problem.message),
             "severity": "blocker",
-            "location": {"path": problem.file.removeprefix("./"), "lines": {"begin": problem.line}},
+            "location": {"path": problem.file, "lines": {"begin": problem.line}},
         }
         for problem in problems
     )

@@ -1,28 +1,33 @@
-"""A plan for programs: `reconciler.plan/v1`, described by `schemas/plan.schema.json`."""
+"""A plan for programs: `reconciler.plan/v2`, described by `schemas/plan.schema.json`."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from reconciler.model import Action, ActionKind
-from reconciler.plan import FORMAT, Plan, digest
+from reconciler.plan import FORMAT, Plan
 from reconciler.report.words import instant
+
+#: Where every desired status comes from so far.
+ORIGIN: Final = "document"
 
 
 def as_data(plan: Plan, *, show_all: bool = False) -> dict[str, Any]:
-    """Return the plan as plain data. `base` and each action's `cause` are there where a change was asked about."""
+    """Return the plan as plain data. `base` and each action's `cause` are null where no change was asked about."""
     shown = [action for action in plan.actions if show_all or action.kind is not ActionKind.NOOP]
     return {
         "format": FORMAT,
         "createdAt": instant(plan.created_at),
         "revision": plan.revision,
-        **({} if plan.causes is None else {"base": plan.base}),
+        "base": plan.base,
+        "api": plan.api,
+        "paths": list(plan.paths),
         "refreshed": plan.refreshed,
         "summary": asdict(plan.summary),
         "actions": [_action_data(action, plan) for action in shown],
-        "digest": digest(plan.actions),
+        "digest": plan.digest,
     }
 
 
@@ -32,7 +37,8 @@ def _action_data(action: Action, plan: Plan) -> dict[str, Any]:
         "name": action.name,
         "action": action.kind.value,
         "reason": action.reason.value,
-        **({} if cause is None else {"cause": cause.value}),
+        "origin": ORIGIN,
+        "cause": cause,
         "desired": action.desired,
         "lastApplied": action.last_applied,
         "live": None if action.live is None else action.live.word,

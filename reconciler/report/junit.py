@@ -1,7 +1,8 @@
 """A plan, or mistakes, as JUnit XML: a test case for each recording, which passes when nothing differs.
 
-What would be patched or is only reported fails, what waits, is held or released is skipped, and what a limit withholds
-is an error. The form is the strictest of those in use, so that all of its readers take it.
+What drifted, ended or is only reported fails; what an edit asks for, waits, is held or released is skipped, since an
+ordinary change is no failure; what a limit withholds is an error. The form is the strictest of those in use, so that
+all of its readers take it.
 
 Source: https://github.com/windyroad/JUnit-Schema, https://docs.gitlab.com/ci/testing/unit_test_reports/
 """
@@ -18,7 +19,7 @@ from reconciler.plan import Plan
 from reconciler.report.words import REASONS, sentence, unread_line
 from reconciler.scrub import visible
 
-_SKIPPED = (ActionKind.WAIT, ActionKind.HOLD, ActionKind.RELEASE)
+_SKIPPED = (ActionKind.PATCH, ActionKind.WAIT, ActionKind.HOLD, ActionKind.RELEASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,8 @@ def problems_as_junit(problems: Iterable[Problem], now: datetime) -> str:
 def _case(action: Action, plan: Plan) -> _Case:
     if action.kind is ActionKind.NOOP:
         return _Case(action.name, action.file)
-    result = "error" if action.key in plan.withheld else "skipped" if action.kind in _SKIPPED else "failure"
+    expected = action.kind in _SKIPPED and not action.drifted
+    result = "error" if action.key in plan.withheld else "skipped" if expected else "failure"
     return _Case(action.name, action.file, result, REASONS[action.reason], sentence(action, plan))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from reconciler.model import Action, ActionKind, Problem
-from reconciler.plan import Plan, digest
+from reconciler.plan import Plan
 from reconciler.report.words import (
     CAUSES,
     HEADINGS,
@@ -125,7 +125,7 @@ def _why(action: Action) -> str:
 
 
 def _footer(plan: Plan) -> str:
-    parts = [f"Digest {code(digest(plan.actions))}"]
+    parts = [f"Digest {code(plan.digest)}"]
     if plan.revision is not None:
         parts.append(f"commit {code(plan.revision[:12])}")
     if plan.base is not None:

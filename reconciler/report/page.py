@@ -11,7 +11,7 @@ from html import escape
 from typing import Final
 
 from reconciler.model import Action, ActionKind
-from reconciler.plan import Plan, digest
+from reconciler.plan import Plan
 from reconciler.report.words import (
     CAUSES,
     HEADINGS,
@@ -102,7 +102,7 @@ def as_html(plan: Plan, *, show_all: bool = False) -> str:
             if because:
                 lines += [f"<h2>{heading} <small>{len(because)}</small></h2>", *_groups(plan, because)]
         lines += _groups(plan, [action for action in shown if action.key not in plan.causes])
-    lines += [f'<p class="quiet">Digest <code>{digest(plan.actions)}</code></p>', "</body>", "</html>"]
+    lines += [f'<p class="quiet">Digest <code>{plan.digest}</code></p>', "</body>", "</html>"]
     return _HEAD + "\n".join(lines) + "\n"
 
 
