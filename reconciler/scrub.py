@@ -48,13 +48,27 @@ def scrub(text: str, secret: str = "") -> str:
     return text if len(text) <= BODY_CHARACTERS else text[: BODY_CHARACTERS - 3] + "..."
 
 
+#: What a runner of GitHub Actions takes for a command, in any line of any program's output.
+#: Source: src/Runner.Common/ActionCommand.cs of actions/runner
+_COMMAND: Final = re.compile(r"##(?=\[)|^(\s*):(?=:)")
+
+
+def is_visible(text: str) -> bool:
+    """Return whether nothing in a text acts on whoever shows it: no control character, no mark, no command."""
+    return text.isprintable() and "##[" not in text and "::" not in text[: len(text) - len(text.lstrip()) + 2]
+
+
 def visible(text: str) -> str:
-    """Return text without anything that acts on its reader's screen, such as a mark that turns its direction."""
-    if text.isprintable():
+    """Return text without anything that acts on its reader's screen, such as a mark that turns its direction.
+
+    Nor on the runner of a CI job that shows it: what would be a command there is broken by an escape.
+    """
+    if is_visible(text):
         return text
-    return "".join(
+    shown = "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
+    return _COMMAND.sub(lambda match: r"#\x23" if match.group().endswith("#") else rf"{match[1]}\x3a", shown)
 
 
 def scrubbed(problem: Problem) -> Problem:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reconciler.documents import DocumentLimits, parse_documents
 from reconciler.model import Problem
-from reconciler.scrub import scrub, scrubbed
+from reconciler.scrub import scrub, scrubbed, visible
 from reconciler.source import Source
 
 LIMIT = 1_000_000
@@ -49,3 +49,29 @@ def test_a_message_about_a_limit_is_the_same_in_the_log(tmp_path: Path, monkeypa
     for problem in problems:
         assert "1,000,000" in problem.message
         assert scrubbed(problem) == problem
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("card-1", "card-1"),
+        ("a::b", "a::b"),
+        ("::stop-commands::x", r"\x3a:stop-commands::x"),
+        ("  ::add-mask::a", r"  \x3a:add-mask::a"),
+        ("a ##[add-mask]b", r"a #\x23[add-mask]b"),
+        ("###[x]", r"##\x23[x]"),
+        ("a\u202eb\x1b[2J", r"a\u202eb\x1b[2J"),
+        ("\n::error::a", r"\n::error::a"),
+    ],
+)
+def test_what_acts_on_a_screen_or_on_a_runner_is_made_visible(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+@given(st.text(alphabet="#[:] a\u202e\n\x1b"))
+def test_visible_text_is_on_one_line_and_no_command(text: str) -> None:
+    shown = visible(text)
+    assert shown.isprintable()
+    assert "##[" not in shown
+    assert not shown.lstrip().startswith("::")
+    assert visible(shown) == shown
