@@ -1,55 +1,55 @@
 """The daemon: who puts keys into the queue, and when. Changed documents, the resync, due retries, signals.
 
 It decides nothing about a recording and sends nothing: it names keys, and the reconciler looks at the world. It does
-not know the web page; the page is handed what to read.
+not know the web page; the page is handed what to read. When everything is looked at is in `resync`, which workspaces
+are left alone in `rests`, how the recordings stand in `standing`, and what the page shows of it in `overview`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import islice
 from typing import Any
 
 from reconciler.alarm import Alarm
 from reconciler.backoff import retry_seconds
+from reconciler.bird import CircuitChange
 from reconciler.catalog import Catalog, CatalogChange
-from reconciler.errors import BirdUnavailable, LeaseLost, ReconcilerError, StoreError
+from reconciler.errors import BirdUnauthorized, BirdUnavailable, LeaseLost, ReconcilerError, StoreError
 from reconciler.follow import Follower
 from reconciler.limits import Rule
 from reconciler.logs import Log
-from reconciler.metrics import Metrics
-from reconciler.model import Applied, Desired, Phase, Priority, RecordingKey, Status
-from reconciler.reconcile import Clock, Reconciler
+from reconciler.metrics import Metrics, Standing
+from reconciler.model import CallKey, Desired, Phase, Priority, RecordingKey, Resting, Status
+from reconciler.overview import FORMAT, Overview
+from reconciler.reconcile import UNAUTHORIZED_SECONDS, Clock, Reconciler, Turn
 from reconciler.report import instant
+from reconciler.rests import Cause, Questions, Rests
+from reconciler.resync import TICK_SECONDS, Resync
 from reconciler.scrub import frames, scrub, scrubbed
+from reconciler.standing import Stand, Standings
+from reconciler.store import base as stored
 from reconciler.store.base import Store, Writer
 from reconciler.systemd import notify, watchdog_seconds
 from reconciler.window import ChangeSet, Window
 from reconciler.workqueue import Again, Workers
 
-#: How often the resync adds its next share of recordings, and the page's slow figures are brought up to date.
-TICK_SECONDS = 1.0
+#: How often the page's slow figures are brought up to date.
+BEAT_SECONDS = 1.0
 #: How often a turn that waits for the state asks whether it can be written again.
 STATE_SECONDS = 0.1
 #: How long requests in flight may take to end after a stop.
 DRAIN_SECONDS = 10.0
-#: A recording that has ended is looked at in one of so many resyncs: it cannot change, and finding it among those of
-#: the workspace costs several requests; yet what looked like an end may have been a wrong ID or a right that was
-#: missing.
-FINAL_EVERY = 12
-#: A look at everything at once goes to the workers in shares of so many recordings, each when half of the last one has
-#: been taken, and that is asked so often (in seconds). All in one would have each of a hundred thousand take up half a
-#: kilobyte while it waits, which the process never gives back.
-SHARE = 2000
-SHARE_SECONDS = 0.02
+#: An edit whose look failed is looked at again this soon, so many times: until it is known whether it is this one look
+#: that fails, or its workspace that is not answered, which is then asked about for all.
+EDIT_RETRY_SECONDS = 1.0
+EDIT_RETRIES = 8
 #: Phases after which a restart finds nothing to do for a document that says what it said.
 _SETTLED = frozenset({Phase.APPLIED, Phase.HELD, Phase.DRIFTED, Phase.REJECTED, Phase.ENDED})
-#: How many recordings that are not in sync the status names.
-STATUS_RECORDINGS = 500
+#: Phases in which a PATCH is under way, be its fate known or not.
+_SENT = frozenset({Phase.SENDING, Phase.CONFIRMING, Phase.UNCONFIRMED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,16 @@ class Timing:
     resync_seconds: float
     poll_seconds: float
     health_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How the daemon finds out whether a workspace is answered: what the API client offers for that."""
+
+    #: Asks about a call for the answer's sake.
+    probe: Callable[[CallKey], Awaitable[None]]
+    #: Answers in how many seconds a PATCH to a workspace whose PATCHes fail may leave; 0 where it may now.
+    rest_seconds: Callable[[str], float]
 
 
 class Daemon:
@@ -79,6 +89,8 @@ class Daemon:
         metrics: Metrics,
         log: Log,
         run_id: str,
+        standings: Standings,
+        reach: Reach,
         declared: Callable[[Iterable[Desired]], None],
         source: Callable[[], dict[str, Any] | None] = lambda: None,
     ) -> None:
@@ -95,29 +107,36 @@ class Daemon:
         self._run_id = run_id
         self._declared = declared
         self._source = source
-        self._workers = Workers(self._turn, concurrency=concurrency, now=clock.monotonic, failed=self._failed)
-        self._phases: dict[RecordingKey, Phase] = {}
-        self._standing: Counter[Phase] = Counter()
+        self._workers = Workers(
+            self._turn,
+            concurrency=concurrency,
+            now=clock.monotonic,
+            failed=self._failed,
+            group_of=lambda key: key.workspace_id,
+        )
+        self._reach = reach
+        self._standings = standings
+        self._unreadable = Alarm(log, "state_unreadable", "state_readable_again", clock.monotonic)
+        questions = Questions(
+            reach.probe, reconciler.look_answered, reconciler.key_refused, self._seconds_before_a_patch
+        )
+        self._rests = Rests(self._workers, questions, clock, self._some_call, self._rest_changed)
+        self._resync = Resync(
+            catalog, self._every_key, self._workers, self._rests, clock, self._unreadable, self._all_answered
+        )
+        self._overview = Overview(catalog, store, standings, self._rests)
         self._failures: Counter[RecordingKey] = Counter()
-        self._resync_now = asyncio.Event()
+        #: How often the look of an edit has failed.
+        self._failed_looks: Counter[RecordingKey] = Counter()
         self._stop = asyncio.Event()
         self._started = False
         #: Whether nothing is left to tell systemd of the start.
         self._ready_told = True
-        #: Recordings that the present resync has not come to yet, and whether it has queued them all.
-        self._unseen: set[RecordingKey] = set()
-        self._all_queued = False
-        self._resyncs = 0
-        #: Recordings that were last seen in a status that nothing leads out of.
-        self._final: set[RecordingKey] = set()
-        self._last_resync: datetime | None = None
         self._fatal: ReconcilerError | None = None
-        #: Recordings that had not had their first turn yet when this process had to give them one.
-        self._first_pass: set[RecordingKey] = set()
-        self._unreadable = Alarm(log, "state_unreadable", "state_readable_again", clock.monotonic)
         self._began = clock.now()
         metrics.watch_queue(self._queue_depths)
-        metrics.watch_resync(lambda: max(0.0, (clock.now() - (self._last_resync or self._began)).total_seconds()))
+        metrics.watch_resync(lambda: max(0.0, (clock.now() - (self._resync.last or self._began)).total_seconds()))
+        metrics.watch_standing(self._standing)
         for rule in Rule:
             metrics.limit_refusals.labels(rule.value)
 
@@ -131,12 +150,18 @@ class Daemon:
         Raises:
             LeaseLost: another process took the state over.
         """
-        self._stop, self._resync_now = stop, resync_now
+        self._stop = stop
         self._take_over()
         work = asyncio.create_task(self._workers.work(stop, drain_seconds=DRAIN_SECONDS), name="work")
         jobs = [
             asyncio.create_task(job, name=name)
-            for name, job in (("follow", self._follow()), ("resync", self._resync()), ("beat", self._beat()))
+            for name, job in (
+                ("follow", self._follow()),
+                ("resync", self._resync.run(resync_now, self._timing.resync_seconds, self._begin_resync)),
+                ("catch up", self._resync.catch_up()),
+                ("ask", self._rests.ask()),
+                ("beat", self._beat()),
+            )
         ]
         stopped = asyncio.create_task(stop.wait())
         self._started = True
@@ -167,30 +192,64 @@ class Daemon:
             document = desired.get(standing.key)
             if document is None:
                 if self._follower.covers(standing.file, standing.base):
-                    self._note_phase(standing.key, standing.phase)
+                    self._standings.note(standing.key, _stand(standing))
                 continue
             # The document's own key: a second one beside it would take half a kilobyte.
             key = document.key
-            self._note_phase(key, standing.phase)
+            self._standings.note(key, _stand(standing))
             if standing.last_applied is not document.status:
                 changed[key] = standing.last_applied
             settled = standing.phase in _SETTLED and standing.sent is None
             if not settled or standing.desired is not document.status:
                 unsettled.add(key)
-        new = {key for key in desired if key not in self._phases}
+        new = {key for key in desired if key not in self._standings}
         self._announce({*changed, *new}, changed)
         # What is as it was left is only looked at again; all else is what the first pass is for.
-        self._first_pass = unsettled | new
-        if len(self._first_pass) < len(self._catalog.desired):
-            # It goes before what is only looked at again, which may take minutes, and after what is saved from now on.
-            for key in sorted(self._first_pass):
-                self._workers.add(key, Priority.RETRY)
+        self._resync.first_pass = unsettled | new
+        self._add_first(unsettled | new, changed)
+
+    def _add_first(self, first: Collection[RecordingKey], changed: Collection[RecordingKey]) -> None:
+        """Ask for the first turns: they go before what is only looked at again, and after what is saved from now on.
+
+        Where everything is new the resync does that, a share at a time; but for pauses that are asked for and not seen.
+        """
+        desired = self._catalog.desired
+        everything = len(first) == len(desired)
+        for key in sorted(first):
+            pause = key in changed and desired[key].status is Status.PAUSED
+            if pause or not everything:
+                self._workers.add(key, Priority.PAUSE if pause else Priority.RETRY, passes=True)
+
+    # Workspaces that are left alone.
 
     def bring_back(self, workspace_id: str) -> None:
-        """Bring back what waits for a workspace: its key may be taken again, or its API answers again."""
-        for key in self._catalog.desired:
-            if key.workspace_id == workspace_id and key in self._workers.queue:
-                self._workers.add(key, Priority.RETRY)
+        """Bring back what waits for a workspace: its key is taken again."""
+        self._rests.end(workspace_id, Cause.KEY)
+
+    def circuit_changed(self, change: CircuitChange) -> None:
+        """Leave a workspace alone whose requests fail one after the other, or go on with it."""
+        looks = change.requests == "all"
+        cause = Cause.API if looks else Cause.PATCHES
+        if change.opened:
+            what = "request" if looks else "PATCH"
+            reason = f"the API does not answer: {what} after {what} failed ({change.code})"
+            self._rests.begin(change.workspace_id, cause, reason, looks=looks, seconds=change.seconds)
+        else:
+            self._rests.end(change.workspace_id, cause)
+
+    def _rest_changed(self, workspace_id: str, resting: Resting | None) -> None:
+        try:
+            self._writer.rest(workspace_id, resting)
+        except StoreError:
+            pass  # It is being closed: what the next process finds, it says itself.
+        if not self._rests.looks_rest(workspace_id):
+            self._resync.is_back()
+
+    def _some_call(self, workspace_id: str) -> CallKey | None:
+        return next((key.call for key in self._catalog.desired if key.workspace_id == workspace_id), None)
+
+    def _seconds_before_a_patch(self, workspace_id: str) -> float:
+        return max(self._reach.rest_seconds(workspace_id), self._reconciler.seconds_before_a_patch(workspace_id))
 
     # Turns.
 
@@ -199,34 +258,43 @@ class Daemon:
             return Again(TICK_SECONDS, priority)
         turn = await self._reconciler.reconcile(key, priority)
         self._failures.pop(key, None)
-        if turn.phase is not None:
-            self._note_phase(key, turn.phase)
         if isinstance(turn.error, BirdUnavailable) and turn.error.held and turn.error.throttled:
             # It waits for its share of the budget: neither the first pass nor the resync is done with it.
             return turn.again
-        self._first_pass.discard(key)
-        if turn.phase is None and key not in self._catalog.desired:
-            self._note_phase(key, None)
-        if turn.final and key in self._catalog.desired:
-            self._final.add(key)
-        else:
-            self._final.discard(key)
-        self._unseen.discard(key)
-        self._note_resync()
+        if isinstance(turn.error, BirdUnauthorized):
+            self._key_was_refused(turn.error)
+        self._resync.first_pass.discard(key)
+        if turn.looked:
+            self._resync.answered(key, final=turn.final and key in self._catalog.desired)
         if turn.refusal is not None:
             self._metrics.limit_refusals.labels(turn.refusal.rule.value).inc()
-        return turn.again
+        return self._when_again(key, priority, turn)
 
-    def _note_phase(self, key: RecordingKey, phase: Phase | None) -> None:
-        """Count where a recording stands now, None for one that is ours no more: nobody shall count them all."""
-        before = self._phases.pop(key, None) if phase is None else self._phases.get(key)
-        if before is phase:
-            return
-        if before is not None:
-            self._standing[before] -= 1
-        if phase is not None:
-            self._phases[key] = phase
-            self._standing[phase] += 1
+    def _key_was_refused(self, error: BirdUnauthorized) -> None:
+        workspace_id = error.workspace_id
+        if workspace_id in self._reconciler.unauthorized:
+            looks = self._reconciler.looks_refused(workspace_id)
+            self._rests.begin(workspace_id, Cause.KEY, str(error), looks=looks, seconds=UNAUTHORIZED_SECONDS)
+
+    def _when_again(self, key: RecordingKey, priority: Priority, turn: Turn) -> Again | None:
+        """Return when a recording's next turn is: what its workspace keeps waiting rests, and an edit stays an edit."""
+        again, error = turn.again, turn.error
+        throttled = isinstance(error, BirdUnavailable) and error.throttled
+        if again is None or throttled or not isinstance(error, (BirdUnavailable, BirdUnauthorized)):
+            self._failed_looks.pop(key, None)
+            return again
+        urgent = min(priority, again.priority) if priority in (Priority.PAUSE, Priority.EDIT) else again.priority
+        held = isinstance(error, BirdUnauthorized) or error.held
+        if self._rests.looks_rest(key.workspace_id) or (held and self._rests.patches_rest(key.workspace_id)):
+            return Again(again.after_seconds, urgent, rests=True)
+        soon = min(again.after_seconds, EDIT_RETRY_SECONDS)
+        if held:
+            # What held it back has ended since.
+            return Again(soon, urgent)
+        if urgent <= Priority.EDIT and turn.phase not in _SENT and self._failed_looks[key] < EDIT_RETRIES:
+            self._failed_looks[key] += 1
+            return Again(soon, urgent)
+        return again
 
     async def _state_is_well(self) -> bool:
         """Wait while the state cannot be written: a turn could only ask the API in vain. False once the daemon stops.
@@ -248,8 +316,8 @@ class Daemon:
             self._stop.set()
             return None
         self._metrics.turn_errors.inc()
-        self._unseen.discard(key)
-        self._first_pass.discard(key)
+        self._resync.leave_out(key)
+        self._resync.first_pass.discard(key)
         self._failures[key] += 1
         seconds = retry_seconds(self._failures[key], self._clock.random)
         self._log.error(
@@ -281,7 +349,12 @@ class Daemon:
         # Those of one call side by side, so that they share its looks.
         for key in sorted((*change.changed, *change.removed)):
             self._reconciler.saw_edit(key)
-            self._workers.add(key, Priority.EDIT)
+            document = self._catalog.desired.get(key)
+            pause = document is not None and document.status is Status.PAUSED
+            # It has its turn even where its workspace is left alone: what was asked for is written down.
+            self._workers.add(key, Priority.PAUSE if pause else Priority.EDIT, passes=True)
+        for workspace_id in {key.workspace_id for key in change.changed}:
+            self._rests.edit_came(workspace_id)
         self._metrics.invalid_files.set(len(self._catalog.invalid))
 
     def _announce(self, changed: Collection[RecordingKey], last_applied: Mapping[RecordingKey, Status | None]) -> None:
@@ -302,45 +375,15 @@ class Daemon:
             self._log.error("limit_refused", **refused.refusal.as_log())
             self._metrics.limit_refusals.labels(refused.refusal.rule.value).inc()
 
-    async def _resync(self) -> None:
-        """Look at everything at once in the beginning, then again in every period, spread evenly over it."""
-        spread = False
-        while True:
-            if self._resync_now.is_set():
-                self._resync_now.clear()
-                self._reconciler.look_afresh()
-            self._window.begin_resync()
-            self._all_queued = False
-            started = self._clock.monotonic()
-            keys = iter(await self._keys_to_look_at(everything=not spread))
-            total = len(self._catalog.desired)
-            while share := list(islice(keys, max(1, self._share(total)) if spread else SHARE)):
-                for key in share:
-                    # One that the last resync queued, and that still waits for its share of the budget, keeps its turn.
-                    if not (spread and key in self._unseen and key in self._workers.queue):
-                        self._workers.add(key, Priority.RESYNC)
-                self._unseen.update(share)
-                if spread and await self._pause(TICK_SECONDS):
-                    spread = False
-                while not spread and self._workers.queue.ready > SHARE // 2:  # noqa: ASYNC110 - turns have no event
-                    await asyncio.sleep(SHARE_SECONDS)
-            self._all_queued = True
-            self._note_resync()
-            left = self._timing.resync_seconds - (self._clock.monotonic() - started)
-            spread = not await self._pause(max(TICK_SECONDS, left))
+    def _begin_resync(self, asked: bool) -> None:
+        if asked:
+            self._reconciler.look_afresh()
+        self._window.begin_resync()
 
-    async def _keys_to_look_at(self, *, everything: bool) -> list[RecordingKey]:
-        """Return what the next resync looks at: of what has ended, which nothing can change, only now and then."""
-        self._resyncs += 1
-        skipped = frozenset[RecordingKey]() if everything or self._resyncs % FINAL_EVERY == 0 else self._final
-        while True:
-            try:
-                keys = await asyncio.to_thread(self._every_key)
-            except StoreError as error:
-                self._unreadable.met(error)
-                await asyncio.sleep(TICK_SECONDS)
-            else:
-                return [key for key in keys if key not in skipped]
+    def _all_answered(self) -> None:
+        if self._resync.last is not None:
+            self._metrics.last_resync.set(self._resync.last.timestamp())
+        self._log.info("resync_done", recordings=len(self._catalog.desired))
 
     def _every_key(self) -> list[RecordingKey]:
         """Return every recording that has a document, or had one here, those of one call side by side.
@@ -366,28 +409,6 @@ class Daemon:
         keys.sort()
         return keys
 
-    def _note_resync(self) -> None:
-        """Say that a resync is done once everything has had its turn."""
-        if self._all_queued and not self._unseen:
-            self._all_queued = False
-            self._last_resync = self._clock.now()
-            self._metrics.last_resync.set(self._last_resync.timestamp())
-            self._log.info("resync_done", recordings=len(self._catalog.desired))
-
-    def _share(self, total: int) -> int:
-        """Return how many recordings a tick takes, so that all are taken in nine tenths of the period."""
-        ticks = max(1.0, self._timing.resync_seconds * 0.9 / TICK_SECONDS)
-        return -int(-total // ticks)
-
-    async def _pause(self, seconds: float) -> bool:
-        """Wait, and return whether somebody asked for everything now."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._resync_now.wait()
-        except TimeoutError:
-            return False
-        return True
-
     async def _beat(self) -> None:
         """Bring the slow figures up to date, and tell systemd as long as the loop is healthy."""
         interval = watchdog_seconds()
@@ -395,20 +416,18 @@ class Daemon:
         while True:
             self._look_at_state()
             for workspace_id in self._reconciler.try_new_keys():
-                self.bring_back(workspace_id)
+                self._rests.ask_now(workspace_id)
             self._metrics.managed.set(len(self._catalog.desired))
             self._metrics.invalid_files.set(len(self._catalog.invalid))
-            self._metrics.ready.set(self.ready())
             self._metrics.vanished_paths.set(len(self._follower.vanished))
             self._metrics.unauthorized_workspaces.set(len(self._reconciler.unauthorized))
-            self._metrics.phases(self._standing)
             if not self._ready_told:
                 self._ready_told = notify("READY=1")
             now = self._clock.monotonic()
             if interval is not None and now - told >= interval and self.healthy():
                 notify("WATCHDOG=1")
                 told = now
-            await asyncio.sleep(TICK_SECONDS if interval is None else min(TICK_SECONDS, interval))
+            await asyncio.sleep(BEAT_SECONDS if interval is None else min(BEAT_SECONDS, interval))
 
     def _look_at_state(self) -> None:
         """Say that the state cannot be written even when no turn finds out, and end when it is another's."""
@@ -420,7 +439,6 @@ class Daemon:
             self._reconciler.state_alarm.met(error)
         self._reconciler.state_alarm.look()
         self._unreadable.look()
-        self._metrics.state_writable.set(error is None)
 
     # What the page reads.
 
@@ -441,42 +459,28 @@ class Daemon:
 
         What was in order when the last process ended does not count: the resync looks at it, which may take long.
         """
-        well = not (self._reconciler.state_alarm.raised or self._unreadable.raised)
-        leased = self._writer.error is None and self._writer.lease_valid()
-        return self._started and not self._first_pass and not self._stop.is_set() and well and leased
+        leading = self._started and not self._stop.is_set() and self._writer.lease_valid()
+        return leading and not self._resync.first_pass and self._state_works()
+
+    def _state_works(self) -> bool:
+        said = self._reconciler.state_alarm.raised or self._unreadable.raised
+        return not said and self._writer.error is None
 
     def status(self) -> dict[str, Any]:
         """Return the daemon's state as plain data: what is managed, what is not in sync, what is invalid, and why."""
-        apart = [key for key, phase in self._phases.items() if phase is not Phase.APPLIED]
-        error = self._writer.error
-        shown: list[Applied] = []
-        try:
-            shown = [record for key in apart[:STATUS_RECORDINGS] if (record := self._store.get(key)) is not None]
-        except StoreError as unreadable:
-            error = unreadable
+        now = self._clock.now()
+        recordings, unreadable = self._overview.recordings(now)
+        error = unreadable or self._writer.error
         depths = self._workers.queue.depths(self._clock.monotonic())
         return {
-            "format": "reconciler.status/v1",
+            "format": FORMAT,
             "runId": self._run_id,
             "ready": self.ready(),
             "healthy": self.healthy(),
+            "leader": self._writer.lease_valid(),
             "managed": len(self._catalog.desired),
-            "phases": {phase.value: self._standing[phase] for phase in Phase},
-            "notInSync": [
-                {
-                    "name": record.name,
-                    "recordingId": record.key.recording_id,
-                    "desired": record.desired.value,
-                    "lastApplied": record.last_applied,
-                    "live": record.live,
-                    "phase": record.phase.value,
-                    "error": record.error,
-                    "file": record.file,
-                    "line": record.line,
-                }
-                for record in shown
-            ],
-            "notInSyncTotal": len(apart),
+            **recordings,
+            "oldestUnmetSeconds": round(self._overview.oldest_unmet_seconds(now), 3),
             "invalidFiles": {
                 file: [str(scrubbed(problem)) for problem in problems]
                 for file, problems in sorted(self._catalog.invalid.items())
@@ -488,10 +492,25 @@ class Daemon:
                 priority.name.lower(): {"ready": depth.ready, "oldestSeconds": round(depth.oldest_seconds, 3)}
                 for priority, depth in depths.items()
             },
-            "lastResync": None if self._last_resync is None else instant(self._last_resync),
+            "queueAtRest": self._workers.queue.at_rest,
+            "lastResync": None if self._resync.last is None else instant(self._resync.last),
             "stateError": None if error is None else str(error),
         }
+
+    def _standing(self) -> Standing:
+        return Standing(
+            phases=self._overview.phases(),
+            oldest_unmet_seconds=self._overview.oldest_unmet_seconds(self._clock.now()),
+            resting_workspaces=len(self._rests),
+            ready=self.ready(),
+            leader=self._writer.lease_valid(),
+            state_writable=self._state_works(),
+        )
 
     def _queue_depths(self) -> Mapping[Priority, tuple[int, float]]:
         depths = self._workers.queue.depths(self._clock.monotonic())
         return {priority: (depth.ready, depth.oldest_seconds) for priority, depth in depths.items()}
+
+
+def _stand(standing: stored.Standing) -> Stand:
+    return Stand(standing.phase, standing.reason, standing.since, standing.unmet_since)

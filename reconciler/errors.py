@@ -62,6 +62,8 @@ class BirdUnavailable(BirdError):
         held: whether this program held the request back by itself. Then nothing was tried, so nothing failed anew, and
             `retry_after` says when it may be.
         code: a short constant word for logs and metrics, such as ``timeout``, ``connect`` or ``http_503``.
+        said: whether it was said of the workspace as a whole that it does not answer: then nobody needs a line about
+            this one request.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class BirdUnavailable(BirdError):
         self.sent = sent
         self.throttled = throttled
         self.held = held
+        self.said = held
 
 
 class BirdUnauthorized(BirdError):

@@ -48,6 +48,26 @@ class ApiState:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How the daemon and its recordings stand."""
+
+    #: Recordings by phase; those of a workspace that is not answered are `blind` where they were in sync.
+    phases: Mapping[Phase, int]
+    #: For how long the oldest desired status has not been seen; 0 where all are.
+    oldest_unmet_seconds: float
+    resting_workspaces: int
+    ready: bool
+    #: Whether this process holds the state.
+    leader: bool
+    #: Whether the state can be read and written.
+    state_writable: bool
+
+
+#: Before the daemon begins, and for one that stands by.
+_NOT_YET: Final = Standing({}, 0.0, 0, ready=False, leader=False, state_writable=True)
+
+
+@dataclass(frozen=True, slots=True)
 class SourceFigures:
     """Where a Git source stands."""
 
@@ -77,22 +97,16 @@ class Metrics:
         self.invalid_files = self._gauge(
             "reconciler_invalid_files", "Files whose newest content is invalid and therefore not in force."
         )
-        self.ready = self._gauge("reconciler_ready", "1 when the daemon is ready.")
         self.vanished_paths = self._gauge(
             "reconciler_vanished_paths", "Given paths that are missing now; what they held stays in force."
         )
         self.unauthorized_workspaces = self._gauge(
             "reconciler_unauthorized_workspaces", "Workspaces that refused the key and have not taken it since."
         )
-        self.state_writable = self._gauge("reconciler_state_writable", "0 while the state cannot be written.")
         self.last_resync = self._gauge(
-            "reconciler_last_resync_timestamp_seconds", "When a look at every recording was last completed."
+            "reconciler_last_resync_timestamp_seconds",
+            "When every recording had last been looked at and answered.",
         )
-        self._phases = Gauge(
-            "reconciler_recordings", "Recordings by the phase of their last turn.", ["phase"], registry=self._registry
-        )
-        for phase in Phase:
-            self._phases.labels(phase.value)
         self._patches = Counter(
             "reconciler_patches",
             "PATCHes by what became of them. Without an answer one is failed, and applied as well once that is seen.",
@@ -148,6 +162,10 @@ class Metrics:
         """Ask this for the seconds since everything had last been looked at whenever the page is read."""
         self._asked.resync_age_seconds = age_seconds
 
+    def watch_standing(self, standing: Callable[[], Standing]) -> None:
+        """Ask this for how the daemon and its recordings stand whenever the page is read."""
+        self._asked.standing = standing
+
     def watch_api(self, state: Callable[[], ApiState]) -> None:
         """Ask this for the state of the way to the API whenever the page is read."""
         self._asked.api = state
@@ -183,11 +201,6 @@ class Metrics:
         """Measure one commit of the state. Any thread may call it."""
         self._commits.observe(seconds)
 
-    def phases(self, counts: Mapping[Phase, int]) -> None:
-        """Set how many recordings stand in each phase."""
-        for phase in Phase:
-            self._phases.labels(phase.value).set(counts.get(phase, 0))
-
     def render(self) -> bytes:
         """Return the page."""
         return generate_latest(self._registry)
@@ -198,6 +211,7 @@ class _WhenAsked(Collector):
 
     def __init__(self) -> None:
         self.depths: QueueDepths = dict
+        self.standing: Callable[[], Standing] = lambda: _NOT_YET
         self.resync_age_seconds: Callable[[], float] | None = None
         self.api: Callable[[], ApiState] | None = None
         self.source: Callable[[], SourceFigures] | None = None
@@ -211,10 +225,11 @@ class _WhenAsked(Collector):
             depth.add_metric([priority.name.lower()], ready)
             age.add_metric([priority.name.lower()], oldest_seconds)
         yield from (depth, age)
+        yield from _standing_families(self.standing())
         if self.resync_age_seconds is not None:
             yield GaugeMetricFamily(
                 "reconciler_resync_age_seconds",
-                "Seconds since everything had last been looked at; since the start before the first time.",
+                "Seconds since everything had last been looked at and answered; since the start before the first time.",
                 value=self.resync_age_seconds(),
             )
         if self.api is not None:
@@ -232,6 +247,33 @@ class _WhenAsked(Collector):
             yield GaugeMetricFamily("reconciler_api_requests_in_flight", "Requests under way.", value=api.in_flight)
         if self.source is not None:
             yield from _source_families(self.source())
+
+
+def _standing_families(standing: Standing) -> Iterable[GaugeMetricFamily]:
+    phases = GaugeMetricFamily(
+        "reconciler_recordings",
+        "Recordings by phase; those of a workspace that is not answered are blind where they were in sync.",
+        labels=["phase"],
+    )
+    for phase in Phase:
+        phases.add_metric([phase.value], standing.phases.get(phase, 0))
+    yield phases
+    for name, text, value in (
+        (
+            "reconciler_oldest_unmet_seconds",
+            "For how long the oldest desired status has not been seen; 0 where all are.",
+            standing.oldest_unmet_seconds,
+        ),
+        (
+            "reconciler_resting_workspaces",
+            "Workspaces that are left alone: their key is refused, or they are not answered.",
+            standing.resting_workspaces,
+        ),
+        ("reconciler_ready", "1 when the daemon is ready.", standing.ready),
+        ("reconciler_leader", "1 when this process holds the state; 0 on one that stands by.", standing.leader),
+        ("reconciler_state_writable", "0 while the state cannot be read or written.", standing.state_writable),
+    ):
+        yield GaugeMetricFamily(name, text, value=value)
 
 
 def _source_families(source: SourceFigures) -> Iterable[GaugeMetricFamily]:

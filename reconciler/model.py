@@ -324,6 +324,19 @@ class Event(NamedTuple):
     last_seen_at: datetime | None = None
 
 
+class Resting(NamedTuple):
+    """A workspace that is left alone: nothing about its recordings is known that is newer than this."""
+
+    workspace_id: str
+    since: datetime
+    #: A constant word: `key_refused`, `api_away`, or `patches_fail`.
+    cause: str
+    #: Why, in words.
+    reason: str
+    #: Whether it is not looked at either; else only PATCHes wait.
+    blind: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Revision:
     """A Git commit that documents came from, as people know it."""
@@ -433,11 +446,13 @@ class Priority(IntEnum):
 
     #: A PATCH, once decided, goes before every read.
     WRITE = 0
+    #: A document changed and wants a pause: somebody is about to say what must not be heard.
+    PAUSE = 1
     #: A document changed.
-    EDIT = 1
+    EDIT = 2
     #: A PATCH was accepted and its effect is looked for.
-    CONFIRM = 2
+    CONFIRM = 3
     #: Something failed and is tried again.
-    RETRY = 3
+    RETRY = 4
     #: The periodic look at everything.
-    RESYNC = 4
+    RESYNC = 5

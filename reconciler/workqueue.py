@@ -1,14 +1,18 @@
-"""Keys to work on: one entry per key, priorities, delays, never two workers on one key.
+"""Keys to work on: one entry per key, priorities, delays, never two workers on one key, and groups that rest together.
 
 This room knows keys, not recordings: what a key means, and what a turn does, is the caller's. `KeyedQueue` is a plain
 data structure to which time is passed in; `work` runs turns from it with bounded concurrency.
+
+Keys belong to groups. While a group rests, none of its keys gets a turn, however many there are: they lie aside without
+a timer or a place in a heap, and come back together. What must never happen here: a key that lies aside after its group
+was woken, or a cost that grows with the number of those that rest.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Collection, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -26,6 +30,8 @@ class Again:
 
     after_seconds: float
     priority: Priority
+    #: Not after that time but when its group is woken.
+    rests: bool = False
 
 
 @dataclass(slots=True)
@@ -37,6 +43,10 @@ class _Entry:
     ticket: int
     ready: bool = False
     working: bool = False
+    #: Whether it lies aside until its group is woken.
+    at_rest: bool = False
+    #: Whether its next turn is due although its group rests.
+    passes: bool = False
     #: What came in while the key was being worked on, and for when: it is worked on once more.
     missed: tuple[float, Priority] | None = None
 
@@ -59,8 +69,17 @@ class Depth:
 class KeyedQueue(Generic[K]):
     """Keys that wait for a turn. All times are seconds on one monotonic clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, group_of: Callable[[K], Hashable] = lambda _key: None) -> None:
+        """Begin empty.
+
+        Args:
+            group_of: names the group of a key, by which keys rest and are woken.
+        """
         self._entries: dict[K, _Entry] = {}
+        self._group_of = group_of
+        #: Groups of which no key gets a turn, and by group and class the keys that lie aside, the first come first.
+        self._resting: set[Hashable] = set()
+        self._aside: dict[Hashable, dict[Priority, dict[K, None]]] = {}
         #: Heaps, the longest due first: a key that rises into a class may have waited longer than its oldest.
         self._ready: dict[Priority, list[_Place[K]]] = {priority: [] for priority in Priority}
         self._delayed: list[_Place[K]] = []
@@ -84,17 +103,42 @@ class KeyedQueue(Generic[K]):
         """How many keys are due now, as far as `pop` and `next_due` have looked."""
         return sum(self._ready_count.values())
 
-    def add(self, key: K, priority: Priority, now: float, delay: float = 0.0) -> None:
+    def add(self, key: K, priority: Priority, now: float, delay: float = 0.0, *, passes: bool = False) -> None:
         """Ask for a turn. One entry per key: the earlier moment and the more urgent class of the two win.
 
         A key that is being worked on comes back after its turn.
+
+        Args:
+            key: whose turn it is.
+            priority: its class.
+            now: the time.
+            delay: seconds until it is due.
+            passes: give it this one turn even while its group rests, because there is something to write down.
         """
         due = now + delay
         entry = self._entries.get(key)
         if entry is None:
-            self._place(key, _Entry(priority, due, 0), now)
-        elif entry.working:
+            entry = _Entry(priority, due, 0, passes=passes)
+            if passes or self._group_of(key) not in self._resting:
+                self._place(key, entry, now)
+            else:
+                self._entries[key] = entry
+                self._lay_aside(key, entry)
+            return
+        entry.passes |= passes
+        if entry.working:
             entry.missed = _sooner((due, priority), entry.missed)
+        elif entry.at_rest:
+            group = self._group_of(key)
+            if not passes and group in self._resting and priority >= entry.priority:
+                return
+            self._take_up(key, entry, group)
+            entry.priority = min(entry.priority, priority)
+            entry.due = due
+            if passes or group not in self._resting:
+                self._place(key, entry, now)
+            else:
+                self._lay_aside(key, entry)
         elif due < entry.due or priority < entry.priority:
             self._unplace(entry)
             entry.priority = min(entry.priority, priority)
@@ -107,6 +151,19 @@ class KeyedQueue(Generic[K]):
         The key counts as being worked on until `done` is called for it.
         """
         self._promote(now)
+        while (best := self._most_urgent(now, least_urgent)) is not None:
+            _, _, key = heapq.heappop(self._ready[best])
+            entry = self._entries[key]
+            self._unplace(entry)
+            if entry.passes or self._group_of(key) not in self._resting:
+                entry.passes = False
+                entry.working = True
+                self._working += 1
+                return key, best
+            self._lay_aside(key, entry)
+        return None
+
+    def _most_urgent(self, now: float, least_urgent: Priority) -> Priority | None:
         best: Priority | None = None
         best_rank = 0.0
         for priority, waiting in self._ready.items():
@@ -116,14 +173,7 @@ class KeyedQueue(Generic[K]):
             rank = priority - (now - waiting[0][0]) / AGEING_SECONDS
             if best is None or rank < best_rank:
                 best, best_rank = priority, rank
-        if best is None:
-            return None
-        _, _, key = heapq.heappop(self._ready[best])
-        entry = self._entries[key]
-        self._unplace(entry)
-        entry.working = True
-        self._working += 1
-        return key, best
+        return best
 
     def done(self, key: K, again: Again | None, now: float) -> None:
         """End the key's turn; it comes back if the turn wishes so, or if something came in meanwhile.
@@ -134,6 +184,10 @@ class KeyedQueue(Generic[K]):
         self._working -= 1
         entry.working = False
         wish, entry.missed = entry.missed, None
+        if again is not None and again.rests and wish is None:
+            entry.priority = again.priority
+            self._lay_aside(key, entry)
+            return
         if again is not None:
             wish = _sooner((now + again.after_seconds, again.priority), wish)
         if wish is None:
@@ -141,6 +195,53 @@ class KeyedQueue(Generic[K]):
             return
         entry.due, entry.priority = wish
         self._place(key, entry, now)
+
+    def rest(self, group: Hashable) -> None:
+        """Give no key of the group a turn from now on, but those that pass."""
+        self._resting.add(group)
+
+    def wake(self, group: Hashable, now: float) -> None:
+        """End a group's rest: what lies aside is due now, and so is what failed by itself before the rest began."""
+        self._resting.discard(group)
+        for keys in self._aside.pop(group, {}).values():
+            for key in keys:
+                entry = self._entries[key]
+                entry.at_rest = False
+                entry.due = now
+                self._place(key, entry, now)
+        failed = [
+            key
+            for key, entry in self._entries.items()
+            if not (entry.ready or entry.working) and entry.priority <= Priority.RETRY and self._group_of(key) == group
+        ]
+        for key in failed:
+            entry = self._entries[key]
+            self._unplace(entry)
+            entry.due = now
+            self._place(key, entry, now)
+
+    def wake_one(self, group: Hashable, now: float) -> K | None:
+        """Give the most urgent key that lies aside one turn, to find out for the others; None where none does."""
+        key = self.first_at_rest(group)
+        if key is not None:
+            entry = self._entries[key]
+            self.add(key, entry.priority, now, passes=True)
+        return key
+
+    def first_at_rest(self, group: Hashable) -> K | None:
+        """Return the most urgent key of a group that lies aside, or None."""
+        waiting = self._aside.get(group, {})
+        return next((next(iter(waiting[priority])) for priority in Priority if waiting.get(priority)), None)
+
+    def waits(self, group: Hashable, priorities: Collection[Priority]) -> bool:
+        """Whether a key of a group and of one of these classes lies aside."""
+        waiting = self._aside.get(group, {})
+        return any(waiting.get(priority) for priority in priorities)
+
+    @property
+    def at_rest(self) -> int:
+        """How many keys lie aside, over all groups."""
+        return sum(len(keys) for waiting in self._aside.values() for keys in waiting.values())
 
     def next_due(self, now: float) -> float | None:
         """Return when the next delayed key is due, or None when there is none."""
@@ -166,6 +267,15 @@ class KeyedQueue(Generic[K]):
             self._ready_count[entry.priority] += 1
         else:
             self._push(self._delayed, (entry.due, entry.ticket, key))
+
+    def _lay_aside(self, key: K, entry: _Entry) -> None:
+        entry.at_rest = True
+        entry.passes = False
+        self._aside.setdefault(self._group_of(key), {}).setdefault(entry.priority, {})[key] = None
+
+    def _take_up(self, key: K, entry: _Entry, group: Hashable) -> None:
+        entry.at_rest = False
+        del self._aside[group][entry.priority][key]
 
     def _push(self, places: list[_Place[K]], place: _Place[K]) -> None:
         """Add a place; sweep the overtaken ones out once they are the larger part.
@@ -220,6 +330,7 @@ class Workers(Generic[K]):
         concurrency: int,
         now: Callable[[], float],
         failed: Callable[[K, Exception], Again | None],
+        group_of: Callable[[K], Hashable] = lambda _key: None,
     ) -> None:
         """Prepare the workers.
 
@@ -228,8 +339,9 @@ class Workers(Generic[K]):
             concurrency: how many turns run at once, at least 1.
             now: the monotonic clock, in seconds.
             failed: answers a turn that raised: say so, and when the key shall come back.
+            group_of: names the group of a key, by which keys rest and are woken.
         """
-        self.queue: KeyedQueue[K] = KeyedQueue()
+        self.queue: KeyedQueue[K] = KeyedQueue(group_of)
         self._turn = turn
         self._concurrency = concurrency
         self._bulk = max(1, concurrency - max(1, concurrency // 4)) if concurrency > 1 else 1
@@ -242,10 +354,33 @@ class Workers(Generic[K]):
         #: When a turn last ended, for the health page.
         self.last_progress = now()
 
-    def add(self, key: K, priority: Priority, delay: float = 0.0) -> None:
-        """Ask for a turn of a key, now or after `delay` seconds."""
-        self.queue.add(key, priority, self._now(), delay)
+    def add(self, key: K, priority: Priority, delay: float = 0.0, *, passes: bool = False) -> None:
+        """Ask for a turn of a key, now or after `delay` seconds; with `passes` even while its group rests."""
+        self.queue.add(key, priority, self._now(), delay, passes=passes)
         self._wake.set()
+
+    def rest(self, group: Hashable) -> None:
+        """Give no key of the group a turn from now on."""
+        self.queue.rest(group)
+
+    def wake(self, group: Hashable) -> None:
+        """Let all of a group come back, the most urgent first."""
+        self.queue.wake(group, self._now())
+        self._wake.set()
+
+    def wake_one(self, group: Hashable) -> K | None:
+        """Give the most urgent key that lies aside one turn, to find out for the others; None where none does."""
+        key = self.queue.wake_one(group, self._now())
+        self._wake.set()
+        return key
+
+    def first_at_rest(self, group: Hashable) -> K | None:
+        """Return the most urgent key of a group that lies aside, or None."""
+        return self.queue.first_at_rest(group)
+
+    def waits(self, group: Hashable, priorities: Collection[Priority]) -> bool:
+        """Whether a key of a group and of one of these classes lies aside."""
+        return self.queue.waits(group, priorities)
 
     async def work(self, stop: asyncio.Event, *, until_idle: bool = False, drain_seconds: float = 10.0) -> None:
         """Run turns until `stop` is set or, if so asked, until no key is left.

@@ -38,6 +38,7 @@ from reconciler.model import (
 )
 from reconciler.observer import Observer
 from reconciler.reconcile import Clock, Reconciler, Turn
+from reconciler.standing import Standings
 from reconciler.store import Receipt, Store, Writer, open_store, open_writer
 from reconciler.window import Window
 
@@ -197,6 +198,8 @@ class World:
         #: Every PATCH and every look that arrived, in order.
         self.patches: list[tuple[RecordingKey, str]] = []
         self.looks: list[CallKey] = []
+        #: Every question that was asked for the answer's sake.
+        self.probes: list[CallKey] = []
         #: How urgent the last look was.
         self.urgency: Priority | None = None
         #: Asked before a PATCH is answered, and before a look is.
@@ -250,6 +253,12 @@ class World:
         recording.settle(self._time.now())
         word = "accepted" if recording.coming and self.shows_accepted else recording.word
         return Live.from_word(word, asked_at, active=recording.active)
+
+    async def probe(self, call: CallKey) -> None:
+        """Answer whether anybody is there, as a look of this call would find."""
+        self.probes.append(call)
+        if self.key_refused is not None:
+            raise self.key_refused.error(call.workspace_id, self.retry_after)
 
     async def set_status(self, key: RecordingKey, status: Status) -> Accepted:
         assert key not in self._in_flight, "two requests of one recording at the same time"
@@ -364,6 +373,7 @@ class Bench:
 
     def start(self) -> None:
         """Start as a process does: with the state file and nothing else."""
+        self.standings = Standings()
         self.pen = Pen(open_writer(self.url, holder="test"), blocking=self._blocking)
         self.window = Window(self.limits)
         for patch in self.store.patches_since(self.time.now() - Window.SPAN):
@@ -375,7 +385,7 @@ class Bench:
             desired=self._desired,
             base="/srv",
             reader=self.store,
-            writer=self.pen,
+            writer=self.standings.watch(self.pen),
             observer=Observer(self.world, self.time.clock.now),
             sender=self.world,
             window=self.window,

@@ -14,14 +14,16 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import jsonschema
 import pytest
 from examples import key
 from fake_world import Bench, Fault, RealTime, statuses
 
 from reconciler import daemon as daemon_module
+from reconciler import resync as resync_module
 from reconciler.catalog import Catalog
-from reconciler.daemon import Daemon, Timing
-from reconciler.documents import DocumentLimits
+from reconciler.daemon import Daemon, Reach, Timing
+from reconciler.documents import DocumentLimits, schema_text
 from reconciler.errors import LeaseLost
 from reconciler.follow import Follower
 from reconciler.limits import Limits
@@ -98,6 +100,8 @@ class Running:
             metrics=self.bench.metrics,
             log=self.log,
             run_id="run",
+            standings=self.bench.standings,
+            reach=Reach(self.world.probe, lambda _workspace_id: 0.0),
             declared=lambda _documents: None,
         )
         self.bench.on_authorized = self.daemon.bring_back
@@ -227,15 +231,15 @@ async def test_a_hangup_looks_at_everything_again(running: Running):
 
 
 async def test_a_resync_is_spread_over_its_period(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(daemon_module, "TICK_SECONDS", 10.0)
+    monkeypatch.setattr(resync_module, "TICK_SECONDS", 10.0)
     running = Running(tmp_path, resync_seconds=50.0)
     numbers = range(1, 12)
     running.save(*numbers, live="paused")
     looked: list[int] = []
     done = asyncio.Event()
 
-    async def at_the_pause(seconds: float) -> bool:
-        await running.until(lambda: not running.daemon._workers.queue.working and not running.daemon._unseen)
+    async def at_the_pause(_now: asyncio.Event, seconds: float) -> bool:
+        await running.until(lambda: not running.daemon._workers.queue.working and not running.daemon._resync.unseen)
         looked.append(len(running.world.looks))
         if len(looked) == 8:
             done.set()
@@ -243,7 +247,7 @@ async def test_a_resync_is_spread_over_its_period(tmp_path: Path, monkeypatch: p
         running.bench.time.pass_by(seconds)
         return False
 
-    monkeypatch.setattr(running.daemon, "_pause", at_the_pause)
+    monkeypatch.setattr(running.daemon._resync, "_pause", at_the_pause)
     async with at_work(running):
         async with asyncio.timeout(PATIENCE):
             await done.wait()
@@ -258,14 +262,19 @@ async def test_what_waited_for_a_refused_key_comes_back_together(running: Runnin
     running.save(1, 2, 3)
     running.world.key_refused = Fault.UNAUTHORIZED
     async with at_work(running):
-        await running.resynced()
+        await running.until(lambda: running.daemon.status()["queueAtRest"] == 3)
+        status = running.daemon.status()
         assert len(running.log.of("unauthorized")) == 1
-        assert running.daemon.status()["unauthorizedWorkspaces"] == [key_of(1).workspace_id]
+        assert status["unauthorizedWorkspaces"] == [key_of(1).workspace_id]
+        assert [(each["cause"], each["blind"]) for each in status["resting"]] == [("key_refused", True)]
+        assert running.log.of("resync_done") == [], "nothing was answered"
         running.world.key_refused = None
         running.bench.time.pass_by(61)
-        running.resync_now.set()
+        running.daemon._rests.ask_now(key_of(1).workspace_id)
         await running.until(lambda: running.applied(1, 2, 3))
-        assert running.daemon.status()["unauthorizedWorkspaces"] == []
+        await running.resynced()
+        assert running.daemon.status()["unauthorizedWorkspaces"] == running.daemon.status()["resting"] == []
+        assert len(running.world.probes) == 1, "one asked for all"
 
 
 async def test_a_failed_turn_comes_back_by_itself(running: Running):
@@ -490,16 +499,17 @@ async def test_the_status_is_plain_data_and_names_what_is_not_in_sync(running: R
         await running.until(lambda: running.applied(1) and running.phase(2) is Phase.REJECTED)
         await running.resynced()
         status = json.loads(json.dumps(running.daemon.status()))
-        assert status["format"] == "reconciler.status/v1"
+        jsonschema.validate(status, json.loads(schema_text("Daemon")), jsonschema.Draft202012Validator)
+        assert status["format"] == "reconciler.daemon/v1"
         assert (status["managed"], status["notInSyncTotal"], status["ready"], status["healthy"]) == (2, 1, True, True)
         assert {phase: count for phase, count in status["phases"].items() if count} == {"applied": 1, "rejected": 1}
         (apart,) = status["notInSync"]
         assert apart["name"] == "card-002"
         assert apart["recordingId"] == key_of(2).recording_id
         assert (apart["desired"], apart["lastApplied"], apart["live"]) == ("paused", None, "ongoing")
-        assert (apart["phase"], apart["file"], apart["line"]) == ("rejected", str(running.root / "b.yaml"), 2)
+        assert (apart["phase"], apart["file"], apart["line"]) == ("rejected", str(running.root / "b.yaml"), 11)
         assert "Fault409" in apart["error"]
-        assert set(status["queue"]) == {"write", "edit", "confirm", "retry", "resync"}
+        assert set(status["queue"]) == {"write", "pause", "edit", "confirm", "retry", "resync"}
         assert status["lastResync"].endswith("Z")
         assert (status["stateError"], status["invalidFiles"], status["vanished"]) == (None, {}, [])
 

@@ -44,7 +44,8 @@ LAYERS = """
     load outline
     baseline mirror reconcile report scan
     saved
-    converge discover follow
+    converge discover follow rests standing
+    overview resync
     daemon web
     cli
     __main__

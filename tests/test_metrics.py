@@ -6,7 +6,7 @@ import platform
 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from reconciler.metrics import CONTENT_TYPE, Metrics
+from reconciler.metrics import CONTENT_TYPE, Metrics, Standing
 from reconciler.model import Outcome, Phase, Priority
 
 
@@ -77,10 +77,17 @@ def test_what_is_measured_is_shown() -> None:
     assert value(metrics, "reconciler_turn_errors_total") == 1.0
 
 
-def test_a_phase_that_nothing_stands_in_any_more_goes_back_to_nought() -> None:
+def test_how_the_recordings_stand_is_asked_when_the_page_is_read() -> None:
     metrics = Metrics("1")
-    metrics.phases({Phase.APPLIED: 3, Phase.DRIFTED: 1})
-    metrics.phases({Phase.APPLIED: 4})
+    assert value(metrics, "reconciler_leader") == value(metrics, "reconciler_ready") == 0.0
+    standing = Standing({Phase.APPLIED: 3, Phase.DRIFTED: 1}, 4.5, 1, ready=True, leader=True, state_writable=False)
+    metrics.watch_standing(lambda: standing)
+    assert value(metrics, "reconciler_recordings", phase="drifted") == 1.0
+    assert value(metrics, "reconciler_oldest_unmet_seconds") == 4.5
+    assert value(metrics, "reconciler_resting_workspaces") == 1.0
+    assert value(metrics, "reconciler_leader") == value(metrics, "reconciler_ready") == 1.0
+    assert value(metrics, "reconciler_state_writable") == 0.0
+    standing = Standing({Phase.APPLIED: 4}, 0.0, 0, ready=True, leader=True, state_writable=True)
     assert value(metrics, "reconciler_recordings", phase="applied") == 4.0
     assert value(metrics, "reconciler_recordings", phase="drifted") == 0.0
 

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from reconciler import shipped
 from reconciler.documents import cross_check, parse_documents, schema, schema_text
 from reconciler.errors import ReconcilerError, SettingsError
-from reconciler.model import UUID_PATTERN, ActionKind, Drift, Reason, Status
+from reconciler.model import UUID_PATTERN, ActionKind, Drift, Phase, Priority, Reason, Status
+from reconciler.overview import FORMAT
+from reconciler.rests import Cause
 from reconciler.shipped import read_schema
 
 ROOT = Path(__file__).parent.parent
@@ -26,9 +28,10 @@ FILES = (
     "call-recording.schema.json",
     "call-recording-set.schema.json",
     "plan.schema.json",
+    "daemon.schema.json",
 )
 SCHEMAS: dict[str, dict[str, Any]] = {file: json.loads(read_schema(file)) for file in FILES}
-DESIRED, ONE, MANY, PLAN = SCHEMAS.values()
+DESIRED, ONE, MANY, PLAN, DAEMON = SCHEMAS.values()
 SAMPLES = sorted((ROOT / "desired_state").glob("*.yaml"))
 
 
@@ -93,6 +96,12 @@ def test_the_words_are_those_of_the_program() -> None:
     action = PLAN["$defs"]["action"]["properties"]
     assert action["action"]["enum"] == [kind.value for kind in ActionKind]
     assert action["reason"]["enum"] == [reason.value for reason in Reason]
+    page = DAEMON["properties"]
+    assert page["format"]["const"] == FORMAT
+    assert list(page["phases"]["properties"]) == [phase.value for phase in Phase]
+    assert page["notInSync"]["items"]["properties"]["phase"]["enum"] == [phase.value for phase in Phase]
+    assert list(page["queue"]["properties"]) == [priority.name.lower() for priority in Priority]
+    assert set(page["resting"]["items"]["properties"]["cause"]["enum"]) == {cause.value for cause in Cause}
 
 
 def test_the_kind_is_chosen_by_if_and_then() -> None:
@@ -174,12 +183,8 @@ def test_what_json_cannot_express_fits_no_schema() -> None:
 
 
 def test_schemas_are_printed_as_they_are_shipped() -> None:
-    assert [json.loads(schema_text(kind)) for kind in (None, "CallRecording", "CallRecordingSet", "Plan")] == [
-        DESIRED,
-        ONE,
-        MANY,
-        PLAN,
-    ]
+    kinds = (None, "CallRecording", "CallRecordingSet", "Plan", "Daemon")
+    assert [json.loads(schema_text(kind)) for kind in kinds] == [DESIRED, ONE, MANY, PLAN, DAEMON]
 
 
 @pytest.mark.parametrize(

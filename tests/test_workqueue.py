@@ -211,6 +211,108 @@ def test_keys_need_not_be_comparable() -> None:
     assert [queue.pop(1.0) for _ in keys] == [(key, RETRY) for key in keys]
 
 
+# Groups that rest: the group of a key is its first letter.
+
+
+def grouped() -> KeyedQueue[str]:
+    return KeyedQueue(lambda key: key[0])
+
+
+def test_no_key_of_a_group_that_rests_gets_a_turn_and_the_others_do() -> None:
+    queue = grouped()
+    for key in ("a1", "b1", "a2"):
+        queue.add(key, RESYNC, 0.0)
+    queue.rest("a")
+    queue.add("a3", EDIT, 0.0)
+    assert pop_all(queue, 1.0) == ["b1"]
+    assert (queue.ready, queue.at_rest, queue.next_due(1.0)) == (0, 3, None)
+
+
+def test_what_rests_comes_back_together_the_most_urgent_first() -> None:
+    queue = grouped()
+    queue.rest("a")
+    for number, priority in enumerate((RESYNC, RETRY, CONFIRM, EDIT, Priority.PAUSE)):
+        queue.add(f"a{number}", priority, float(number))
+    assert pop_all(queue, 10.0) == []
+    queue.wake("a", 10.0)
+    assert pop_all(queue, 10.0) == ["a4", "a3", "a2", "a1", "a0"]
+    assert queue.at_rest == 0
+
+
+def test_what_failed_by_itself_before_the_rest_comes_back_with_it_and_what_waits_for_its_time_does_not() -> None:
+    queue = grouped()
+    for key, priority in (("a failed", RETRY), ("a suspended", RESYNC), ("b failed", RETRY)):
+        queue.add(key, priority, 0.0, 60.0)
+    queue.rest("a")
+    queue.wake("a", 5.0)
+    assert pop_all(queue, 5.0) == ["a failed"]
+    assert queue.next_due(5.0) == 60.0
+
+
+def test_what_becomes_due_while_its_group_rests_rests_too() -> None:
+    queue = grouped()
+    queue.add("a", RETRY, 0.0, 5.0)
+    queue.rest("a")
+    assert pop_all(queue, 6.0) == []
+    assert queue.at_rest == 1
+    queue.wake("a", 7.0)
+    assert pop_all(queue, 7.0) == ["a"]
+
+
+def test_an_edit_passes_once_and_rests_when_its_turn_says_so() -> None:
+    queue = grouped()
+    queue.rest("a")
+    queue.add("a", RESYNC, 0.0)
+    queue.add("a", EDIT, 1.0, passes=True)
+    assert queue.pop(1.0) == ("a", EDIT)
+    queue.done("a", Again(0.0, EDIT, rests=True), 2.0)
+    assert queue.pop(2.0) is None
+    assert queue.waits("a", {EDIT})
+    queue.wake("a", 3.0)
+    assert queue.pop(3.0) == ("a", EDIT)
+
+
+def test_an_edit_during_the_turn_of_one_that_wants_to_rest_gets_its_own_turn() -> None:
+    queue = grouped()
+    queue.rest("a")
+    queue.add("a", EDIT, 0.0, passes=True)
+    assert queue.pop(0.0) == ("a", EDIT)
+    queue.add("a", EDIT, 0.5, passes=True)
+    queue.done("a", Again(60.0, EDIT, rests=True), 1.0)
+    assert queue.pop(1.0) == ("a", EDIT)
+
+
+def test_a_key_may_rest_although_its_group_does_not() -> None:
+    queue = grouped()
+    for key in ("a1", "a2"):
+        queue.add(key, EDIT, 0.0)
+        queue.pop(0.0)
+        queue.done(key, Again(0.0, EDIT, rests=True), 0.0)
+    queue.add("a3", EDIT, 1.0)
+    assert queue.pop(1.0) == ("a3", EDIT)
+    queue.done("a3", None, 1.0)
+    # A look at one of them is asked for: it gets its turn.
+    queue.add("a2", RESYNC, 2.0)
+    assert queue.pop(2.0) == ("a2", EDIT)
+    queue.done("a2", Again(0.0, EDIT, rests=True), 2.0)
+    assert queue.wake_one("a", 3.0) == "a1"
+    assert pop_all(queue, 3.0) == ["a1"]
+    queue.done("a1", None, 3.0)
+    queue.wake("a", 4.0)
+    assert pop_all(queue, 4.0) == ["a2"]
+
+
+def test_the_one_that_finds_out_is_the_most_urgent_and_has_its_turn_while_the_others_rest() -> None:
+    queue = grouped()
+    queue.rest("a")
+    queue.add("a resync", RESYNC, 0.0)
+    queue.add("a pause", Priority.PAUSE, 0.0)
+    assert queue.first_at_rest("a") == "a pause"
+    assert queue.wake_one("a", 1.0) == "a pause"
+    assert pop_all(queue, 1.0) == ["a pause"]
+    assert queue.wake_one("b", 1.0) is None
+
+
 # The workers. Time is virtual: a turn of an hour takes no time at all.
 
 Turn = Callable[[str, Priority], Awaitable[Again | None]]

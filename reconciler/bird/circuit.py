@@ -1,8 +1,9 @@
 """A circuit for each workspace: where the API fails request after request, it is left alone for a while.
 
-One of a workspace's requests then finds out whether the API is well again. There are two circuits, because reads and
-writes may fail apart: while reads fail, nothing leaves at all, for without a look nothing can be decided; while only
-writes fail, reads go on, and the request that finds out is a PATCH. Time and chance are passed in.
+One of a workspace's requests then finds out whether the API is well again, or a question that is asked for that alone,
+at any time (`probing`). There are two circuits, because reads and writes may fail apart: while reads fail, nothing
+leaves at all, for without a look nothing can be decided; while only writes fail, reads go on, and the request that
+finds out is a PATCH. Time and chance are passed in.
 
 What must never happen here: one workspace's failures that stop another, more than one request that finds out, or a
 circuit that stays open because that request was cancelled.
@@ -21,6 +22,9 @@ from reconciler.errors import BirdUnavailable
 #: This many failures in a row open a circuit. Where one request in five fails by chance, ten in a row come once in ten
 #: million; where all fail, they come within a second at the default rate.
 FAILURES: Final = 10
+#: Where requests are few, half as many open it, if they have failed for so long (in seconds) without an answer.
+FEW_FAILURES: Final = 5
+FAILING_SECONDS: Final = 2.0
 #: The first rest, which outlives a restart or a failover, and the longest, in seconds. One request in a quarter of a
 #: minute is a burden to nobody, and a pause is not late for much longer than the fault lasts.
 FIRST_SECONDS: Final = 1.0
@@ -84,19 +88,40 @@ class Circuits:
             return self._refusal(writes, now)
         return None
 
-    def enter(self, workspace_id: str, *, write: bool) -> Trial:
+    def is_open(self, workspace_id: str, *, write: bool) -> bool:
+        """Whether requests of a kind are held back, save for the one that finds out."""
+        circuits = self._circuits.get(workspace_id)
+        return circuits is not None and (circuits[0].is_open or (write and circuits[1].is_open))
+
+    def rest_seconds(self, workspace_id: str, *, write: bool) -> float:
+        """Return in how many seconds a request may find out; 0 where it may now."""
+        circuits = self._circuits.get(workspace_id)
+        if circuits is None:
+            return 0.0
+        now = self._now()
+        return max(0.0, *(each.rest_until - now for each in circuits[: 1 + write] if each.is_open), 0.0)
+
+    def enter(self, workspace_id: str, *, write: bool, probing: bool = False) -> Trial:
         """Let a request leave; the trial is to be told how it ended, whatever happens.
+
+        Args:
+            workspace_id: whose circuits it passes.
+            write: whether it is a PATCH.
+            probing: whether it asks for nothing but an answer. Then it leaves while the circuit rests, several may be
+                under way, and only an answer counts.
 
         Raises:
             BirdUnavailable: `circuit_open`; it may not leave.
         """
-        refusal = self.held_back(workspace_id, write=write)
+        refusal = None if probing else self.held_back(workspace_id, write=write)
         if refusal is not None:
             raise refusal
         circuits = self._circuits.get(workspace_id)
         if circuits is None:
             circuits = self._circuits[workspace_id] = _Circuit(workspace_id, "all"), _Circuit(workspace_id, "patch")
         circuit = circuits[write]
+        if probing and circuit.is_open:
+            return Trial(self, circuit, None)
         circuit.trying = circuit.is_open
         return Trial(self, circuit, circuit.changes)
 
@@ -123,9 +148,12 @@ class Circuits:
                 open_seconds = now - circuit.opened_at
                 self._on_change(CircuitChange(circuit.workspace_id, circuit.kind, opened=False, seconds=open_seconds))
             return
+        if not circuit.failures:
+            circuit.failing_since = now
         circuit.failures += 1
         circuit.code = failure
-        if not was_open and circuit.failures < FAILURES:
+        most = FEW_FAILURES if now - circuit.failing_since >= FAILING_SECONDS else FAILURES
+        if not was_open and circuit.failures < most:
             return
         circuit.rest(now, self._chance)
         if not was_open:
@@ -139,9 +167,10 @@ class Trial:
 
     __slots__ = ("_changes", "_circuit", "_circuits")
 
-    def __init__(self, circuits: Circuits, circuit: _Circuit, changes: int) -> None:
+    def __init__(self, circuits: Circuits, circuit: _Circuit, changes: int | None) -> None:
         self._circuits = circuits
         self._circuit = circuit
+        #: How often the circuit had changed when it left; None for one that asks for nothing but an answer.
         self._changes = changes
 
     def succeeded(self) -> None:
@@ -158,6 +187,11 @@ class Trial:
             self._circuit.trying = False
 
     def _end(self, failure: str | None) -> None:
+        if self._changes is None:
+            # However long it took: an answer is an answer. Without one nothing is known that was not.
+            if failure is None:
+                self._circuits._ended(self._circuit, None)  # noqa: SLF001 - the two are one
+            return
         # What left before the circuit changed says nothing about how the API is now.
         if self._circuit.changes == self._changes:
             self._circuit.trying = False
@@ -171,6 +205,7 @@ class _Circuit:
         "changes",
         "closed_at",
         "code",
+        "failing_since",
         "failures",
         "is_open",
         "kind",
@@ -190,6 +225,7 @@ class _Circuit:
         #: How often it has opened, rested again or closed: answers to what left before are not heard.
         self.changes = 0
         self.failures = 0
+        self.failing_since = float("-inf")
         self.code = ""
         self.rest_seconds = 0.0
         self.rest_until = float("-inf")

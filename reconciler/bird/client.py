@@ -20,7 +20,7 @@ from reconciler.bird.circuit import Circuits
 from reconciler.bird.guard import STATUS_BODIES, Route, call_path, recording_path
 from reconciler.bird.wire import RequestMetric, Timeouts, TransportName, Wire
 from reconciler.budget import Budgets
-from reconciler.errors import BirdUnavailable
+from reconciler.errors import BirdRejected, BirdUnavailable
 from reconciler.model import CallKey, Live, LiveStatus, Priority, RecordingKey, Status, parse_uuid
 from reconciler.scrub import scrub
 
@@ -115,6 +115,23 @@ class Bird:
         return self._circuits.held_back(workspace_id, write=True) or self._budget.held_back(
             workspace_id, Priority.WRITE
         )
+
+    def rest_seconds(self, workspace_id: str) -> float:
+        """Return in how many seconds a PATCH may find out whether the workspace answers again; 0 where it may now."""
+        return self._circuits.rest_seconds(workspace_id, write=True)
+
+    async def probe(self, call: CallKey) -> None:
+        """Ask about one call for no other reason than to see whether its workspace is answered; any answer will do.
+
+        Raises:
+            BirdUnavailable: there is still none.
+            BirdUnauthorized: there is one, and the key is refused.
+        """
+        target = f"{call_path(call)}/recordings?limit=1"
+        try:
+            await self._wire.get(Route.CALL_RECORDINGS, call.workspace_id, target, Priority.EDIT, probing=True)
+        except BirdRejected:
+            pass  # An answer all the same.
 
     @property
     def least_rate(self) -> float:

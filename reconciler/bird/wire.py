@@ -147,7 +147,9 @@ class Wire:
     async def aclose(self) -> None:
         await self._transport.aclose()
 
-    async def get(self, route: Route, workspace_id: str, target: str, priority: Priority) -> Answer:
+    async def get(
+        self, route: Route, workspace_id: str, target: str, priority: Priority, *, probing: bool = False
+    ) -> Answer:
         """Read; the answer is a 200 with its content, or a 404.
 
         Args:
@@ -155,12 +157,13 @@ class Wire:
             workspace_id: whose key and budget are used.
             target: path and query, without the prefix of the API address.
             priority: the class in which the request waits for its turn.
+            probing: whether it asks for nothing but an answer, and so leaves while the workspace is left alone.
 
         Raises:
             BirdError: any other answer, or none.
             SettingsError: the workspace's key cannot be used.
         """
-        return await self._exchange("GET", route, workspace_id, target, priority, b"", (200, 404))
+        return await self._exchange("GET", route, workspace_id, target, priority, b"", (200, 404), probing=probing)
 
     async def patch(self, route: Route, workspace_id: str, target: str, content: bytes) -> Answer:
         """Write; the answer is a 202. Its body is drained, not read: it is no observation.
@@ -180,12 +183,14 @@ class Wire:
         priority: Priority,
         content: bytes,
         wanted: tuple[int, ...],
+        *,
+        probing: bool = False,
     ) -> Answer:
         what = f"{method} {route}"
         write = method == "PATCH"
         # Before the gate, so that what cannot leave takes no share of the pace; and after it, for the circuit may have
         # opened meanwhile.
-        refusal = self._circuits.held_back(workspace_id, write=write)
+        refusal = None if probing else self._circuits.held_back(workspace_id, write=write)
         if refusal is not None:
             raise refusal
         await self._budget.acquire(workspace_id, priority)
@@ -195,7 +200,7 @@ class Wire:
             request = self._request(method, target, headers, content)
             if write:
                 self._before_write()
-            trial = self._circuits.enter(workspace_id, write=write)
+            trial = self._circuits.enter(workspace_id, write=write, probing=probing)
             asked_at = self._now()
             started = time.perf_counter()
             outcome: int | str = "aborted"
@@ -210,6 +215,7 @@ class Wire:
             except BirdUnavailable as error:
                 outcome = error.code
                 trial.failed(error.code)
+                error.said = self._circuits.is_open(workspace_id, write=write)
                 raise
             finally:
                 trial.abandoned()
@@ -219,7 +225,10 @@ class Wire:
             self._notice(reply.headers, key)
             if reply.status not in wanted:
                 # Before the place is given back: after a 429 nobody shall take it.
-                raise self._refusal(what, workspace_id, reply, key)
+                refused = self._refusal(what, workspace_id, reply, key)
+                if isinstance(refused, BirdUnavailable):
+                    refused.said = self._circuits.is_open(workspace_id, write=write)
+                raise refused
             return Answer(reply.status, parsed, asked_at, seconds)
         finally:
             self._budget.release(workspace_id, priority)

@@ -51,7 +51,7 @@ from reconciler.cli.parts import (
 )
 from reconciler.cli.validate import index_for
 from reconciler.converge import Observed, converge
-from reconciler.daemon import Daemon, Timing
+from reconciler.daemon import Daemon, Reach, Timing
 from reconciler.errors import BirdUnauthorized, SettingsError
 from reconciler.follow import Follower
 from reconciler.hook import Hook
@@ -64,6 +64,7 @@ from reconciler.observer import Observer
 from reconciler.plan import make_plan
 from reconciler.reconcile import Clock, Reconciler, Sender, check_lease
 from reconciler.source import Source
+from reconciler.standing import Standings
 from reconciler.store import Store, Writer, open_store, open_writer
 from reconciler.web import Answers, bind, is_exposed, make_app, serve
 from reconciler.window import Window
@@ -182,6 +183,7 @@ class _Run:
         )
         adopt_libraries(self._log)
         self._window = Window(settings.limits)
+        self._standings = Standings()
         self._catalog = Catalog()
         self._branch = open_branch(settings, state, store, writer, self._clock, self._log) if settings["git"] else None
         self._follower = Follower(
@@ -223,8 +225,7 @@ class _Run:
 
             def circuit_changed(change: CircuitChange) -> None:
                 self._note_circuit(change)
-                if not change.opened:
-                    daemon.bring_back(change.workspace_id)
+                daemon.circuit_changed(change)
 
             async with (
                 self._api(patient=False, on_circuit=circuit_changed) as (api, seed),
@@ -257,6 +258,8 @@ class _Run:
                     metrics=self._metrics,
                     log=self._log,
                     run_id=self._run_id,
+                    standings=self._standings,
+                    reach=Reach(api.probe, api.rest_seconds),
                     declared=seed,
                     source=lambda: None if self._branch is None else status_of(self._branch.state),
                 )
@@ -387,7 +390,7 @@ class _Run:
             desired=self._catalog.desired.get,
             base=self._follower.base,
             reader=self._store,
-            writer=self._writer,
+            writer=self._standings.watch(self._writer),
             observer=observer,
             sender=sender,
             window=self._window,

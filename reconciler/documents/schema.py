@@ -35,6 +35,7 @@ _FILES: Final = {
     CALL_RECORDING: "call-recording.schema.json",
     CALL_RECORDING_SET: "call-recording-set.schema.json",
     "Plan": "plan.schema.json",
+    "Daemon": "daemon.schema.json",
 }
 
 
@@ -66,7 +67,7 @@ def schema_text(kind: str | None = None) -> str:
     """
     if kind is None:
         return read_schema(_FILES[ANY_KIND])
-    names = (*KINDS, "Plan")
+    names = (*KINDS, "Plan", "Daemon")
     if kind not in names:
         near = nearest(kind, names)
         hint = f"did you mean `{near}`?" if near else f"there are {', '.join(names)}"

@@ -100,6 +100,6 @@ class Failures:
         seconds = retry_seconds(record.attempts, self._clock.random, at_least=error.retry_after or 0.0)
         event = "throttled" if error.throttled else "retry_scheduled"
         # What stopped the workspace has been said once, for all its recordings.
-        log = self._log.debug if error.held else self._log.warning
+        log = self._log.debug if error.said else self._log.warning
         log(event, **named(record), after_seconds=round(seconds, 3), attempts=record.attempts, error=str(error))
         return Turn(record.phase, Again(seconds, Priority.RETRY), Outcome.FAILED, error)

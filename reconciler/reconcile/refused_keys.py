@@ -54,6 +54,11 @@ class RefusedKeys:
         """Workspaces that refused the key and have not taken it since."""
         return frozenset(self._refused)
 
+    def looks(self, workspace_id: str) -> bool:
+        """Whether a workspace refuses the key for looks as well, and not only for PATCHes."""
+        refused = self._refused.get(workspace_id)
+        return refused is not None and not refused.reads
+
     def try_new(self) -> list[str]:
         """Let the next turn of each refused workspace try its key, if that has changed; return those workspaces."""
         changed = []

@@ -84,5 +84,7 @@ class Turn:
     outcome: Outcome | None = None
     error: ReconcilerError | None = None
     refusal: Refusal | None = None
+    #: Whether a look was answered, or none was wanted.
+    looked: bool = True
     #: Whether the recording was seen in a status that nothing leads out of.
     final: bool = False

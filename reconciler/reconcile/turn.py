@@ -7,6 +7,7 @@ asked for a new one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from reconciler.alarm import Alarm
@@ -160,6 +161,23 @@ class Reconciler:
         """Let the next turn of each refused workspace try its key, if that has changed; return those workspaces."""
         return self._refused_keys.try_new()
 
+    def looks_refused(self, workspace_id: str) -> bool:
+        """Whether a workspace refuses the key for looks as well, and not only for PATCHes."""
+        return self._refused_keys.looks(workspace_id)
+
+    def seconds_before_a_patch(self, workspace_id: str) -> float:
+        """Return in how many seconds a PATCH to a workspace that refused the key may try it again; 0 where it may."""
+        rest = self._refused_keys.rest_before_patch(workspace_id, self._clock.now())
+        return 0.0 if rest is None else rest.total_seconds()
+
+    def look_answered(self, workspace_id: str) -> None:
+        """Go on with a workspace whose key was refused, now that somebody else's look was answered."""
+        self._refused_keys.look_answered(workspace_id)
+
+    def key_refused(self, error: BirdUnauthorized) -> None:
+        """Note that somebody else's look was refused for its key."""
+        self._refused_keys.refuse(error, reads=False)
+
     async def reconcile(self, key: RecordingKey, priority: Priority) -> Turn:
         """Do one turn of one recording.
 
@@ -179,14 +197,15 @@ class Reconciler:
             if rest is not None:
                 if applied != stored:
                     await self._writer.save(applied)
-                return self._refused_keys.blocked(key.workspace_id, rest)
+                return replace(self._refused_keys.blocked(key.workspace_id, rest), looked=False)
             return await self._look_and_act(key, desired, applied, priority)
         except LeaseLost:
             raise
         except StoreError as error:
             # Nothing was sent without its intent on disk; what was sent will be looked at again.
             self.state_alarm.met(error)
-            return Turn(None, Again(retry_seconds(3, self._clock.random), Priority.RETRY), Outcome.FAILED, error)
+            again = Again(retry_seconds(3, self._clock.random), Priority.RETRY)
+            return Turn(None, again, Outcome.FAILED, error, looked=False)
 
     def _declared(self, key: RecordingKey, stored: Applied | None, desired: Desired) -> Applied:
         """Return the record with what the document says now."""
@@ -205,11 +224,13 @@ class Reconciler:
         except BirdUnauthorized as error:
             if applied.error != str(error):
                 await self._writer.save(applied._replace(error=str(error)))
-            return self._refused_keys.refuse(error, reads=False)
+            return replace(self._refused_keys.refuse(error, reads=False), looked=False)
         except BirdError as error:
             if isinstance(error, BirdUnavailable) and error.held:
-                return await self._failures.not_tried(applied, error, priority)
-            return await self._failures.failed(applied, error)
+                turn = await self._failures.not_tried(applied, error, priority)
+            else:
+                turn = await self._failures.failed(applied, error)
+            return replace(turn, looked=not isinstance(error, BirdUnavailable))
         self._refused_keys.look_answered(key.workspace_id)
         now = self._clock.now()
         reached = within_reach(applied, now, self._confirm)

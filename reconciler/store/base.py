@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from reconciler.errors import StoreError
-from reconciler.model import Applied, Event, InForce, Phase, RecordingKey, Revision, Status
+from reconciler.model import Applied, Event, InForce, Phase, RecordingKey, Resting, Revision, Status
 
 if TYPE_CHECKING:
     import asyncio
@@ -41,6 +41,11 @@ class Standing(NamedTuple):
     desired: Status
     last_applied: Status | None
     sent: Status | None
+    reason: str = ""
+    #: Since when it is in its phase; where that was not written down, when it was last seen.
+    since: datetime | None = None
+    #: Since when the desired status has not been seen.
+    unmet_since: datetime | None = None
 
 
 class EventQuery(NamedTuple):
@@ -117,6 +122,10 @@ class Store(Protocol):
         """Return the revision of the Git source that was in force last; None where there never was one."""
         ...
 
+    def resting(self) -> list[Resting]:
+        """Return the workspaces that the writer leaves alone, or did when it was last heard of, by their IDs."""
+        ...
+
     def patches_since(self, since: datetime) -> list[SentPatch]:
         """Return every `patch_sent` event at or after an aware datetime, oldest first."""
         ...
@@ -167,6 +176,10 @@ class Writer(Protocol):
             revisions: the commits.
             in_force: the one that is in force from now on; None where that does not change.
         """
+        ...
+
+    def rest(self, workspace_id: str, resting: Resting | None) -> Receipt:
+        """Keep how a workspace rests, or with None that it does no more."""
         ...
 
     def lease_valid(self) -> bool:

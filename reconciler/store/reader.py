@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from reconciler.errors import StoreError
-from reconciler.model import Applied, Event, InForce, RecordingKey, Revision, key_of_line
+from reconciler.model import Applied, Event, InForce, RecordingKey, Resting, Revision, key_of_line
 from reconciler.store import connection as files
 from reconciler.store import rows, schema, selects
 from reconciler.store.base import EventQuery, Line, SentPatch, Standing
@@ -109,6 +109,9 @@ class SqliteStore:
     def in_force(self) -> InForce | None:
         found = self._read(selects.in_force)
         return InForce(found[0][0], bool(found[0][1])) if found else None
+
+    def resting(self) -> list[Resting]:
+        return [rows.resting_from_row(row) for row in self._read(selects.resting)]
 
     def patches_since(self, since: datetime) -> list[SentPatch]:
         found = self._stream(lambda _layout: (selects.PATCHES, (rows.micros(since),)))

@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 from itertools import chain
 from typing import Any, Final, TypeVar
 
-from reconciler.model import Applied, Drift, Event, Labels, Phase, RecordingKey, Revision, Status, Suspend
+from reconciler.model import Applied, Drift, Event, Labels, Phase, RecordingKey, Resting, Revision, Status, Suspend
 from reconciler.store.base import SentPatch, Standing
 
 #: How much of an error's or an event's own words is kept: enough for a sentence, too little to bloat the file.
@@ -63,6 +63,9 @@ EVENT: Final = (
 REVISION: Final = ("id", "author", "subject", "committed_at")
 PUT_REVISION: Final = f"INSERT OR REPLACE INTO revisions ({', '.join(REVISION)}) VALUES (?, ?, ?, ?)"  # noqa: S608 (constants)
 PUT_IN_FORCE: Final = "INSERT OR REPLACE INTO source (id, revision, judged) VALUES (1, ?, ?)"
+RESTING: Final = ("workspace_id", "since", "cause", "reason", "blind")
+PUT_RESTING: Final = f"INSERT OR REPLACE INTO resting ({', '.join(RESTING)}) VALUES (?, ?, ?, ?, ?)"  # noqa: S608 (constants)
+DELETE_RESTING: Final = "DELETE FROM resting WHERE workspace_id = ?"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -330,6 +333,26 @@ def revision_row(revision: Revision) -> Row:
 def revision_from_row(row: Row) -> Revision:
     """Return the commit of a row."""
     return Revision(row[0], row[1], row[2], moment(row[3]))
+
+
+def resting_row(resting: Resting) -> Row:
+    """Return the row of a workspace that rests.
+
+    Raises:
+        TypeError: its time is naive.
+    """
+    return (
+        resting.workspace_id,
+        micros(resting.since),
+        resting.cause,
+        resting.reason[:TEXT_CHARACTERS],
+        resting.blind,
+    )
+
+
+def resting_from_row(row: Row) -> Resting:
+    """Return the workspace that rests of a row."""
+    return Resting(row[0], moment(row[1]), row[2], row[3], bool(row[4]))
 
 
 def patch_from_row(row: Row) -> SentPatch:

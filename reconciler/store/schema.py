@@ -162,6 +162,17 @@ _VERSION_3: Final = (
     "CREATE INDEX history_by_recording ON history (recording_id)",
     "CREATE INDEX history_by_call ON history (call_id)",
     "CREATE INDEX history_by_time ON history (at)",
+    # Workspaces that are left alone: of none of their recordings is anything known that is newer. One row of each, for
+    # they may have a hundred thousand recordings.
+    """
+    CREATE TABLE resting (
+        workspace_id TEXT PRIMARY KEY,
+        since INTEGER NOT NULL,
+        cause TEXT NOT NULL,            -- key_refused, api_away or patches_fail
+        reason TEXT NOT NULL,           -- in words
+        blind INTEGER NOT NULL          -- whether they are not looked at either; else only PATCHes wait
+    ) STRICT, WITHOUT ROWID
+    """,
     # What is asked of the process that holds the state: written by any other, taken and answered by that one.
     """
     CREATE TABLE requests (

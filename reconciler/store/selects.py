@@ -12,7 +12,7 @@ from functools import cache
 from typing import Final
 
 from reconciler.store.base import EventQuery
-from reconciler.store.rows import EVENT, KEY, RECORDING, REVISION, Row, micros
+from reconciler.store.rows import EVENT, KEY, RECORDING, RESTING, REVISION, Row, micros
 
 #: The layouts that brought what is asked for here.
 _REVISIONS_SINCE: Final = 2
@@ -67,9 +67,12 @@ def on_the_way(layout: int) -> str:
 def standings(layout: int) -> str:
     """Return what reads how each recording stands, ordered by key."""
     base = _columns(("base",), layout)
+    reason, since, unmet_since = (_columns((name,), layout) for name in ("reason", "phase_since", "unmet_since"))
+    # Nearly all are in sync, and of these nobody asks since when.
+    since = f"CASE WHEN phase <> 'applied' THEN coalesce({since}, observed_at) END"
     return (
-        f"SELECT {_KEYS}, file, {base}, phase, desired, last_applied, sent FROM recordings "  # noqa: S608 (constants)
-        f"ORDER BY {_KEYS}"
+        f"SELECT {_KEYS}, file, {base}, phase, desired, last_applied, sent, {reason}, {since}, {unmet_since} "  # noqa: S608 (constants)
+        f"FROM recordings ORDER BY {_KEYS}"
     )
 
 
@@ -83,6 +86,13 @@ def revision(layout: int) -> str | None:
 def in_force(layout: int) -> str | None:
     """Return what reads the revision in force; None where the layout keeps none."""
     return None if layout < _REVISIONS_SINCE else "SELECT revision, judged FROM source"
+
+
+def resting(layout: int) -> str | None:
+    """Return what reads the workspaces that rest; None where the layout keeps none."""
+    if layout < _EVIDENCE_SINCE:
+        return None
+    return f"SELECT {', '.join(RESTING)} FROM resting ORDER BY workspace_id"  # noqa: S608 (constants)
 
 
 def events(query: EventQuery, layout: int) -> tuple[str, Row]:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from reconciler.errors import LeaseLost, StateHeld, StoreError
-from reconciler.model import Applied, Event, InForce, RecordingKey, Revision
+from reconciler.model import Applied, Event, InForce, RecordingKey, Resting, Revision
 from reconciler.scrub import scrub
 from reconciler.store import connection as files
 from reconciler.store import rows, schema
@@ -120,6 +120,12 @@ class SqliteWriter:
         if in_force is not None:
             facts.append((rows.PUT_IN_FORCE, in_force))
         return self._hand_in(None, None, (), facts)
+
+    def rest(self, workspace_id: str, resting: Resting | None) -> Receipt:
+        fact = (
+            (rows.DELETE_RESTING, (workspace_id,)) if resting is None else (rows.PUT_RESTING, rows.resting_row(resting))
+        )
+        return self._hand_in(None, None, (), [fact])
 
     def lease_valid(self) -> bool:
         return self._lease.valid()
