@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reconciler.documents import DocumentLimits, FileDocuments, cross_check, parse_documents
+from reconciler.documents import DocumentLimits, FileDocuments, Patience, cross_check, parse_documents
 from reconciler.errors import ReconcilerError
 from reconciler.git import Commit, Entry, find_commit, list_entries, read_blobs
 from reconciler.model import Desired, Problem
@@ -121,7 +121,8 @@ def _parse(
         else:
             wanted[shown] = entry.id
     contents = read_blobs(commit, list(wanted.values()))
-    parsed = [parse_documents(data, shown, limits) for shown, data in zip(wanted, contents, strict=True)]
+    patience = Patience()
+    parsed = [parse_documents(data, shown, limits, patience) for shown, data in zip(wanted, contents, strict=True)]
     problems += [problem for file in parsed for problem in file.problems]
     return parsed, problems
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from types import MappingProxyType
 
-from reconciler.documents import FileDocuments, Place, conflict, cross_check
+from reconciler.documents import FileDocuments, Place, conflict, cross_check, in_bounds
 from reconciler.model import CallKey, Desired, Problem, RecordingKey
 
 
@@ -264,13 +264,15 @@ class Catalog:
     def _foreign_conflicts(self, documents: FileDocuments) -> tuple[Problem, ...]:
         """Name each place of a content that claims what another file holds, once for each place that holds it."""
         found: dict[tuple[Place, Place], Problem] = {}
+        pointers: Mapping[tuple[str | RecordingKey, int], str] | None = None
         for claim, line in documents.claims():
             holder = self._holder(claim)
             if holder is not None and holder.file != documents.file:
                 place = Place(documents.file, line)
-                pointer = documents.pointer_to(claim, line)
+                pointers = documents.pointers() if pointers is None else pointers
+                pointer = pointers.get((claim, line), "/metadata/name")
                 found.setdefault((place, holder), conflict(claim, place, holder, pointer=pointer))
-        return tuple(sorted(found.values(), key=attrgetter("line")))
+        return tuple(in_bounds(sorted(found.values(), key=attrgetter("line"))))
 
     def _put_in(self, documents: FileDocuments) -> None:
         self._in_force[documents.file] = documents

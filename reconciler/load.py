@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from reconciler.documents import DocumentLimits, FileDocuments, cross_check, parse_documents
+from reconciler.documents import DocumentLimits, FileDocuments, Patience, cross_check, parse_documents
 from reconciler.index import Columns, Held, Index, digest_of
 from reconciler.model import Desired, Problem
 from reconciler.source import SETTLED_NS, FileStamp, Tree
@@ -84,15 +84,16 @@ def parse_files(source: Files, tree: Tree, limits: DocumentLimits, index: Index 
     """
     held = None if index is None else index.read()
     reading = _Reading(tree.files, held)
+    patience = Patience()
     for file in reading.unproven:
         before = time.time_ns()
         data = source.read(file)
         if isinstance(data, Problem):
             reading.refused.append(FileDocuments(file, (), (data,)))
         elif index is None:
-            reading.take(parse_documents(data, file, limits))
+            reading.take(parse_documents(data, file, limits, patience))
         else:
-            reading.take_or_keep(data, file, limits, before)
+            reading.take_or_keep(data, file, limits, before, patience)
     columns = reading.columns()
     columns.check()
     if index is not None and reading.deserves_writing:
@@ -148,7 +149,7 @@ class _Reading:
     def take(self, documents: FileDocuments) -> None:
         (self._fresh if not documents.problems else self.refused).append(documents)
 
-    def take_or_keep(self, data: bytes, file: str, limits: DocumentLimits, before: int) -> None:
+    def take_or_keep(self, data: bytes, file: str, limits: DocumentLimits, before: int, patience: Patience) -> None:
         """Parse a file, unless the index knows these bytes under this name.
 
         Args:
@@ -159,7 +160,7 @@ class _Reading:
         if place is not None and self._held is not None and self._held.digest(place) == digest:
             self._kept.append(place)
         else:
-            documents = parse_documents(data, file, limits)
+            documents = parse_documents(data, file, limits, patience)
             self.take(documents)
             if documents.problems:
                 return

@@ -14,7 +14,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
-from reconciler.documents import DocumentLimits, FileDocuments, Place, conflict, cross_check, parse_documents
+from reconciler.documents import DocumentLimits, FileDocuments, Place, Refused, conflict, cross_check, parse_quickly
 from reconciler.index import Columns, Index
 from reconciler.load import Loaded, gather_problems, parse_files
 from reconciler.model import Problem, RecordingKey
@@ -79,7 +79,9 @@ def _others(
             continue
         data = root.read(file)
         if not isinstance(data, Problem) and (_ESCAPE in data or not words.isdisjoint(_WORDS.findall(data.lower()))):
-            yield parse_documents(data, file, limits)
+            documents = parse_quickly(data, file, limits)
+            if not isinstance(documents, Refused):  # what is wrong with another file, it says itself
+                yield documents
 
 
 def _known_others(

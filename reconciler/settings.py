@@ -250,6 +250,8 @@ SETTINGS: Final = {
         Setting("max_file_bytes", "whole", 32 * 1024 * 1024, "Largest file that is read.", minimum=1, found="lower"),
         Setting("max_depth", "whole", 32, "Deepest nesting in a document.", minimum=1, maximum=200, found="lower"),
         Setting("max_aliases", "whole", 64, "Most YAML aliases in a file.", minimum=0, found="lower"),
+        Setting("max_documents", "whole", 200_000, "Most documents in a file.", minimum=1, found="lower"),
+        Setting("max_keys", "whole", 10_000, "Most keys in one mapping of a file.", minimum=1, found="lower"),
     )
 }
 

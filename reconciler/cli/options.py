@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 COMMON: Final = ("api_url", "state", "log_format", "log_level", "no_color")
-DOCUMENTS: Final = ("max_file_bytes", "max_depth", "max_aliases")
+DOCUMENTS: Final = ("max_file_bytes", "max_depth", "max_aliases", "max_documents", "max_keys")
 REACH: Final = ("allow_http", "transport", "rate_limit", "concurrency", "confirm_seconds", "give_up_seconds")
 #: A Git branch in place of files.
 GIT: Final = ("git", "branch", "path", "git_interval", "git_depth", "git_timeout_seconds", "git_token_file")
@@ -74,7 +74,9 @@ class Values:
 
     @property
     def document_limits(self) -> DocumentLimits:
-        return DocumentLimits(self["max_file_bytes"], self["max_depth"], self["max_aliases"])
+        return DocumentLimits(
+            self["max_file_bytes"], self["max_depth"], self["max_aliases"], self["max_documents"], self["max_keys"]
+        )
 
     @property
     def limits(self) -> Limits:

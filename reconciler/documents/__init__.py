@@ -9,31 +9,39 @@ and never lets a document through that its schema refuses: a refused file declar
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from reconciler.documents import schema
-from reconciler.documents.conflicts import FileDocuments, Place, conflict, cross_check
+from reconciler.documents.conflicts import FileDocuments, Place, conflict, cross_check, in_bounds
 from reconciler.documents.convert import recording, recordings
 from reconciler.documents.excerpt import explain
-from reconciler.documents.limits import DEFAULT_LIMITS, DocumentLimits
+from reconciler.documents.limits import DEFAULT_LIMITS, DocumentLimits, Patience
 from reconciler.documents.plain import load_plain
 from reconciler.documents.schema import schema_text
 from reconciler.documents.wording import nearest
 from reconciler.model import Desired, Problem
 from reconciler.scrub import frames
 
+if TYPE_CHECKING:
+    from reconciler.documents.yaml_events import Irregular
+
 __all__ = [
     "DEFAULT_LIMITS",
     "DocumentLimits",
     "FileDocuments",
+    "Patience",
     "Place",
+    "Refused",
     "conflict",
     "cross_check",
     "explain",
+    "in_bounds",
     "load_plain",
     "nearest",
     "parse_documents",
+    "parse_quickly",
     "sample_text",
     "schema_text",
 ]
@@ -43,7 +51,30 @@ __all__ = [
 MOST_TAG_DIRECTIVES: Final = 64
 
 
-def parse_documents(data: bytes, file: str, limits: DocumentLimits = DEFAULT_LIMITS) -> FileDocuments:
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A file that is invalid, before anybody has said why."""
+
+    data: bytes
+    file: str
+    limits: DocumentLimits
+    _reason: Irregular
+
+    def explain(self, patience: Patience | None = None) -> FileDocuments:
+        """Say what is wrong with the file; in the time that there is, and so far as that suffices."""
+        # Imported late: a mistake may wait for it, a command that finds none should not.
+        from reconciler.documents.explain import find_problems
+
+        try:
+            problems = find_problems(self.data, self.file, self.limits, self._reason, patience or Patience())
+        except Exception as error:  # noqa: BLE001 - one poison file must not end a daemon that has others to look after
+            return _unforeseen(self.file, error)
+        return FileDocuments(self.file, (), problems)
+
+
+def parse_documents(
+    data: bytes, file: str, limits: DocumentLimits = DEFAULT_LIMITS, patience: Patience | None = None
+) -> FileDocuments:
     """Read one file; whatever its bytes are, the answer is a value.
 
     What no two documents may share is not looked at here, not even within the file: that is `cross_check`'s.
@@ -51,27 +82,29 @@ def parse_documents(data: bytes, file: str, limits: DocumentLimits = DEFAULT_LIM
     Args:
         data: the content of the file.
         file: its path as it shall be shown.
+        limits: what one file may ask of this program.
+        patience: how much time there is to say what is wrong; by default that for a single file.
     """
+    found = parse_quickly(data, file, limits)
+    return found.explain(patience) if isinstance(found, Refused) else found
+
+
+def parse_quickly(data: bytes, file: str, limits: DocumentLimits = DEFAULT_LIMITS) -> FileDocuments | Refused:
+    """Read one file without explaining what is wrong with it, which takes a multiple of the time; else the same."""
+    # Imported late: where the index knows all documents, nobody waits for a parser.
+    from reconciler.documents.yaml_events import Irregular
+
     if data.count(b"%TAG") > MOST_TAG_DIRECTIVES:
         # Refused before libyaml sees them: it compares each with all others, which takes minutes for a few megabytes.
         message = f"more than {MOST_TAG_DIRECTIVES} times `%TAG`: tags are not allowed, nor is what declares them"
         return FileDocuments(file, (), (Problem(file, 1, 1, message, rule="too-many-directives"),))
-    if len(data) <= limits.max_file_bytes:
-        # Imported late: where the index knows all documents, nobody waits for a parser.
-        from reconciler.documents.yaml_events import Irregular
-
-        try:
-            return _read_valid(data, file, limits)
-        except Irregular:
-            pass  # why, is told below
-        except Exception as error:  # noqa: BLE001 - one poison file must not end a daemon that has others to look after
-            return _unforeseen(file, error)
-    # Imported late: a mistake may wait for it, a command that finds none should not.
-    from reconciler.documents.explain import find_problems
-
+    if len(data) > limits.max_file_bytes:
+        return Refused(data, file, limits, Irregular())
     try:
-        return FileDocuments(file, (), find_problems(data, file, limits))
-    except Exception as error:  # noqa: BLE001 - the same
+        return _read_valid(data, file, limits)
+    except Irregular as reason:
+        return Refused(data, file, limits, reason)
+    except Exception as error:  # noqa: BLE001 - one poison file must not end a daemon that has others to look after
         return _unforeseen(file, error)
 
 
@@ -95,7 +128,8 @@ def _read_valid(data: bytes, file: str, limits: DocumentLimits) -> FileDocuments
     fits_set = schema.gate(schema.CALL_RECORDING_SET)
     desired: list[Desired] = []
     sets: list[tuple[str, int]] = []
-    for value, line, item_lines, status_lines in read_documents(data, limits):
+    for read in read_documents(data, limits):
+        value, line, item_lines, status_lines = read
         # The gates hold for the kind as well: a document passes one of them or none.
         if fits_one(value):
             desired.append(recording(cast("dict[str, Any]", value), file, line, status_lines))
@@ -104,5 +138,5 @@ def _read_valid(data: bytes, file: str, limits: DocumentLimits) -> FileDocuments
             sets.append((document["metadata"]["name"], line))
             desired.extend(recordings(document, file, item_lines, status_lines))
         else:
-            raise Irregular
+            raise Irregular(line, read)
     return FileDocuments(file, tuple(desired), (), tuple(sets))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from reconciler.documents.wording import cut
 from reconciler.model import Desired, Problem, RecordingKey
+
+#: How many conflicts of one file are told: a copy of a large file has as many as documents.
+MOST_CONFLICTS: Final = 1000
 
 
 class Place(NamedTuple):
@@ -39,19 +42,22 @@ class FileDocuments:
             yield desired.name, desired.first_line
             yield desired.key, desired.first_line
 
-    def pointer_to(self, claim: str | RecordingKey, line: int) -> str:
-        """Return the JSON pointer of what is claimed, from the root of the document that claims it."""
-        field = "recordingId" if isinstance(claim, RecordingKey) else "name"
+    def pointers(self) -> dict[tuple[str | RecordingKey, int], str]:
+        """Return the JSON pointer of each claim of a recording's document or item, by the claim and its line.
+
+        The claims of sets, which are names, have none here: they stand in `/metadata/name`.
+        """
+        found: dict[tuple[str | RecordingKey, int], str] = {}
         items: dict[str, int] = {}
         for desired in self.desired:
             # Only an item of a set has a slash in its name; items stand in their set's order.
             owner, slash, _ = desired.name.partition("/")
             index = items[owner] = items.get(owner, -1) + 1
-            if desired.first_line == line and claim in (desired.name, desired.key):
-                if slash:
-                    return f"/spec/recordings/{index}/{field}"
-                return "/spec/recordingId" if field == "recordingId" else "/metadata/name"
-        return "/metadata/name"
+            line = desired.first_line
+            found.setdefault((desired.name, line), f"/spec/recordings/{index}/name" if slash else "/metadata/name")
+            place = f"/spec/recordings/{index}/recordingId" if slash else "/spec/recordingId"
+            found.setdefault((desired.key, line), place)
+        return found
 
 
 def conflict(claim: str | RecordingKey, later: Place, earlier: Place, *, pointer: str = "") -> Problem:
@@ -75,14 +81,24 @@ def cross_check(files: Iterable[FileDocuments]) -> list[Problem]:
     problems: list[Problem] = []
     for documents in sorted(files, key=attrgetter("file")):
         told: set[tuple[Place, Place]] = set()
-        found = []
+        found: list[Problem] = []
+        pointers: Mapping[tuple[str | RecordingKey, int], str] | None = None
         for claim, line in documents.claims():
             place = Place(documents.file, line)
             holder = holders.setdefault(claim, place)
             # By identity: two documents in flow style may begin on one line.
             if holder is not place and (place, holder) not in told:
                 told.add((place, holder))
-                pointer = documents.pointer_to(claim, line)
-                found.append(conflict(claim, place, holder, pointer=pointer))
-        problems.extend(sorted(found, key=attrgetter("line")))
+                pointers = documents.pointers() if pointers is None else pointers
+                found.append(conflict(claim, place, holder, pointer=pointers.get((claim, line), "/metadata/name")))
+        problems.extend(in_bounds(sorted(found, key=attrgetter("line"))))
     return problems
+
+
+def in_bounds(found: Sequence[Problem]) -> Sequence[Problem]:
+    """Return the conflicts of one file, of very many only the first, and that there are more."""
+    if len(found) <= MOST_CONFLICTS:
+        return found
+    shown = found[:MOST_CONFLICTS]
+    message = f"only some problems are explained: {len(found) - MOST_CONFLICTS:,} more conflicts are in this file"
+    return [*shown, Problem(shown[-1].file, found[MOST_CONFLICTS].line, 1, message, rule="too-many")]

@@ -12,10 +12,20 @@ from itertools import islice
 from typing import Any, Final
 
 from reconciler.documents import schema
-from reconciler.documents.limits import DocumentLimits
-from reconciler.documents.nodes import MAX_PROBLEMS, Enough, Node, ProblemList, decode, found_in_words, read_nodes
+from reconciler.documents.limits import DocumentLimits, Patience
+from reconciler.documents.nodes import (
+    MAX_PROBLEMS,
+    Enough,
+    Node,
+    OutOfTime,
+    ProblemList,
+    decode,
+    found_in_words,
+    read_nodes,
+)
 from reconciler.documents.schema import Mistake
 from reconciler.documents.wording import SHOWN_CHARACTERS, cut, nearest, place_name, pointer, quoted
+from reconciler.documents.yaml_events import Document, Irregular
 from reconciler.model import Problem
 
 _TYPES: Final = {"string": "a string", "object": "a mapping", "array": "a list"}
@@ -36,15 +46,37 @@ _API_VERSION: Final = "reconciler/v1"
 _LOOKED_AT: Final = 16
 
 
-def find_problems(data: bytes, file: str, limits: DocumentLimits) -> tuple[Problem, ...]:
-    """Return all problems of a file that was refused, in order of line; at least one."""
-    problems = ProblemList(file)
+#: What the lines of a file may take that there is no time to explain, in seconds of the processor.
+ROUGHLY_SECONDS: Final = 0.5
+
+
+def find_problems(
+    data: bytes, file: str, limits: DocumentLimits, refusal: Irregular, patience: Patience
+) -> tuple[Problem, ...]:
+    """Return the problems of a file that was refused, in order of line; at least one.
+
+    Args:
+        data: the content of the file.
+        file: its path as it shall be shown.
+        limits: what one file may ask of this program.
+        refusal: what the fast reader knows, which counts once the time for explaining has passed.
+        patience: how much time there is.
+    """
+    seconds = patience.begin()
+    problems = ProblemList(file, seconds)
     try:
         if (text := decode(data, limits, problems)) is not None:
             for document in read_nodes(text, limits, problems):
                 _explain_document(document, problems)
+    except OutOfTime:
+        if not problems:
+            problems.allow(ROUGHLY_SECONDS)
+            _explain_roughly(refusal, problems)
+        problems.say_that_there_is_more("this file is too large, or too broken, to look at all of it")
     except Enough:
         pass  # what is known is in the list
+    finally:
+        patience.end()
     if not problems:
         # The gate and the explainer disagree. A refused file must never look like one without documents.
         problems.add(1, 1, "schema", "the file is refused, and the reason could not be determined")
@@ -78,6 +110,39 @@ def _explain_document(root: Node, problems: ProblemList) -> None:
     _add_mistakes(root, head, problems)
 
 
+def _explain_roughly(refusal: Irregular, problems: ProblemList) -> None:
+    """Tell of the first document that is refused what can be told without a second look at the text: lines alone."""
+    document = refusal.document
+    value = document.value if document is not None else None
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if document is not None and isinstance(kind, str) and kind in schema.KINDS:
+        try:
+            for mistake in islice(schema.mistakes(kind, value), MAX_PROBLEMS):
+                _add_mistake_at_line(document, mistake, problems)
+        except Enough:
+            pass
+    if not problems and refusal.breach is not None:
+        problems.add(refusal.line, 1, *refusal.breach)
+    elif not problems:
+        problems.add(refusal.line, 1, "unexplained", "something is wrong here, or in the document that begins here")
+
+
+def _add_mistake_at_line(document: Document, mistake: Mistake, problems: ProblemList) -> None:
+    problems.check_time()
+    path = mistake.path
+    in_items = len(path) > 2 and path[:2] == ("spec", "recordings") and isinstance(path[2], int)
+    line = document.item_lines[int(path[2])] if in_items else document.line
+    value = mistake.value
+    node = Node(value, line, 1, raw=str(value).lower() if isinstance(value, bool | int | float) else "")
+    if mistake.keyword not in _WEIGHT:
+        node.keys = dict.fromkeys(value, (line, 1))
+        _add_field_problems(node, path, {mistake.keyword: mistake}, problems)
+        return
+    message, hint = _in_words(node, path, mistake)
+    at = pointer(path)
+    problems.add(line, 1, _RULES[mistake.keyword], message, hint=hint, at=at, about=at)
+
+
 def _is_ours(root: Node) -> bool:
     """Say whether anything at a document's head shows that it was written for this program."""
     if "apiVersion" in root.children or "kind" in root.children or root.partial:
@@ -108,6 +173,7 @@ def _add_mistakes(root: Node, mistakes: Iterable[Mistake], problems: ProblemList
     for mistake in islice(mistakes, 2 * MAX_PROBLEMS + 2):
         by_value.setdefault(mistake.path, []).append(mistake)
     for path, about in by_value.items():
+        problems.check_time()
         node = _follow(root, path)
         if node is None:
             continue
@@ -142,12 +208,13 @@ def _add_field_problems(
     for key, (line, column) in node.keys.items():
         if key in known:
             continue
+        problems.check_time()
         near = nearest(key, missing) or nearest(key, known)
         if near in missing:
             missing.remove(near)
         hint = f"did you mean `{near}`?" if near else f"allowed here: {', '.join(known)}"
         at = pointer((*path, key))
-        problems.add(line, column, "unknown-field", f"unknown field `{cut(key)}`", hint=hint, at=at)
+        problems.add(line, column, "unknown-field", f"unknown field `{cut(key)}`", hint=hint, at=at, about=key)
     for field in () if node.partial else missing:
         message = f"missing field `{field}` in {place_name(path)}" if path else f"missing field `{field}`"
         problems.add(node.line, node.column, "missing-field", message, at=pointer(path), about=field)

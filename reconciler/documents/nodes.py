@@ -8,6 +8,7 @@ nothing more about it. One mistake stays one problem.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NoReturn
@@ -26,14 +27,16 @@ from yaml.events import (
 from yaml.reader import ReaderError
 
 from reconciler.documents import yaml_events
-from reconciler.documents.limits import ALIASED_VALUES, BYTES_PER_VALUE, DocumentLimits
+from reconciler.documents.limits import ALIASED_VALUES, BYTES_PER_VALUE, EXPLAINING_SECONDS, DocumentLimits
 from reconciler.documents.wording import cut, nearest, pointer, quoted
 from reconciler.documents.yaml_events import AnyEvent
 from reconciler.model import Problem
 
 #: How many problems of one file are shown. Nobody reads so many; a hostile file would otherwise fill the memory with
 #: them.
-MAX_PROBLEMS: Final = 10_000
+MAX_PROBLEMS: Final = 1000
+#: The clock is asked once for so many values, since asking takes as long as reading one.
+_VALUES_A_LOOK: Final = 64
 LINE_BREAK: Final = re.compile(r"\r\n|\r|\n")
 _NOT_TEXT: Final = re.compile("[^\t\n\r -~\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _YAML_TAGS: Final = "tag:yaml.org,2002:"
@@ -43,11 +46,22 @@ class Enough(Exception):
     """The rest of the file cannot be read, or need not be."""
 
 
+class OutOfTime(Enough):
+    """The time for explaining this file has passed."""
+
+
 class ProblemList:
     """Collects the problems of one file, each place and mistake once."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, seconds: float = EXPLAINING_SECONDS) -> None:
+        """Begin with a file.
+
+        Args:
+            file: its path as it shall be shown.
+            seconds: how much time of the processor may pass until `check_time` raises.
+        """
         self.file = file
+        self._deadline = time.thread_time() + seconds
         #: Where the text ends, once it is known: libyaml puts the end of an unfinished line on a line of its own.
         self.end: tuple[int, int] | None = None
         self._found: dict[tuple[int, int, str, str], Problem] = {}
@@ -67,13 +81,31 @@ class ProblemList:
         if self.end is not None:
             line, column = min((line, column), self.end)
         if len(self._found) >= MAX_PROBLEMS:
-            last = f"only the first {MAX_PROBLEMS} problems of this file are shown"
-            self._found.setdefault(
-                (line, column, "too-many", ""), Problem(self.file, line, column, last, rule="too-many")
-            )
+            self.say_that_there_is_more(f"there are more than {MAX_PROBLEMS:,} in this file", line, column)
             raise Enough
         problem = Problem(self.file, line, column, message, pointer=at, hint=hint, rule=rule)
         self._found.setdefault((line, column, rule, about), problem)
+
+    def say_that_there_is_more(self, why: str, line: int = 1, column: int = 1) -> None:
+        """Add that not all problems are here, after all that are."""
+        line, column = max([(line, column), *(found[:2] for found in self._found)])
+        message = f"only some problems are explained: {why}"
+        self._found.setdefault(
+            (line, column, "too-many", ""), Problem(self.file, line, column, message, rule="too-many")
+        )
+
+    def check_time(self) -> None:
+        """Look at the clock of this thread; call it before anything that costs time.
+
+        Raises:
+            OutOfTime: the time for this file has passed.
+        """
+        if time.thread_time() > self._deadline:
+            raise OutOfTime
+
+    def allow(self, seconds: float) -> None:
+        """Let so much more time pass from now on."""
+        self._deadline = time.thread_time() + seconds
 
     def __len__(self) -> int:
         return len(self._found)
@@ -176,6 +208,7 @@ class _Composer:
         self._limits = limits
         self._problems = problems
         self._values = limits.max_values
+        self._documents = limits.max_documents
         self._aliases = 0
         self._aliased = ALIASED_VALUES
         #: None while the anchored value is not complete.
@@ -188,6 +221,10 @@ class _Composer:
         while not isinstance(event := get(), StreamEndEvent):
             if not isinstance(event, DocumentStartEvent):
                 continue  # a document's end
+            self._documents -= 1
+            if self._documents < 0:
+                began: AnyEvent = event.start_mark
+                self._stop(began, *yaml_events.too_many_documents(self._limits))
             self._anchors = {}
             self._path = []
             node = self._node(get(), 1)
@@ -204,6 +241,8 @@ class _Composer:
     def _node(self, event: AnyEvent, depth: int) -> Node:
         mark: Mark = event.start_mark
         self._values -= 1
+        if not self._values % _VALUES_A_LOOK:
+            self._problems.check_time()
         if self._values < 0:
             most = self._limits.max_values
             self._stop(
@@ -249,6 +288,9 @@ class _Composer:
         while not isinstance(event := self._get(), MappingEndEvent):
             mark: Mark = event.start_mark
             key = self._key(event, depth, node)
+            if len(keys) >= self._limits.max_keys:
+                most = self._limits.max_keys
+                self._stop(mark, "too-many-keys", f"a mapping holds more keys than max_keys allows ({most:,})")
             self._path.append(key if key is not None else getattr(event, "value", "?"))
             if key is None:
                 self._node(self._get(), depth + 1)  # its own problems count all the same
@@ -316,6 +358,7 @@ class _Composer:
         if event.anchor in self._anchors:
             self._add(mark, "undefined-alias", f"the alias *{name} stands inside its own anchor")
         else:
+            self._problems.check_time()
             near = nearest(event.anchor, self._anchors)
             hint = f"did you mean *{cut(near)}?" if near else f"nothing before it is marked &{name}"
             self._add(mark, "undefined-alias", f"the alias *{name} is not defined", hint=hint)

@@ -143,10 +143,30 @@ def _explainer(name: str) -> Validator:
     formats = jsonschema.FormatChecker(formats=())
     formats.checks("date-time")(lambda value: not isinstance(value, str) or is_date_time(value))
     extend: Any = validators.extend  # has no types
-    explainer: Validator = extend(jsonschema.Draft202012Validator, {"pattern": _pattern})(
-        _schema(name), format_checker=formats
-    )
+    explainer: Validator = extend(
+        jsonschema.Draft202012Validator, {"pattern": _pattern, "additionalProperties": _additional}
+    )(_schema(name), format_checker=formats)
     return explainer
+
+
+def _additional(
+    validator: Any,  # noqa: ANN401 - jsonschema's classes are made at run time
+    allowed: object,
+    value: object,
+    schema: Mapping[str, Any],
+) -> Iterator[Any]:
+    """Check `additionalProperties` without naming all of them in a message, which may be two million."""
+    from jsonschema import ValidationError
+
+    if not isinstance(value, dict):
+        return
+    known = schema.get("properties", {})
+    others = (key for key in value if key not in known)
+    if isinstance(allowed, dict):
+        for key in others:
+            yield from validator.descend(value[key], allowed, path=key)
+    elif next(others, None) is not None:
+        yield ValidationError("has other fields")
 
 
 def _pattern(_validator: object, pattern: str, value: object, _schema: object) -> Iterator[Any]:

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Final
 
 #: Enough to recognise a value by, too little to fill a terminal with it.
 SHOWN_CHARACTERS: Final = 60
 #: The similarity from which a word counts as a slip of the pen; difflib's own default.
 _SIMILAR: Final = 0.6
+#: Among how many words the nearest is looked for, and how many of these, of like length, are compared: a file may offer
+#: hundreds of thousands.
+_SEEN: Final = 5000
+_COMPARED: Final = 200
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 #: The way from a document's root to a value: keys of mappings, 0-based positions in lists.
@@ -34,15 +39,24 @@ def quoted(text: str) -> str:
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str | None:
-    """Return the allowed word that was most likely meant, or None when nothing comes near."""
+    """Return the allowed word that was most likely meant, or None when nothing comes near.
+
+    Of very many words only the first few thousand are looked at.
+    """
     # Imported late: only a mistake needs it, and commands that find none should not wait for it.
     import difflib
 
-    by_lower: dict[str, str] = {}
-    for candidate in allowed:
-        by_lower.setdefault(candidate.lower(), candidate)
     # The cut bounds the comparison, which grows with the square of the length.
-    found = difflib.get_close_matches(word[:SHOWN_CHARACTERS].lower(), by_lower, n=1, cutoff=_SIMILAR)
+    given = word[:SHOWN_CHARACTERS].lower()
+    # Words of lengths that differ by more cannot be as similar as is asked for.
+    shortest, longest = (len(given) * part for part in (_SIMILAR / (2 - _SIMILAR), (2 - _SIMILAR) / _SIMILAR))
+    by_lower: dict[str, str] = {}
+    for candidate in islice(allowed, _SEEN):
+        if shortest <= len(candidate) <= longest:
+            by_lower.setdefault(candidate.lower(), candidate)
+            if len(by_lower) == _COMPARED:
+                break
+    found = difflib.get_close_matches(given, by_lower, n=1, cutoff=_SIMILAR)
     return by_lower[found[0]] if found else None
 
 

@@ -27,7 +27,7 @@ from yaml.parser import Parser
 from yaml.reader import Reader
 from yaml.scanner import Scanner
 
-from reconciler.documents.limits import ALIASED_VALUES, DocumentLimits
+from reconciler.documents.limits import ALIASED_CHARACTERS, ALIASED_VALUES, DocumentLimits
 
 BOM: Final = b"\xef\xbb\xbf"
 _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
@@ -61,7 +61,25 @@ _DIGITS: Final = 64
 
 
 class Irregular(Exception):
-    """The file is not plainly valid; why is not known here. It sends the file to the slow reader."""
+    """The file is not plainly valid; why is not known here. It sends the file to the slow reader.
+
+    Attributes:
+        line: 1-based, where the reader met what it does not take.
+        document: the one that its schema refuses, where it was read as YAML.
+        breach: the rule and the words, where the reader knows them all the same.
+    """
+
+    def __init__(self, line: int = 1, document: Document | None = None, breach: tuple[str, str] | None = None) -> None:
+        super().__init__()
+        self.line = line
+        self.document = document
+        self.breach = breach
+
+
+def too_many_documents(limits: DocumentLimits) -> tuple[str, str]:
+    """Return the rule and the words for a file of too many documents."""
+    most = f"{limits.max_documents:,}"
+    return "too-many-documents", f"the file holds more documents than max_documents allows ({most})"
 
 
 #: PyYAML's stubs know the classes of events, not which one comes next, and give each of them marks that may be None.
@@ -131,7 +149,10 @@ def plain_value(event: ScalarEvent) -> object:
 
 
 def expanded_size(value: object, at_most: int) -> int:
-    """Count the values that `value` stands for once its aliases are followed; stops counting past `at_most`."""
+    """Count the values that `value` stands for once its aliases are followed; stops counting past `at_most`.
+
+    A long text counts for several.
+    """
     count = 0
     waiting = [value]
     while waiting and count <= at_most:
@@ -141,6 +162,8 @@ def expanded_size(value: object, at_most: int) -> int:
             waiting.extend(current.values())
         elif isinstance(current, list):
             waiting.extend(current)
+        elif isinstance(current, str):
+            count += len(current) // ALIASED_CHARACTERS
     return count
 
 
@@ -154,6 +177,9 @@ def read_documents(data: bytes, limits: DocumentLimits) -> Iterator[Document]:
         raise Irregular
     try:
         yield from _Builder(new_parser(data.removeprefix(BOM)).get_event, limits).documents()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise Irregular(mark.line + 1 if mark else 1) from error
     except yaml.YAMLError as error:
         raise Irregular from error
 
@@ -161,12 +187,27 @@ def read_documents(data: bytes, limits: DocumentLimits) -> Iterator[Document]:
 class _Builder:
     """Builds values from events. Its loops are the hot path of a cold plan: each event counts."""
 
-    __slots__ = ("_aliased", "_aliases", "_anchors", "_get", "_item_lines", "_max_depth", "_status_lines", "_values")
+    __slots__ = (
+        "_aliased",
+        "_aliases",
+        "_anchors",
+        "_documents",
+        "_get",
+        "_item_lines",
+        "_limits",
+        "_max_depth",
+        "_max_keys",
+        "_status_lines",
+        "_values",
+    )
 
     def __init__(self, get_event: Callable[[], AnyEvent], limits: DocumentLimits) -> None:
         self._get = get_event
+        self._limits = limits
         self._max_depth = limits.max_depth
+        self._max_keys = limits.max_keys
         self._values = limits.max_values
+        self._documents = limits.max_documents
         self._aliases = limits.max_aliases
         self._aliased = ALIASED_VALUES
         self._anchors: dict[str, object] = {}
@@ -179,7 +220,10 @@ class _Builder:
         while (event := get()).__class__ is not StreamEndEvent:
             if event.__class__ is not DocumentStartEvent:
                 continue  # a document's end
-            self._spend(1)
+            self._documents -= 1
+            if self._documents < 0:
+                raise Irregular(_irregular(event).line, breach=too_many_documents(self._limits))
+            self._spend(1, event)
             self._anchors = {}
             self._item_lines = []
             self._status_lines = {}
@@ -193,7 +237,7 @@ class _Builder:
         kind = event.__class__
         if kind is ScalarEvent:
             if event.tag is not None:
-                raise Irregular
+                raise _irregular(event)
             value = plain_value(event)
             if event.anchor is not None:
                 self._anchors[event.anchor] = value
@@ -206,7 +250,7 @@ class _Builder:
 
     def _mapping(self, event: AnyEvent, depth: int) -> object:
         if event.tag is not None or depth > self._max_depth:
-            raise Irregular
+            raise _irregular(event)
         anchor = self._begin(event)
         get = self._get
         result: dict[str, object] = {}
@@ -215,16 +259,16 @@ class _Builder:
             if event.__class__ is not ScalarEvent:
                 if event.__class__ is MappingEndEvent:
                     break
-                raise Irregular
+                raise _irregular(event)
             if event.tag is not None:
-                raise Irregular
+                raise _irregular(event)
             key: str = event.value
             if event.implicit[0] and (key == "<<" or plain_value(event).__class__ is not str):
-                raise Irregular
+                raise _irregular(event)
             if event.anchor is not None:
                 self._anchors[event.anchor] = key
-            if key in result or len(result) >= self._values:
-                raise Irregular
+            if key in result or len(result) >= self._max_keys:
+                raise _irregular(event)
             if key == _STATUS_KEY:
                 mark: AnyEvent = event.start_mark
                 self._status_lines[id(result)] = mark.line + 1
@@ -238,33 +282,33 @@ class _Builder:
                     result[key] = text
             else:
                 result[key] = self._value(event, depth + 1)
-        self._spend(len(result))
+        self._spend(len(result), event)
         if anchor is not None:
             self._anchors[anchor] = result
         return result
 
     def _sequence(self, event: AnyEvent, depth: int) -> object:
         if event.tag is not None or depth > self._max_depth:
-            raise Irregular
+            raise _irregular(event)
         anchor = self._begin(event)
         get = self._get
         lines = self._item_lines if depth == _ITEMS_DEPTH else None
         result: list[object] = []
         while (event := get()).__class__ is not SequenceEndEvent:
             if len(result) >= self._values:
-                raise Irregular
+                raise _irregular(event)
             if lines is not None:
                 lines.append(event.start_mark.line + 1)
             result.append(self._value(event, depth + 1))
-        self._spend(len(result))
+        self._spend(len(result), event)
         if anchor is not None:
             self._anchors[anchor] = result
         return result
 
-    def _spend(self, values: int) -> None:
+    def _spend(self, values: int, event: AnyEvent) -> None:
         self._values -= values
         if self._values < 0:
-            raise Irregular
+            raise _irregular(event)
 
     def _begin(self, event: AnyEvent) -> str | None:
         """Forget an older anchor of this name: an alias inside its own anchor must not mean the older one."""
@@ -276,9 +320,14 @@ class _Builder:
     def _alias(self, event: AnyEvent) -> object:
         self._aliases -= 1
         if self._aliases < 0 or event.anchor not in self._anchors:
-            raise Irregular
+            raise _irregular(event)
         value = self._anchors[event.anchor]
         self._aliased -= expanded_size(value, self._aliased)
         if self._aliased < 0:
-            raise Irregular
+            raise _irregular(event)
         return value
+
+
+def _irregular(event: AnyEvent) -> Irregular:
+    mark: AnyEvent = event.start_mark
+    return Irregular(mark.line + 1)
