@@ -11,8 +11,6 @@ import importlib.metadata
 import os
 import platform
 import re
-import shutil
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,6 +23,7 @@ from reconciler import __version__
 from reconciler.bird import Proof, Route, Survey
 from reconciler.documents.yaml_events import PureParser, new_parser
 from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable, SettingsError
+from reconciler.git import GitError, check_version, locate, resolve
 from reconciler.keys import KEY_FILE_VARIABLE, KEY_VARIABLE, KeyRing, KeySource
 from reconciler.model import RecordingKey, Revision
 from reconciler.store.health import Health, sqlite_version
@@ -91,14 +90,26 @@ def check_installation(found: dict[str, str]) -> Iterator[Finding]:
     if new_parser is PureParser:
         message = "PyYAML has no libyaml: documents are read ten times slower"
         yield Finding("yaml", Level.WARNING, message, "install a wheel of pyyaml, or libyaml before building it")
-    if shutil.which("git") is None:
-        yield Finding("git", Level.WARNING, "there is no git: no plan can name its revision", "install git")
-        return
     try:
-        said = subprocess.run(["git", "--version"], capture_output=True, text=True, timeout=10, check=False).stdout  # noqa: S607 - the user's git
-        yield Finding("git", Level.OK, said.strip())
-    except (OSError, subprocess.TimeoutExpired) as error:
-        yield Finding("git", Level.WARNING, f"git cannot be run: {type(error).__name__}", "see what `git` is")
+        yield Finding("git", Level.OK, check_version())
+    except GitError as error:
+        yield Finding("git", Level.WARNING, f"no plan can name its commit: {error}", "install git 2.38 or newer")
+
+
+def check_repository(path: str) -> Iterator[Finding]:
+    """Judge whether git answers for the repository that documents are in; nothing where they are in none.
+
+    Args:
+        path: of the documents.
+    """
+    try:
+        location = locate(path)
+        if location is not None:
+            commit = resolve(location.repository, "HEAD")
+            at = "no commit yet" if commit is None else f"at commit {commit[:12]}"
+            yield Finding("repository", Level.OK, f"{location.repository.root}, {at}")
+    except GitError as error:
+        yield Finding("repository", Level.WARNING, f"no plan can name its commit: {error}", "do what git says")
 
 
 def check_address(api_url: str, *, allow_http: bool) -> Finding:

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from reconciler.blobs import content_digest
 from reconciler.documents import DocumentLimits, FileDocuments, Patience, cross_check, parse_documents
-from reconciler.index import Columns, Held, Index, digest_of
+from reconciler.index import Columns, Held, Index
 from reconciler.model import Desired, Problem
 from reconciler.source import SETTLED_NS, FileStamp, Tree
 
@@ -42,6 +43,8 @@ class Loaded:
     warnings: tuple[str, ...]
     #: How many files there are.
     files: int
+    #: The digests of the bytes of the files of `columns`, one after the other.
+    digests: bytes = b""
 
     @property
     def desired(self) -> tuple[Desired, ...]:
@@ -57,6 +60,8 @@ class Parsed:
     columns: Columns
     #: The files that are refused, sorted by name.
     refused: tuple[FileDocuments, ...]
+    #: The digests of the bytes of the valid files, one after the other.
+    digests: bytes
 
     def documents(self) -> list[FileDocuments]:
         """Return all files."""
@@ -70,7 +75,9 @@ def load_documents(source: Files, limits: DocumentLimits, index: Index | None = 
         parsed = parse_files(source, tree, limits, index)
         conflicts = () if parsed.columns.unambiguous else cross_check(parsed.columns.documents())
         problems = gather_problems(tree, parsed.refused, conflicts)
-        return Loaded(Columns() if problems else parsed.columns, problems, tree.warnings, len(tree.files))
+        if problems:
+            return Loaded(Columns(), problems, tree.warnings, len(tree.files))
+        return Loaded(parsed.columns, (), tree.warnings, len(tree.files), parsed.digests)
 
 
 def parse_files(source: Files, tree: Tree, limits: DocumentLimits, index: Index | None = None) -> Parsed:
@@ -90,15 +97,14 @@ def parse_files(source: Files, tree: Tree, limits: DocumentLimits, index: Index 
         data = source.read(file)
         if isinstance(data, Problem):
             reading.refused.append(FileDocuments(file, (), (data,)))
-        elif index is None:
-            reading.take(parse_documents(data, file, limits, patience))
         else:
             reading.take_or_keep(data, file, limits, before, patience)
     columns = reading.columns()
     columns.check()
+    digests = reading.digests(columns)
     if index is not None and reading.deserves_writing:
-        index.write(columns, *reading.proofs(columns))
-    return Parsed(columns, tuple(reading.refused))
+        index.write(columns, reading.stamps(columns), digests)
+    return Parsed(columns, tuple(reading.refused), digests)
 
 
 @dataclass(slots=True)
@@ -146,24 +152,22 @@ class _Reading:
                 unproven.append(file)
         self.unproven = sorted(unproven)
 
-    def take(self, documents: FileDocuments) -> None:
-        (self._fresh if not documents.problems else self.refused).append(documents)
-
     def take_or_keep(self, data: bytes, file: str, limits: DocumentLimits, before: int, patience: Patience) -> None:
         """Parse a file, unless the index knows these bytes under this name.
 
         Args:
             before: the wall clock just before the file was read, in nanoseconds.
         """
-        digest = digest_of(data)
+        digest = content_digest(data)
         place = self._places.get(file)
         if place is not None and self._held is not None and self._held.digest(place) == digest:
             self._kept.append(place)
         else:
             documents = parse_documents(data, file, limits, patience)
-            self.take(documents)
             if documents.problems:
+                self.refused.append(documents)
                 return
+            self._fresh.append(documents)
         stamp = self._files[file]
         settled = before - max(stamp.mtime_ns, stamp.ctime_ns) > SETTLED_NS
         self._known[file] = _Known(digest, stamp if settled else None)
@@ -186,19 +190,23 @@ class _Reading:
             return False
         return lacking * _SHARE >= total or len(self._known) * _SHARE >= len(self._files)
 
-    def proofs(self, columns: Columns) -> tuple[list[FileStamp | None], bytes]:
-        """Return the stamp and the digest of each valid file, as the index takes them."""
-        stamps: list[FileStamp | None] = []
-        digests = []
-        for file in columns.files:
-            known = self._known.get(file)
-            if known is not None:
-                stamps.append(known.stamp)
-                digests.append(known.digest)
-            elif self._held is not None:
-                stamps.append(self._files[file])
-                digests.append(self._held.digest(self._places[file]))
-        return stamps, b"".join(digests)
+    def stamps(self, columns: Columns) -> list[FileStamp | None]:
+        """Return the stamp of each valid file, as the index takes it."""
+        known = (self._known.get(file) for file in columns.files)
+        return [
+            self._files[file] if each is None else each.stamp for file, each in zip(columns.files, known, strict=True)
+        ]
+
+    def digests(self, columns: Columns) -> bytes:
+        """Return the digest of each valid file, one after the other."""
+        held = self._held
+        if held is not None and columns is held.columns and not self._known:
+            return held.digests
+        known = (self._known.get(file) for file in columns.files)
+        return b"".join(
+            each.digest if each is not None else b"" if held is None else held.digest(self._places[file])
+            for file, each in zip(columns.files, known, strict=True)
+        )
 
 
 def gather_problems(tree: Tree, parsed: Iterable[FileDocuments], conflicts: Iterable[Problem]) -> tuple[Problem, ...]:

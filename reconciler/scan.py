@@ -9,16 +9,16 @@ this room: a file is passed over that would have been found in conflict.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
 from reconciler.documents import DocumentLimits, FileDocuments, Place, Refused, conflict, cross_check, parse_quickly
 from reconciler.index import Columns, Index
-from reconciler.load import Loaded, gather_problems, parse_files
+from reconciler.load import Files, Loaded, gather_problems, parse_files
 from reconciler.model import Problem, RecordingKey
-from reconciler.source import FileStamp, Source
+from reconciler.source import FileStamp, Source, Tree
 
 #: What names and IDs are made of; whatever stands beside one in YAML is not of it.
 _WORDS: Final = re.compile(rb"[0-9a-z.-]+")
@@ -53,6 +53,28 @@ def load_against(
             problems += _conflicts(members, _known_others(root, given, members, limits, index))
         else:
             problems += _conflicts(members, _others(root, given, _words(members), limits))
+    return _loaded(tree, parsed, problems)
+
+
+def load_among(files: Files, others: Files, is_member: Callable[[str], bool], limits: DocumentLimits) -> Loaded:
+    """Load some files, and name what they take that others have already: `load_against` where these are known apart.
+
+    Args:
+        files: the given files.
+        others: the rest of their tree.
+        is_member: answers whether a given file is in the tree.
+        limits: what one file may ask of this program.
+    """
+    tree = files.walk()
+    parsed = parse_files(files, tree, limits).documents()
+    problems = cross_check(parsed)
+    members = [documents for documents in parsed if is_member(documents.file)]
+    if members:
+        problems += _conflicts(members, _holding(others, sorted(others.walk().files), _words(members), limits))
+    return _loaded(tree, parsed, problems)
+
+
+def _loaded(tree: Tree, parsed: Sequence[FileDocuments], problems: Sequence[Problem]) -> Loaded:
     found = gather_problems(tree, parsed, problems)
     valid = sorted((each for each in parsed if not each.problems), key=attrgetter("file"))
     return Loaded(Columns() if found else Columns.of(valid), found, tree.warnings, len(tree.files))
@@ -74,10 +96,16 @@ def _others(
     root: Source, given: Mapping[tuple[int, int], Path], words: frozenset[bytes], limits: DocumentLimits
 ) -> Iterator[FileDocuments]:
     """Yield the other files of the tree that may take one of the words."""
-    for file, stamp in sorted(root.walk().files.items()):
-        if _is_given(file, stamp, given):
-            continue
-        data = root.read(file)
+    files = root.walk().files
+    yield from _holding(root, sorted(file for file in files if not _is_given(file, files[file], given)), words, limits)
+
+
+def _holding(
+    source: Files, files: Sequence[str], words: frozenset[bytes], limits: DocumentLimits
+) -> Iterator[FileDocuments]:
+    """Yield those of some files in which one of the words stands, or may."""
+    for file in files:
+        data = source.read(file)
         if not isinstance(data, Problem) and (_ESCAPE in data or not words.isdisjoint(_WORDS.findall(data.lower()))):
             documents = parse_quickly(data, file, limits)
             if not isinstance(documents, Refused):  # what is wrong with another file, it says itself

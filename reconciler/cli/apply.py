@@ -45,7 +45,7 @@ from reconciler.cli.parts import (
     stop_on_signals,
     system_clock,
 )
-from reconciler.cli.plan import load_or_exit, records_of, say_unread
+from reconciler.cli.plan import load_or_exit, records_of, revisions_of, say_unread
 from reconciler.cli.validate import index_for
 from reconciler.converge import Observed, converge
 from reconciler.errors import BirdUnauthorized, BirdUnavailable, LeaseLost, StalePlan, UnsafePlan
@@ -55,7 +55,7 @@ from reconciler.observer import Observer
 from reconciler.plan import Plan, hold_against, make_plan, narrow
 from reconciler.reconcile import Reconciler, Sender, Turn, check_lease
 from reconciler.report import as_text
-from reconciler.revision import describe, revision_of
+from reconciler.revision import Revisions
 from reconciler.saved import SavedPlan, check_approved, check_fits, check_place, load_saved
 from reconciler.source import Source
 from reconciler.store import Store, Writer, open_store, open_writer
@@ -112,8 +112,10 @@ def command(
         check_place(saved, api_name(settings, sandbox=sandbox))
     paths = paths_or_default(paths) if saved is None else saved.paths
     state = state_url(settings, sandbox=sandbox)
-    desired = load_or_exit(context, paths, settings, index_for(paths, settings, state))
+    loaded = load_or_exit(context, paths, settings, index_for(paths, settings, state))
+    desired = loaded.desired
     refuse_empty(len(desired), paths, settings["allow_empty"])
+    revisions = revisions_of(paths, loaded, Source(paths, max_file_bytes=settings["max_file_bytes"]).read)
     request = _Request(paths, saved, yes, sandbox, state, settings)
     with (
         open_writer(
@@ -124,7 +126,7 @@ def command(
         ) as writer,
         open_store(request.state, must_exist=True) as store,
     ):
-        context.exit(run_async(_apply(request, desired, store, writer)))
+        context.exit(run_async(_apply(request, desired, revisions, store, writer)))
 
 
 def _check_digest(digest: str, plan_file: str | None) -> None:
@@ -147,7 +149,9 @@ def refuse_empty(count: int, paths: Sequence[str], allow_empty: bool) -> None:
         )
 
 
-async def _apply(request: _Request, desired: tuple[Desired, ...], store: Store, writer: Writer) -> int:
+async def _apply(
+    request: _Request, desired: tuple[Desired, ...], revisions: Revisions, store: Store, writer: Writer
+) -> int:
     settings, clock = request.settings, system_clock()
     applied = records_of(store, desired, request.paths)
     managed = store.count_last_applied()
@@ -167,10 +171,10 @@ async def _apply(request: _Request, desired: tuple[Desired, ...], store: Store, 
                 observed.live,
                 now=clock.now(),
                 limits=settings.limits,
-                revision=revision_of(request.paths),
+                revision=revisions.whole,
                 unread=observed.unread(document.key for document in desired),
             )
-            if plan.revision is not None and (whose := describe(request.paths, plan.revision)) is not None:
+            if (whose := revisions.describe()) is not None:
                 writer.describe(whose)
             if observed.failures:
                 say_unread(list(observed.failures.values()))
@@ -208,8 +212,7 @@ async def _apply(request: _Request, desired: tuple[Desired, ...], store: Store, 
                 run_id=run_id,
                 confirm_seconds=settings["confirm_seconds"],
                 first_looks=observed.live,
-                revision_of=lambda _key: plan.revision,
-                newest_revision=lambda: plan.revision,
+                revision_of=lambda key: revisions.of((documents.get(key) or applied[key]).file),
                 expected=None if request.saved is None else {action.key: action for action in plan.actions},
                 held_back=api.held_back,
             )

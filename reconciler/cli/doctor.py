@@ -26,6 +26,7 @@ from reconciler.doctor import (
     check_installation,
     check_key,
     check_open_files,
+    check_repository,
     check_rights,
     check_signatures,
     check_source,
@@ -110,6 +111,7 @@ def _examine(
         keys, finding = _read_documents(settings, paths)
         yield finding
         yield check_watching(paths)
+        yield from check_repository(paths[0])
     yield from _examine_state(settings)
     yield check_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0], settings["concurrency"])
     address = check_address(settings["api_url"], allow_http=settings["allow_http"])

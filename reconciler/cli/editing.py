@@ -69,7 +69,7 @@ def edit_document(
         click.echo(f"{file}:{document.line}: {unchanged}; nothing was changed.", err=True)
         return
     if commit:
-        check_committable(file)
+        check_committable(file, settings["max_file_bytes"])
     replace_file(file, data, edited)
     click.echo(f"{file}:{document.line}: {done}.", err=True)
     if commit:

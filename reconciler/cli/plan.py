@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import click
 
+from reconciler.baseline import Compared, read_change
 from reconciler.cli.exits import CHANGES_PRESENT, DONE, ERROR, UNAUTHORIZED
 from reconciler.cli.options import (
     COMMON,
@@ -36,14 +35,14 @@ from reconciler.cli.reports import (
     write_problem_reports,
     write_reports,
 )
-from reconciler.cli.validate import index_for, show_problems, warn
+from reconciler.cli.validate import commits_of_hook, index_for, show_problems, warn
 from reconciler.errors import BirdError, BirdUnauthorized, DesiredStateError
 from reconciler.index import Index
-from reconciler.load import Loaded, load_documents, uncollected
+from reconciler.load import Files, Loaded, load_documents, uncollected
 from reconciler.model import Applied, Desired, Live, Problem, RecordingKey
 from reconciler.outline import Outline, make_outline
 from reconciler.plan import Plan, make_change_plan, make_plan
-from reconciler.revision import revision_of
+from reconciler.revision import Revisions, find_revisions
 from reconciler.saved import as_saved
 from reconciler.source import Source
 from reconciler.store import Store, open_store
@@ -56,6 +55,11 @@ from reconciler.store import Store, open_store
     "--base",
     metavar="REF",
     help="Say what changed since this Git commit; needs neither key, network nor state, unless --refresh is given too.",
+)
+@click.option(
+    "--staged",
+    is_flag=True,
+    help="Take the documents from Git's index, as a commit hook must; --base is HEAD then, unless given.",
 )
 @click.option("--refresh", is_flag=True, help="Read live state, with --base too; without --base that is the default.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there are changes.")
@@ -78,6 +82,7 @@ def command(
     paths: tuple[str, ...],
     no_refresh: bool,
     base: str | None,
+    staged: bool,
     refresh: bool,
     detailed_exitcode: bool,
     reports: tuple[Report, ...],
@@ -91,15 +96,19 @@ def command(
             raise click.UsageError("--refresh and --no-refresh contradict each other")
         settings = values()
         paths = paths_or_default(paths)
-        question = _Question(paths, settings, sandbox, refresh or (base is None and not no_refresh))
+        change = staged or base is not None
+        question = _Question(paths, settings, sandbox, refresh or not (change or no_refresh), staged)
         if not question.refresh:
             # Nothing here waits for anybody: it ends before garbage could matter.
             context.with_resource(uncollected())
         listed = show_all or any(report.lists_all for report in reports)
         text_only = out is None and all(report.format == "text" for report in reports)
         try:
-            if base is not None:
-                plan, failures = question.plan_change(base)
+            if change:
+                found = question.plan_change(base, outlined=text_only and not listed)
+                if found is None:
+                    context.exit(DONE)
+                plan, failures = found
             elif question.refresh or listed:
                 plan, failures = question.plan()
             else:
@@ -132,10 +141,12 @@ class _Question:
     settings: Values
     sandbox: bool
     refresh: bool
+    staged: bool
 
     def plan(self) -> tuple[Plan, list[BirdError]]:
         """Hold the documents against last-applied, and against live state where that is read."""
-        desired = self._load(self.paths).desired
+        loaded = self._load(self.paths)
+        desired = loaded.desired
         applied = self._applied(desired)
         live, unread, failures = self._look(desired)
         plan = make_plan(
@@ -144,7 +155,7 @@ class _Question:
             live,
             now=datetime.now(UTC),
             limits=self.settings.limits,
-            revision=revision_of(self.paths),
+            revision=revisions_of(self.paths, loaded, self._reader).whole,
             unread=unread,
         )
         return plan, failures
@@ -155,10 +166,12 @@ class _Question:
         Args:
             outlined: whether an outline will do, where the documents allow one.
         """
-        documents = self._load(self.paths).columns
+        loaded = self._load(self.paths)
+        documents = loaded.columns
         with open_store(self._state) as store:
             holding, others = store.apart_from(documents.unsuspended())
-        now, limits, revision = datetime.now(UTC), self.settings.limits, revision_of(self.paths)
+        now, limits = datetime.now(UTC), self.settings.limits
+        revision = revisions_of(self.paths, loaded, self._reader).whole
         if outlined and not others:
             outline = make_outline(documents, holding, now=now, limits=limits, revision=revision)
             if outline is not None:
@@ -174,16 +187,27 @@ class _Question:
             in_sync=len(holding),
         )
 
-    def plan_change(self, base: str) -> tuple[Plan, list[BirdError]]:
-        """Hold the documents against those of a commit; against state and live state only where the latter is read."""
-        from reconciler.baseline import read_baseline
+    def plan_change(self, base: str | None, *, outlined: bool) -> tuple[Plan, list[BirdError]] | None:
+        """Hold the documents against those of a commit; against state and live state only where the latter is read.
 
-        before = read_baseline(base, self.paths, self.settings.document_limits)
-        # A path that was there at the commit and is not any more is a deletion, not a mistake.
-        paths = [path for path in self.paths if os.path.lexists(path) or str(Path(path)) not in before.present]
-        desired = load_or_explain(
-            paths, self.settings, index_for(paths, self.settings, self._state), before.problems
-        ).desired
+        Args:
+            base: the commit; None for the one before what is staged.
+            outlined: whether nothing at all needs to be said of a staged change that no document is part of.
+
+        Returns:
+            None for such a change.
+        """
+        change = read_change(self._compared(base), self.paths, max_file_bytes=self.settings["max_file_bytes"])
+        for warning in change.warnings:
+            click.echo(f"Warning: {warning}", err=True)
+        if outlined and self.staged and not change.differs:
+            return None
+        # Of the work tree's files what is known of earlier runs helps.
+        index = None if self.staged else index_for(self.paths, self.settings, self._state)
+        loaded = load_documents(change.after, self.settings.document_limits, index)
+        before = change.before(self.settings.document_limits, loaded)
+        explain_problems(loaded, change.after, before.problems)
+        desired = loaded.desired
         applied = self._applied(desired) if self.refresh else {}
         live, unread, failures = self._look(desired)
         plan = make_change_plan(
@@ -194,10 +218,17 @@ class _Question:
             base=before.commit,
             now=datetime.now(UTC),
             limits=self.settings.limits,
-            revision=revision_of(self.paths),
+            revision=revisions_of(self.paths, loaded, change.after.read).whole,
             unread=unread,
         )
         return plan, failures
+
+    def _compared(self, base: str | None) -> Compared:
+        """Return what is compared: what was asked for, or what pre-commit says where it is given two commits."""
+        if not self.staged:
+            return Compared(base or "HEAD")
+        before, to = commits_of_hook()
+        return Compared(base or before or "HEAD", staged=True, to=to, meet=base is None)
 
     def _applied(self, desired: Iterable[Desired]) -> dict[RecordingKey, Applied]:
         with open_store(self._state) as store:
@@ -207,8 +238,11 @@ class _Question:
     def _state(self) -> str:
         return state_url(self.settings, sandbox=self.sandbox)
 
-    def _load(self, paths: Sequence[str], also: Sequence[Problem] = ()) -> Loaded:
-        return load_or_explain(paths, self.settings, index_for(paths, self.settings, self._state), also)
+    def _load(self, paths: Sequence[str]) -> Loaded:
+        return load_or_explain(paths, self.settings, index_for(paths, self.settings, self._state))
+
+    def _reader(self, file: str) -> bytes | Problem:
+        return Source(self.paths, max_file_bytes=self.settings["max_file_bytes"]).read(file)
 
     def _look(
         self, desired: tuple[Desired, ...]
@@ -222,28 +256,39 @@ class _Question:
         return observed.live, unread, list(observed.failures.values())
 
 
-def load_or_explain(
-    paths: Sequence[str], settings: Values, index: Index | None, also: Sequence[Problem] = ()
-) -> Loaded:
+def load_or_explain(paths: Sequence[str], settings: Values, index: Index | None) -> Loaded:
     """Return every document, or show every mistake.
 
     Args:
         paths: files or folders; none at all for no document.
         settings: whose limits hold.
         index: what earlier commands read of them.
-        also: mistakes that were found elsewhere, to be shown first.
 
     Raises:
         DesiredStateError: there are mistakes, and they have been shown.
     """
     source = Source(paths, max_file_bytes=settings["max_file_bytes"])
     loaded = load_documents(source, settings.document_limits, index)
+    explain_problems(loaded, source)
+    return loaded
+
+
+def explain_problems(loaded: Loaded, source: Files, also: Sequence[Problem] = ()) -> None:
+    """Say what was skipped, and show every mistake.
+
+    Args:
+        loaded: what was read.
+        source: where from.
+        also: mistakes that were found elsewhere, to be shown first.
+
+    Raises:
+        DesiredStateError: there are mistakes, and they have been shown.
+    """
     warn(loaded)
     problems = (*also, *loaded.problems)
     if problems:
         show_problems(problems, source, sys.stderr.isatty(), err=True)
         raise DesiredStateError(problems)
-    return loaded
 
 
 def records_of(store: Store, desired: Iterable[Desired], paths: Sequence[str]) -> dict[RecordingKey, Applied]:
@@ -263,12 +308,18 @@ def _declared_or_gone(
     }
 
 
-def load_or_exit(
-    context: click.Context, paths: Sequence[str], settings: Values, index: Index | None = None
-) -> tuple[Desired, ...]:
-    """Return every document, sorted by name, or show every mistake and end the command."""
+def revisions_of(paths: Sequence[str], loaded: Loaded, read: Callable[[str], bytes | Problem]) -> Revisions:
+    """Return which files are as the last commit has them; say so where that cannot be found out."""
+    found = find_revisions(paths, loaded.columns.files, loaded.digests, read)
+    if found.error:
+        click.echo(f"Warning: no commit is named: {found.error}", err=True)
+    return found
+
+
+def load_or_exit(context: click.Context, paths: Sequence[str], settings: Values, index: Index | None = None) -> Loaded:
+    """Return every document, or show every mistake and end the command."""
     try:
-        return load_or_explain(paths, settings, index).desired
+        return load_or_explain(paths, settings, index)
     except DesiredStateError:
         click.echo("The documents are invalid; nothing was done.", err=True)
         context.exit(ERROR)

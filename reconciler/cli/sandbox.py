@@ -59,7 +59,7 @@ def command(
     Its key is BIRD_ACCESS_KEY, or `sandbox-key` when that is not set. Each recording begins as `ongoing`.
     """
     paths = (*seeds, *more_seeds)
-    documents = load_or_exit(context, paths, values()) if paths else ()
+    documents = load_or_exit(context, paths, values()).desired if paths else ()
     behaviour = Behaviour(
         settle_ms=settle_ms, latency_ms=latency_ms, fault_rate=fault_rate, rate_limit=sandbox_rate_limit
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,9 +24,9 @@ from reconciler.cli.options import (
 )
 from reconciler.documents import explain
 from reconciler.errors import StoreError
-from reconciler.load import Loaded, load_documents
+from reconciler.load import Files, Loaded, load_documents
 from reconciler.model import Problem
-from reconciler.scan import load_against
+from reconciler.scan import load_against, load_among
 from reconciler.source import Source
 
 if TYPE_CHECKING:
@@ -50,22 +51,26 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Where PATH... are single files: the tree that their names and recordings must be unique in.",
 )
+@click.option("--staged", is_flag=True, help="Take the documents from Git's index, as a commit hook must.")
 @setting_options(*COMMON, *DOCUMENTS)
 @click.pass_context
-def command(context: click.Context, paths: tuple[str, ...], output: str, root: str) -> None:
+def command(context: click.Context, paths: tuple[str, ...], output: str, root: str, staged: bool) -> None:
     """Check the documents in PATH... (default: desired_state) offline, and name every mistake.
 
     Of the files beside given ones only names and recordings are looked at, so that a hook answers at once.
     """
     settings = values()
-    source = Source(paths_or_default(paths), max_file_bytes=settings["max_file_bytes"])
-    if any(Path(path).is_dir() for path in paths_or_default(paths)):
+    source: Files = Source(paths_or_default(paths), max_file_bytes=settings["max_file_bytes"])
+    if staged:
+        source, loaded = _load_staged(paths_or_default(paths), root, settings)
+    elif any(Path(path).is_dir() for path in paths_or_default(paths)):
         given = paths_or_default(paths)
         loaded = load_documents(source, settings.document_limits, index_for(given, settings, settings["state"]))
     else:
+        given_files = Source(paths_or_default(paths), max_file_bytes=settings["max_file_bytes"])
         tree = Source([root], max_file_bytes=settings["max_file_bytes"])
         index = index_for([root], settings, settings["state"])
-        loaded = load_against(source, tree, Path(root), settings.document_limits, index)
+        loaded = load_against(given_files, tree, Path(root), settings.document_limits, index)
     warn(loaded)
     match output:
         case "json":
@@ -96,6 +101,26 @@ def _from_the_root(problems: Iterable[Problem]) -> list[Problem]:
     return [places.problem(problem) for problem in problems]
 
 
+def _load_staged(paths: Sequence[str], root: str, settings: Values) -> tuple[Files, Loaded]:
+    """Return the documents of the index, or of the commit that pre-commit names, and where they come from."""
+    # Imported late: nobody else here needs git.
+    from reconciler.baseline import read_staged
+
+    most, limits = settings["max_file_bytes"], settings.document_limits
+    to = commits_of_hook()[1]
+    files = read_staged(paths, to=to, max_file_bytes=most)
+    if {str(Path(path)) for path in paths} & files.folders:
+        return files, load_documents(files, limits)
+    tree = read_staged([root], to=to, max_file_bytes=most)
+    return files, load_among(files, tree.apart_from(files), lambda file: tree.holds(file, files), limits)
+
+
+def commits_of_hook() -> tuple[str, str]:
+    """Return the two commits that pre-commit holds against each other; two empty texts where it is not so."""
+    before, to = (os.environ.get(f"PRE_COMMIT_{name}_REF", "") for name in ("FROM", "TO"))
+    return (before, to) if before and to else ("", "")
+
+
 def index_for(paths: Iterable[str], settings: Values, state: str) -> Index | None:
     """Return the index of some paths, beside the state; None where the state's place is none."""
     # Imported late: a hook that checks one file needs neither.
@@ -114,7 +139,7 @@ def warn(loaded: Loaded) -> None:
         click.echo(f"Warning: {warning}", err=True)
 
 
-def show_problems(problems: Sequence[Problem], source: Source, terminal: bool, *, err: bool = False) -> None:
+def show_problems(problems: Sequence[Problem], source: Files, terminal: bool, *, err: bool = False) -> None:
     """Write each problem on its line; on a terminal with the source line and a caret below it."""
     for problem in problems:
         if not terminal:

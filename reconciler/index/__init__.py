@@ -9,6 +9,6 @@ them are not in it, so that what is said of them never depends on it.
 from __future__ import annotations
 
 from reconciler.index.columns import Columns
-from reconciler.index.file import DIGEST_BYTES, Held, Index, digest_of
+from reconciler.index.file import Held, Index
 
-__all__ = ["DIGEST_BYTES", "Columns", "Held", "Index", "digest_of"]
+__all__ = ["Columns", "Held", "Index"]

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler import __version__
+from reconciler.blobs import DIGEST_BYTES
 from reconciler.documents import DocumentLimits
 from reconciler.errors import ReconcilerError
 from reconciler.index.columns import DRIFTS, Columns
@@ -39,7 +40,8 @@ _SUFFIX: Final = ".index"
 _STAMP: Final = "QqqQQ"
 #: Stands for the stamp of a file that proves nothing: no file has this size.
 _UNPROVEN: Final = (2**64 - 1, 0, 0, 0, 0)
-DIGEST_BYTES: Final = 32
+#: Of the index itself.
+_SEAL_BYTES: Final = 32
 #: How many indexes stay in a folder, each that of some given paths; more are of paths that nobody gives any more.
 _KEPT: Final = 8
 #: What a writer left behind that was killed; none takes as long.
@@ -81,11 +83,6 @@ class Held:
     def digest(self, place: int) -> bytes:
         """Return the digest of one file's bytes."""
         return self.digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES]
-
-
-def digest_of(data: bytes) -> bytes:
-    """Return the digest by which a file's bytes are known again."""
-    return hashlib.sha256(data).digest()
 
 
 class Index:
@@ -153,7 +150,7 @@ class Index:
             if not own or not stat.S_ISREG(status.st_mode):
                 return None
             data = file.read()
-        begin = len(_MAGIC) + DIGEST_BYTES
+        begin = len(_MAGIC) + _SEAL_BYTES
         body = memoryview(data)[begin:]
         if data[:begin] != _MAGIC + hashlib.sha256(body).digest():
             return None

@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import Final
 
 from reconciler.errors import ReconcilerError
+from reconciler.git import REACHING_GUARDS, WITHHELD, command_line
 from reconciler.mirror.address import Address
 from reconciler.scrub import scrub
 
@@ -31,8 +32,6 @@ _LOCAL_SECONDS: Final = 120
 _LOOK_SECONDS: Final = 0.1
 #: How long git may take to tidy up, its lock files above all, once it is told to end.
 _END_SECONDS: Final = 2.0
-#: Variables that are none of git's business.
-_WITHHELD: Final = ("BIRD_", "RECONCILER_")
 #: Of git's own variables those that say how the user reaches a host and where the user's settings are. The others
 #: would lead it elsewhere, change what its answers mean, or make it talk about what it sends.
 _KEPT: Final = ("GIT_ASKPASS", "GIT_CONFIG_", "GIT_EXEC_PATH", "GIT_HTTP_", "GIT_PROXY_", "GIT_SSH", "GIT_SSL_")
@@ -107,7 +106,7 @@ class GitCommand:
         Raises:
             GitFailed: it takes too long, answers more than `most_bytes`, or is not there.
         """
-        command = ["git", "--literal-pathspecs", *arguments]
+        command = command_line(*arguments)
         # Files, so that one pipe is left, which can be read as far as wanted and no further.
         with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as said:
             asked.write(stdin)
@@ -167,7 +166,7 @@ class GitCommand:
     def _attend(self, *arguments: str, environment: Mapping[str, str], stop: threading.Event) -> None:
         try:
             process = subprocess.Popen(  # noqa: S603 - a fixed program, no shell
-                ["git", *arguments],  # noqa: S607 - the user's git
+                ["git", *REACHING_GUARDS, *arguments],  # noqa: S607 - the user's git
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -227,7 +226,7 @@ class GitCommand:
             name: value
             for name, value in os.environ.items()
             if (name.startswith(_KEPT) or not name.startswith("GIT_"))
-            and not name.startswith(_WITHHELD)
+            and not name.startswith(WITHHELD)
             and name not in _FOREIGN
         }
         pairs = list(settings.items())

@@ -16,6 +16,7 @@ from heapq import heapify, heappop, heappush
 from itertools import takewhile
 from typing import Final, NamedTuple
 
+from reconciler.git import command_line
 from reconciler.mirror.command import GitFailed, GitUnavailable
 from reconciler.model import Revision
 from reconciler.scrub import scrub
@@ -69,8 +70,8 @@ class Objects:
             GitFailed: git cannot be run.
         """
         try:
-            self._process = subprocess.Popen(
-                ["git", "cat-file", "--batch"],  # noqa: S607 - the user's git
+            self._process = subprocess.Popen(  # noqa: S603 - a fixed program, no shell
+                command_line("cat-file", "--batch"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -104,7 +104,8 @@ class Reconciler:
                 PATCH is not decided on a look older than `FRESH_SECONDS`.
             expected: the actions of a saved plan: a PATCH that is not one of them, or whose precondition (desired,
                 last-applied and live status) no longer holds, is not sent.
-            revision_of: answers which Git commit gave a recording its document; None where that is not known.
+            revision_of: answers which Git commit gave a recording its document, or took it away; None where that is not
+                known.
             newest_revision: answers which Git commit all documents are of; None outside Git.
             authorized_again: told the workspace whose key is taken again, so that what waited for it comes back.
             fingerprint: answers the `hash` of a workspace's present key; None when there is none.
@@ -285,7 +286,7 @@ class Reconciler:
     async def _release(self, key: RecordingKey, applied: Applied | None) -> Turn:
         self._notes.drop_edit(key)
         if applied is not None:
-            released = applied._replace(revision=self._newest_revision() or applied.revision)
+            released = applied._replace(revision=self._revision_of(key) or self._newest_revision())
             await self._writer.release(key, self._notes.event("released", released, cause=Reason.REMOVED))
             self._log.info("released", name=applied.name, recording_id=key.recording_id)
         return Turn(None)

@@ -9,14 +9,37 @@ moves. What a file means is not decided here (`documents` does), nor what follow
 from __future__ import annotations
 
 from reconciler.source.files import Source
-from reconciler.source.tree import QUIET_SECONDS, SETTLED_NS, SUFFIXES, FileStamp, Tree, is_nameable
+from reconciler.source.tree import (
+    MAX_LINKS,
+    QUIET_SECONDS,
+    SETTLED_NS,
+    SUFFIXES,
+    WRONG_CASE,
+    FileStamp,
+    Tree,
+    cycle,
+    differs_in_case,
+    is_nameable,
+    is_within,
+    leaves,
+    nowhere,
+    unnameable,
+)
 
 __all__ = [
+    "MAX_LINKS",
     "QUIET_SECONDS",
     "SETTLED_NS",
     "SUFFIXES",
+    "WRONG_CASE",
     "FileStamp",
     "Source",
     "Tree",
+    "cycle",
+    "differs_in_case",
     "is_nameable",
+    "is_within",
+    "leaves",
+    "nowhere",
+    "unnameable",
 ]

@@ -23,6 +23,8 @@ from typing import Final, NamedTuple
 from reconciler.model import Problem
 
 SUFFIXES: Final = (".yaml", ".yml")
+#: Said of a file whose name looks like that of a document, and is none.
+WRONG_CASE: Final = "not read, since only .yaml and .yml in small letters are endings of documents: rename it"
 
 #: How far a file's times must lie in the past before an equal stamp proves equal content (Git's "racy" rule). Two
 #: seconds is the coarsest clock of a file system in use (FAT); local ones tick every few milliseconds.
@@ -272,11 +274,13 @@ class Walk:
         name = entry.name
         is_link = entry.is_symlink()
         is_folder = not is_link and entry.is_dir(follow_symlinks=False)
-        if not (candidate or is_link or is_folder):
-            return
         shown = prefix + name
+        if not (candidate or is_link or is_folder):
+            if differs_in_case(name) and is_nameable(name):
+                self._warnings.append(f"{shown}: {WRONG_CASE}")
+            return
         if not is_nameable(name):
-            self._refuse(_unnameable(shown))
+            self._refuse(unnameable(shown))
         elif is_link:
             self._links.append(_Link(shown, f"{_within(real)}{name}", root))
         elif is_folder:
@@ -298,7 +302,7 @@ class Walk:
                 self._files[link.shown] = FileStamp.of(status, self._now_ns)
         if self._folder_links:
             for shown in _circling_links(self._folders, self._folder_links):
-                self._refuse(_cycle(shown))
+                self._refuse(cycle(shown))
 
     def _visit_link(self, link: _Link, to_files: list[tuple[_Link, str, os.stat_result]]) -> None:
         candidate = link.shown.endswith(SUFFIXES)
@@ -317,6 +321,8 @@ class Walk:
         if inside:
             self._remember_way(target, passed, root)
         if not candidate and not leads_to_folder:
+            if differs_in_case(link.shown):
+                self._warnings.append(f"{link.shown}: {WRONG_CASE}")
             # A link that names no document. Where it leads nowhere, it may have led to a folder of documents before.
             if status is None:
                 self._unseen.append(link.shown)
@@ -327,7 +333,7 @@ class Walk:
         elif leads_to_folder:
             parent = os.path.dirname(link.real)
             if is_within(parent, target):
-                self._refuse(_cycle(link.shown))
+                self._refuse(cycle(link.shown))
                 return
             self._folder_links.append((parent, target, link.shown))
             if target not in self._folders:
@@ -476,7 +482,12 @@ def is_nameable(name: str) -> bool:
     )
 
 
-def _unnameable(path: str) -> Problem:
+def differs_in_case(name: str) -> bool:
+    """Whether a name ends as that of a document does, but for the case of its letters."""
+    return not name.endswith(SUFFIXES) and name.lower().endswith(SUFFIXES)
+
+
+def unnameable(path: str) -> Problem:
     shown = path.encode("unicode_escape").decode("ascii")
     return Problem(shown, 1, 1, "the name holds control characters or is not UTF-8", rule="file-name")
 
@@ -487,11 +498,11 @@ def not_regular(file: str) -> Problem:
 
 def unreadable(file: str, error: OSError) -> Problem:
     if error.errno == errno.ELOOP:
-        return _cycle(file)
+        return cycle(file)
     return Problem(file, 1, 1, f"cannot be read: {error.strerror or error}", rule="unreadable")
 
 
-def _cycle(file: str) -> Problem:
+def cycle(file: str) -> Problem:
     return Problem(file, 1, 1, "symbolic link that leads back to itself", rule="link-cycle")
 
 

@@ -1,0 +1,143 @@
+"""Documents out of a repository's objects: what is asked of a source, a walk and then one file after the other.
+
+What must never happen in this room: a
+file's content is made up where it cannot be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from reconciler.baseline.forest import Blob
+from reconciler.baseline.listing import Listing
+from reconciler.errors import ReconcilerError
+from reconciler.git import Repository, read_blobs, sizes
+from reconciler.model import Problem
+from reconciler.source import FileStamp, Tree
+
+#: Of blobs: nothing about them changes, and nothing about them can be looked up.
+_STAMP: Final = FileStamp(0, 0, 0, 0, 0, 0)
+#: How much is read ahead of whoever asks, so that one git answers for many files.
+_AHEAD_BYTES: Final = 8 * 1024 * 1024
+
+
+class LackingObjects(ReconcilerError):
+    """Contents are not in the repository, as in a partial clone; `files` says how they are shown."""
+
+    def __init__(self, files: list[str]) -> None:
+        self.files = files
+        super().__init__(f"the repository lacks the content of {files[0]}")
+
+
+class GitFiles:
+    """The files of a listing."""
+
+    def __init__(self, listing: Listing, max_file_bytes: int, missing: tuple[str, ...] = ()) -> None:
+        """Read nothing yet.
+
+        Args:
+            listing: of a commit's tree, or of the index.
+            max_file_bytes: larger files are refused.
+            missing: given paths that are not there.
+        """
+        self._listing = listing
+        self._max_file_bytes = max_file_bytes
+        self._missing = missing
+        self._places = {(blob.repository, blob.path) for blob in listing.files.values()}
+        self._waiting: list[str] = []
+        self._sizes: dict[str, int] = {}
+        self._ahead: dict[str, bytes] = {}
+
+    @property
+    def folders(self) -> frozenset[str]:
+        """The given paths that are folders."""
+        return frozenset(self._listing.folders)
+
+    def holds(self, file: str, other: GitFiles) -> bool:
+        """Return whether a file of another listing is in this one too, under whatever name."""
+        blob = other._listing.files.get(file)
+        return blob is not None and (blob.repository, blob.path) in self._places
+
+    def apart_from(self, other: GitFiles) -> GitFiles:
+        """Return these files without those of another listing."""
+        apart = {file: blob for file, blob in self._listing.files.items() if not other.holds(file, self)}
+        return GitFiles(replace(self._listing, files=apart), self._max_file_bytes)
+
+    def walk(self) -> Tree:
+        """Name every file."""
+        listing = self._listing
+        return Tree(
+            files=dict.fromkeys(listing.files, _STAMP),
+            problems=tuple(sorted(listing.problems, key=lambda problem: problem.file)),
+            warnings=tuple(sorted(listing.warnings)),
+            vanished_roots=self._missing,
+            unseen=(),
+        )
+
+    def prepare(self, files: list[str]) -> None:
+        """Find out how large some files are; they can then be read, best in this order.
+
+        Raises:
+            LackingObjects: some are not here.
+            GitError: git cannot be asked.
+        """
+        by_repository: dict[Repository, list[str]] = {}
+        for file in files:
+            blob = self._listing.files[file]
+            by_repository.setdefault(blob.repository, []).append(blob.id)
+        for repository, identifiers in by_repository.items():
+            self._sizes |= sizes(repository, identifiers)
+        lacking = [file for file in files if self._listing.files[file].id not in self._sizes]
+        if lacking:
+            raise LackingObjects(lacking)
+        self._waiting = files[::-1]
+
+    def read(self, file: str) -> bytes | Problem:
+        """Return what a file holds, or why not.
+
+        Raises:
+            LackingObjects: it is not here.
+            GitError: git cannot be asked.
+        """
+        if file not in self._ahead:
+            if file not in self._waiting:
+                self.prepare(sorted(self._listing.files))
+            if self._sizes[self._listing.files[file].id] > self._max_file_bytes:
+                return self._too_large(file)
+            self._read_ahead(file)
+        return self._ahead.pop(file)
+
+    def _too_large(self, file: str) -> Problem:
+        size = self._sizes[self._listing.files[file].id]
+        message = f"the file has {size:,} bytes, more than max_file_bytes allows ({self._max_file_bytes:,})"
+        return Problem(file, 1, 1, message, rule="too-large")
+
+    def _read_ahead(self, file: str) -> None:
+        """Read a file, and those that come after it."""
+        while self._waiting[-1] != file:
+            self._waiting.pop()
+        repository = self._listing.files[file].repository
+        wanted: list[tuple[str, Blob, int]] = []
+        total = 0
+        while self._waiting:
+            blob = self._listing.files[self._waiting[-1]]
+            size = self._sizes[blob.id]
+            if size <= self._max_file_bytes:
+                if wanted and (blob.repository != repository or total + size > _AHEAD_BYTES):
+                    break
+                wanted.append((self._waiting[-1], blob, size))
+                total += size
+            self._waiting.pop()
+        contents = read_blobs(repository, [(blob.id, size) for _, blob, size in wanted])
+        self._ahead = {name: content for (name, _, _), content in zip(wanted, contents, strict=True)}
+
+
+def lacking(reference: str, files: Sequence[str]) -> str:
+    """Return why the content of some files cannot be read, and what helps."""
+    more = f" and of {len(files) - 1} more" if len(files) > 1 else ""
+    return (
+        f"the repository lacks the content that {reference} has of {files[0]}{more}, as a partial clone does; fetch it"
+        f" first, as by `git diff {reference} >/dev/null`"
+    )

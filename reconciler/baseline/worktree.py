@@ -1,0 +1,132 @@
+"""The documents of the work tree, as a commit of all of it would have them.
+
+What Git ignores, and what is another repository's, no commit would hold; of files that Git was told not to look at, as
+those that a sparse checkout leaves out, a commit would hold what the index has. What must never happen in this room: a
+file that is left out goes unnamed.
+"""
+
+# Paths are strings: links in them must stay as they were given.
+# ruff: noqa: PTH100
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+from reconciler.baseline.files import GitFiles, LackingObjects, lacking
+from reconciler.baseline.forest import Forest
+from reconciler.baseline.listing import Listing, list_documents
+from reconciler.errors import ReconcilerError
+from reconciler.git import Repository, list_addable, list_unwatched
+from reconciler.model import Problem
+from reconciler.source import Source, Tree
+
+
+class WorkTree:
+    """What Git knows of the work tree below some given paths."""
+
+    def __init__(self, repository: Repository, given: Sequence[tuple[str, str]]) -> None:
+        """Ask it.
+
+        Args:
+            repository: whose work tree it is.
+            given: the paths from its root, each with how it is shown.
+
+        Raises:
+            GitError: it cannot be asked.
+        """
+        self._root = repository.root
+        forest = Forest(repository, None, index=True, heads=True)
+        #: As the index has them; of submodules, as the commits that are checked out.
+        self.indexed = list_documents(forest, given)
+        # Where the given paths lead to today: what is new there is not in the index yet.
+        places = [os.path.relpath(os.path.realpath(os.path.join(self._root, path)), self._root) for path, _ in given]
+        inside = ["" if place == "." else place for place in places if place != ".." and not place.startswith("../")]
+        everything = "" in inside
+        own = [place for place in inside if forest.repository_of(place) == repository]
+        asked = [] if everything else own
+        self._unwatched = list_unwatched(repository, asked) if own else {}
+        self._addable = list_addable(repository, asked) if own else set()
+        self._repository = repository
+        self._tracked = {blob.path for blob in self.indexed.files.values() if blob.repository == repository}
+
+    def files(self, source: Source, before: Listing, max_file_bytes: int) -> WorkFiles:
+        """Return the documents.
+
+        Args:
+            source: that walks the work tree.
+            before: the other side. What is the same there, and is not here, is on neither side.
+            max_file_bytes: larger files are refused.
+        """
+        unwatched = {
+            shown: blob
+            for shown, blob in self.indexed.files.items()
+            if blob.repository == self._repository and blob.path in self._unwatched
+        }
+        read = GitFiles(Listing(files=unwatched), max_file_bytes)
+        absent: list[str] = []
+        try:
+            read.prepare(sorted(unwatched))
+        except LackingObjects as error:
+            absent = error.files
+            changed = [file for file in absent if before.files.get(file) != unwatched[file]]
+            if changed:
+                raise ReconcilerError(lacking("the index", changed)) from error
+            for file in absent:
+                del unwatched[file], before.files[file]
+            read.prepare(sorted(unwatched))
+        return WorkFiles(source, self, read, unwatched.keys() | set(absent), absent)
+
+    def would_hold(self, file: str) -> bool:
+        """Return whether a commit of everything would hold a file of the work tree."""
+        return file in self.indexed.files or all(map(self._is_addable, (_place(file), os.path.realpath(file))))
+
+    def _is_addable(self, place: str) -> bool:
+        path = os.path.relpath(place, self._root)
+        return path in self._addable or path in self._tracked
+
+
+class WorkFiles:
+    """The files of the work tree, as a commit of all of them would have them. Answers what is asked of a source."""
+
+    def __init__(
+        self, source: Source, tree: WorkTree, indexed: GitFiles, unwatched: set[str], absent: Sequence[str]
+    ) -> None:
+        self._source = source
+        self._tree = tree
+        self._indexed = indexed
+        self._unwatched = unwatched
+        self._absent = absent
+
+    def walk(self) -> Tree:
+        """Name every file."""
+        tree = self._source.walk()
+        files = {file: stamp for file, stamp in tree.files.items() if file not in self._unwatched}
+        foreign = sorted(file for file in files if not self._tree.would_hold(file))
+        warnings = list(tree.warnings)
+        for file in foreign:
+            del files[file]
+            warnings.append(
+                f"{file}: left out, since no commit would hold it: Git ignores it, or it is another repository's"
+            )
+        indexed = self._indexed.walk().files
+        if indexed:
+            warnings.append(_counted(sorted(indexed), "read from the index, since Git was told not to look at them"))
+        if self._absent:
+            warnings.append(_counted(self._absent, "neither changed nor here, and not looked at"))
+        return replace(tree, files={**files, **indexed}, warnings=tuple(sorted(warnings)))
+
+    def read(self, file: str) -> bytes | Problem:
+        """Return what a file holds, or why not."""
+        return self._indexed.read(file) if file in self._unwatched else self._source.read(file)
+
+
+def _place(file: str) -> str:
+    """Return where a file is, links on the way resolved, itself not."""
+    folder, name = os.path.split(os.path.abspath(file))
+    return os.path.join(os.path.realpath(folder), name)
+
+
+def _counted(files: Sequence[str], what: str) -> str:
+    return f"{files[0]}: {what}" if len(files) == 1 else f"{files[0]} and {len(files) - 1} more: {what}"

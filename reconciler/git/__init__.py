@@ -1,0 +1,54 @@
+"""The user's own git, asked and never told: which repository a path is in, what a commit or the index holds.
+
+What must never happen in this room: anything is written, to the work tree, the index or the repository.
+"""
+
+from reconciler.git.command import (
+    REACHING_GUARDS,
+    WITHHELD,
+    GitError,
+    Location,
+    Repository,
+    check_version,
+    command_line,
+    locate,
+    locations,
+    reason_of,
+)
+from reconciler.git.content import (
+    Entry,
+    describe,
+    is_unborn,
+    list_addable,
+    list_index,
+    list_tree,
+    list_unwatched,
+    merge_base,
+    read_blobs,
+    resolve,
+    sizes,
+)
+
+__all__ = [
+    "REACHING_GUARDS",
+    "WITHHELD",
+    "Entry",
+    "GitError",
+    "Location",
+    "Repository",
+    "check_version",
+    "command_line",
+    "describe",
+    "is_unborn",
+    "list_addable",
+    "list_index",
+    "list_tree",
+    "list_unwatched",
+    "locate",
+    "locations",
+    "merge_base",
+    "read_blobs",
+    "reason_of",
+    "resolve",
+    "sizes",
+]

@@ -1,0 +1,319 @@
+"""The user's own git, asked and never told, and the one way to start it on a repository that people work in.
+
+A repository's content is hostile input: it must choose neither which repository is asked nor what runs. Git itself
+takes any folder with `HEAD`, `objects` and `refs` for a repository and believes its settings, and such a folder can be
+committed like any other. So the repository is found here, by the `.git` that no commit can hold, git is started in its
+root, and folders that only look like a repository are refused. What must never happen in this room: a hook, a filter, a
+watcher or a transport of any repository runs; a repository inside of another one's content answers in its place; one of
+our keys or tokens is in git's environment.
+"""
+
+# Paths are strings: links in them must stay as they were given.
+# ruff: noqa: PTH109, PTH112, PTH114, PTH119, PTH120
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from reconciler.errors import ReconcilerError
+from reconciler.files import read_regular
+from reconciler.scrub import visible
+
+#: A listing of a hundred thousand files takes a second; this only ends what hangs, as on a dead network mount.
+_SECONDS: Final = 120
+#: The first version that can be told to refuse a folder that only looks like a repository.
+_LEAST_VERSION: Final = (2, 38)
+#: No watcher, no hook, no transport, no repository that nobody named. They win over the settings of any file.
+GUARDS: Final = (
+    "--no-pager",
+    "--literal-pathspecs",
+    "-c",
+    "safe.bareRepository=explicit",
+    "-c",
+    "core.fsmonitor=false",
+    "-c",
+    "core.hooksPath=/dev/null",
+    "-c",
+    "protocol.allow=never",
+)
+#: What holds for a command that shall run the user's own hooks, or reach a host.
+REACHING_GUARDS: Final = ("--no-pager", "--literal-pathspecs", "-c", "safe.bareRepository=explicit")
+#: What speaks of one repository: `git rev-parse --local-env-vars`. The one that is asked may be another. Not among them
+#: is `GIT_CONFIG_COUNT` and what comes with it, since a person or a CI system gives settings so, `safe.directory` above
+#: all; the guards come after them.
+LOCAL_VARIABLES: Final = frozenset(
+    {
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_COMMON_DIR",
+        "GIT_CONFIG",
+        "GIT_DIR",
+        "GIT_GRAFT_FILE",
+        "GIT_IMPLICIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_INTERNAL_SUPER_PREFIX",
+        "GIT_NAMESPACE",
+        "GIT_NO_REPLACE_OBJECTS",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_PREFIX",
+        "GIT_QUARANTINE_PATH",
+        "GIT_REPLACE_REF_BASE",
+        "GIT_SHALLOW_FILE",
+        "GIT_WORK_TREE",
+    }
+)
+_NO_GIT: Final = "there is no `git` command: install git"
+#: Variables that are none of git's business.
+WITHHELD: Final = ("BIRD_", "RECONCILER_")
+#: Nothing is fetched (a partial clone would), written, replaced or asked of a person; words are in English.
+_QUIETLY: Final[Mapping[str, str]] = {
+    "GIT_ALLOW_PROTOCOL": "",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "LC_ALL": "C",
+}
+
+
+class GitError(ReconcilerError):
+    """Git could not be asked, or said no; the message says why, in its own words where it has any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository with a work tree."""
+
+    #: The real path of the work tree's root.
+    root: str
+    #: Where the repository itself is, when the environment named it; empty for the `.git` in the root.
+    git_dir: str = ""
+    #: The index, when the environment named one, as for a commit under way; empty for the repository's own.
+    index_file: str = ""
+
+    def ask(self, *arguments: str, stdin: bytes = b"") -> bytes:
+        """Run git on it and return what it says.
+
+        Raises:
+            GitError: there is no git, it says no, or it takes too long.
+        """
+        return _ask(self.root, {**self.environment(), **_QUIETLY}, arguments, stdin)
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment in which git finds this repository and no other."""
+        kept = _own_environment()
+        if self.index_file:
+            kept["GIT_INDEX_FILE"] = self.index_file
+        if self.git_dir:
+            return {**kept, "GIT_DIR": self.git_dir, "GIT_WORK_TREE": self.root}
+        # No GIT_DIR, with which git would not ask whether the repository belongs to somebody else. It starts in the
+        # root, and does not look above it.
+        return {**kept, "GIT_CEILING_DIRECTORIES": str(Path(self.root).parent)}
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a path is in a repository."""
+
+    repository: Repository
+    #: From the root, as the commits call it, links on the way not resolved; empty for the root.
+    path: str
+
+
+def _own_environment() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in LOCAL_VARIABLES and not name.startswith(WITHHELD)
+    }
+
+
+def _ask(folder: str, environment: Mapping[str, str], arguments: Sequence[str], stdin: bytes = b"") -> bytes:
+    check_version()
+    try:
+        done = subprocess.run(  # noqa: S603 - a fixed program, no shell, revisions and paths where options cannot be
+            command_line(*arguments),
+            cwd=folder,
+            input=stdin,
+            capture_output=True,
+            check=True,
+            timeout=_SECONDS,
+            env=environment,
+        )
+    except subprocess.CalledProcessError as error:
+        why = reason_of(error.stderr) or f"it ended with {error.returncode}"
+        raise GitError(f"git cannot read the repository {visible(folder)}: {why}") from error
+    except (OSError, subprocess.SubprocessError) as error:
+        if isinstance(error, FileNotFoundError) and error.filename == "git":
+            raise GitError(_NO_GIT) from error
+        raise GitError(f"git cannot read the repository {visible(folder)}: {type(error).__name__}") from error
+    return done.stdout
+
+
+def command_line(*arguments: str) -> Sequence[str]:
+    """Return the command that asks git."""
+    return ["git", *GUARDS, *arguments]
+
+
+@cache
+def check_version() -> str:
+    """Return what git says of its version.
+
+    Raises:
+        GitError: there is no git, or it is too old to be kept from repositories that others put into the content.
+    """
+    try:
+        said = subprocess.run(command_line("--version"), capture_output=True, check=True, timeout=_SECONDS).stdout  # noqa: S603 - fixed
+    except FileNotFoundError as error:
+        raise GitError(_NO_GIT) from error
+    except (OSError, subprocess.SubprocessError) as error:
+        raise GitError(f"git cannot be run: {type(error).__name__}") from error
+    version = visible(said.decode(errors="replace").strip())
+    found = re.search(r"(\d{1,6})\.(\d{1,6})", version)
+    if found is None or (int(found[1]), int(found[2])) < _LEAST_VERSION:
+        raise GitError(
+            f"this is {version}, and git 2.38 or newer is needed: older ones run what a repository's files say"
+        )
+    return version
+
+
+def reason_of(said: bytes) -> str:
+    """Return why git failed, on one line, in its own words; empty where it said nothing."""
+    lines = [visible(line.strip())[:300] for line in said.decode(errors="replace").splitlines()]
+    lines = [line for line in lines if line and not line.startswith(("hint:", "warning:"))]
+    # The first line says what is wrong. Where the repository belongs to somebody else, the remedy stands below it.
+    remedy = next((line for line in lines if line.startswith("git config ")), "")
+    first = lines[0].removeprefix("fatal: ").removeprefix("error: ") if lines else ""
+    return f"{first}; if you trust it: {remedy}" if remedy else first
+
+
+# Which repository a path is in.
+
+
+def locate(path: str, references: Sequence[str] = ()) -> Location | None:
+    """Return where a path is: in the outermost repository that knows the place, so that no content answers for another.
+
+    A submodule is a place in the repository that holds it. A path that a repository holds by way of a link is where the
+    link is; one that none knows is looked for where it really is.
+
+    Args:
+        path: a file or folder, there or not.
+        references: commits that may know the place, beside `HEAD` and the index.
+
+    Raises:
+        GitError: git cannot be asked.
+    """
+    places = list(_places(path))
+    located = [list(locations(place)) for place in places]
+    nearest = next((those[0] for those in located if those), None)
+    if len(places) == 1 and len(located[0]) < 2:
+        return nearest  # there is no other
+    return next((each for those in located for each in reversed(those) if _knows(each, references)), nearest)
+
+
+def _places(path: str) -> Iterator[str]:
+    """Yield what a path may be called, links in it resolved from none to all."""
+    lexical = _lexical(path)
+    parent = os.path.join(os.path.realpath(os.path.dirname(lexical)), os.path.basename(lexical))
+    yield from dict.fromkeys((lexical, parent, os.path.realpath(lexical)))
+
+
+def _lexical(path: str) -> str:
+    """Return an absolute path in which links are as they were given, as far as `..` allows."""
+    parts = os.path.join(os.getcwd(), path).split("/")
+    climbed = len(parts) - parts[::-1].index("..") if ".." in parts else 0
+    begin = os.path.realpath("/".join(parts[:climbed])) if climbed else "/"
+    return os.path.join(begin, *(part for part in parts[climbed:] if part not in ("", ".")))
+
+
+def locations(place: str) -> Iterator[Location]:
+    """Yield where an absolute path is in each repository whose work tree it lies in, the innermost first."""
+    ceilings = {ceiling.rstrip("/") for ceiling in os.environ.get("GIT_CEILING_DIRECTORIES", "").split(os.pathsep)}
+    named = _named_by_environment()
+    begin = folder = place if os.path.isdir(place) and not os.path.islink(place) else os.path.dirname(place)
+    while True:
+        root, own = os.path.realpath(folder), os.path.join(folder, ".git")
+        if named is not None and named.root == root:
+            yield Location(named, place[len(folder) :].strip("/"))
+        elif os.path.lexists(own):
+            yield Location(Repository(root), place[len(folder) :].strip("/"))
+        parent = os.path.dirname(folder)
+        if parent == folder or (parent in ceilings and folder != begin):
+            return
+        folder = parent
+
+
+def _named_by_environment() -> Repository | None:
+    """Return the repository that the environment names, as people do and as git does for hooks and aliases.
+
+    None where it names none, or one without a work tree here.
+    """
+    git_dir, work_tree, index_file = (os.environ.get(f"GIT_{name}", "") for name in ("DIR", "WORK_TREE", "INDEX_FILE"))
+    folder = os.getcwd()
+    if not git_dir and index_file:
+        # A hook of a commit under way: git names the index that the commit is made of, and starts it in the root.
+        git_dir = _own_git_dir(folder) or ""
+    if not git_dir:
+        return None
+    git_dir = os.path.realpath(os.path.join(folder, git_dir))
+    index_file = os.path.join(folder, index_file) if index_file else ""
+    root = os.path.realpath(os.path.join(folder, work_tree)) if work_tree else _toplevel(folder, git_dir)
+    if root is None:
+        return None
+    # Where its own `.git` names it as well, git shall look whose it is.
+    return Repository(root, "" if _own_git_dir(root) == git_dir else git_dir, index_file)
+
+
+def _toplevel(folder: str, git_dir: str) -> str | None:
+    """Return the root of the work tree of a repository, which is in its settings or the working directory."""
+    for root in (folder, *map(str, Path(folder).parents)):
+        if _own_git_dir(root) == git_dir:
+            return os.path.realpath(root)
+    environment = {**_own_environment(), **_QUIETLY, "GIT_DIR": git_dir}
+    try:
+        said = _ask(folder, environment, ("rev-parse", "--show-toplevel"))
+    except GitError:
+        return None
+    return os.path.realpath(os.fsdecode(said.removesuffix(b"\n")))
+
+
+def _own_git_dir(root: str) -> str | None:
+    """Return where the `.git` of a folder leads to: it is a folder, or a file that names one."""
+    own = os.path.join(root, ".git")
+    if os.path.isdir(own):
+        return os.path.realpath(own)
+    try:
+        named = read_regular(own).decode(errors="surrogateescape")
+    except OSError:
+        return None
+    return os.path.realpath(os.path.join(root, named.removeprefix("gitdir:").strip()))
+
+
+def _knows(location: Location, references: Sequence[str]) -> bool:
+    """Return whether a repository holds something at a place, or a link or a submodule on the way to it."""
+    if not location.path:
+        return True
+    parts = location.path.split("/")
+    ways = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+    for reference in dict.fromkeys(("HEAD", *references)):
+        if reference.startswith("-"):
+            continue
+        try:
+            said = location.repository.ask("ls-tree", "-z", "--full-tree", reference, "--", *ways)
+        except GitError:
+            continue  # no such commit
+        for line in said.split(b"\0")[:-1]:
+            about, _, name = line.partition(b"\t")
+            path = os.fsdecode(name)
+            if path == location.path or (path in ways and not about.startswith(b"040000")):
+                return True
+    try:
+        return bool(location.repository.ask("ls-files", "-z", "--", location.path))
+    except GitError:
+        return False

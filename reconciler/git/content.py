@@ -1,0 +1,210 @@
+"""What a repository holds: commits, the entries of their trees and of the index, and blobs, as they are stored.
+
+What must never happen in this room: a name that git would take for an option or a pattern; a blob that is larger than
+anybody asked for is read.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from reconciler.git.command import GitError, Repository
+from reconciler.model import Revision
+from reconciler.scrub import visible
+
+#: How much of blobs is read in one go.
+_CHUNK_BYTES: Final = 32 * 1024 * 1024
+#: Of an author or a subject, as much as a line can hold.
+_TEXT_CHARACTERS: Final = 200
+#: The latest second that a date of ours can be.
+_LAST_SECOND: Final = 253_402_300_799
+
+
+class Entry(NamedTuple):
+    """One entry of a tree or of the index."""
+
+    #: From the root of the tree.
+    path: str
+    #: The type and permission bits, as `stat` has them; those of a submodule are none that `stat` knows.
+    mode: int
+    #: Of the blob, hexadecimal; of a submodule its commit.
+    id: str
+
+    @property
+    def is_file(self) -> bool:
+        return stat.S_ISREG(self.mode)
+
+    @property
+    def is_link(self) -> bool:
+        return stat.S_ISLNK(self.mode)
+
+    @property
+    def is_folder(self) -> bool:
+        return stat.S_ISDIR(self.mode)
+
+    @property
+    def is_submodule(self) -> bool:
+        return self.mode == 0o160000
+
+
+def resolve(repository: Repository, reference: str) -> str | None:
+    """Return the commit that a reference names, hexadecimal; None where it names none.
+
+    Raises:
+        GitError: git cannot be asked.
+    """
+    if not reference or "\0" in reference:
+        return None
+    try:
+        said = repository.ask("rev-parse", "--verify", "--quiet", "--end-of-options", f"{reference}^{{commit}}")
+    except GitError:
+        repository.ask("rev-parse", "--git-dir")  # raises where nothing at all can be asked
+        return None
+    return said.decode().strip()
+
+
+def is_unborn(repository: Repository) -> bool:
+    """Return whether `HEAD` is a branch that has no commit yet."""
+    try:
+        return bool(repository.ask("symbolic-ref", "--quiet", "HEAD"))
+    except GitError:
+        return False
+
+
+def merge_base(repository: Repository, one: str, other: str) -> str | None:
+    """Return where the histories of two commits meet; None where they do not, or not as far as they are here."""
+    try:
+        return repository.ask("merge-base", one, other).decode().strip()
+    except GitError:
+        return None
+
+
+def list_unwatched(repository: Repository, paths: Sequence[str]) -> dict[str, str]:
+    """Return the files below some paths of which git was told not to look at the work tree, from the root.
+
+    Returns:
+        Their tags: `S` for one that a sparse checkout leaves out (skip-worktree), another letter where it is assumed to
+        be unchanged.
+
+    Raises:
+        GitError: the index cannot be read.
+    """
+    said = repository.ask("ls-files", "-v", "-z", "--", *(path for path in paths if path))
+    lines = (line for line in said.split(b"\0")[:-1] if not line.startswith((b"H", b"M")))
+    return {os.fsdecode(line[2:]): chr(line[0]) for line in lines}
+
+
+def list_addable(repository: Repository, paths: Sequence[str]) -> set[str]:
+    """Return the files below some paths that git does not know and does not ignore, from the root.
+
+    Another repository in there is one entry, which ends with a slash.
+
+    Raises:
+        GitError: git cannot be asked.
+    """
+    options = ("--others", "--exclude-standard", "-z", "--")
+    said = repository.ask("ls-files", *options, *(path for path in paths if path))
+    return {os.fsdecode(name) for name in said.split(b"\0")[:-1]}
+
+
+def describe(repository: Repository, commit: str) -> Revision:
+    """Return whose commit it is and what it says of itself, as it is stored: nothing is run to judge it.
+
+    Raises:
+        GitError: it cannot be read.
+    """
+    head, _, message = repository.ask("cat-file", "commit", commit).partition(b"\n\n")
+    fields = dict(line.split(b" ", 1) for line in reversed(head.split(b"\n")) if b" " in line)
+    author = fields.get(b"author", b"").rpartition(b"> ")[0] + b">"
+    seconds = fields.get(b"committer", b"").rpartition(b"> ")[2].partition(b" ")[0]
+    at = min(int(seconds), _LAST_SECOND) if seconds.isdigit() and len(seconds) < 20 else 0
+    subject = message.lstrip().partition(b"\n")[0]
+    return Revision(commit, _line(author), _line(subject), datetime.fromtimestamp(at, UTC))
+
+
+def _line(text: bytes) -> str:
+    return visible(text.decode(errors="replace").strip())[:_TEXT_CHARACTERS]
+
+
+def list_tree(repository: Repository, commit: str, path: str, *, below: bool) -> list[Entry]:
+    """Return what stands at a path in a commit's tree, or all files, links and submodules below it.
+
+    Args:
+        repository: that holds the commit.
+        commit: hexadecimal.
+        path: from the root; empty for the root, below which alone can be asked.
+        below: whether a folder's content is wanted, or the entry itself.
+
+    Raises:
+        GitError: the tree cannot be read, as where a partial clone lacks it.
+    """
+    options = ("-r",) if below else ()
+    said = repository.ask("ls-tree", *options, "-z", "--full-tree", commit, "--", *([path] if path else []))
+    entries = []
+    for line in said.split(b"\0")[:-1]:
+        about, _, name = line.partition(b"\t")
+        mode, _, identifier = about.split()
+        entries.append(Entry(os.fsdecode(name), int(mode, 8), identifier.decode()))
+    return entries
+
+
+def list_index(repository: Repository, path: str) -> list[Entry]:
+    """Return what the index holds at a path or below it.
+
+    Raises:
+        GitError: it cannot be read, or holds conflicts of a merge: then nobody knows what the commit will be.
+    """
+    entries = []
+    for line in repository.ask("ls-files", "--stage", "-z", "--", *([path] if path else [])).split(b"\0")[:-1]:
+        about, _, name = line.partition(b"\t")
+        mode, identifier, stage = about.split()
+        if stage != b"0":
+            raise GitError(f"{visible(os.fsdecode(name))} has conflicts that are not resolved yet")
+        entries.append(Entry(os.fsdecode(name), int(mode, 8), identifier.decode()))
+    return entries
+
+
+def sizes(repository: Repository, identifiers: Sequence[str]) -> dict[str, int]:
+    """Return the sizes of blobs in bytes, without those that are not here.
+
+    Raises:
+        GitError: git cannot be asked.
+    """
+    wanted = list(dict.fromkeys(identifiers))
+    if not wanted:
+        return {}
+    said = repository.ask("cat-file", "--batch-check", stdin="".join(f"{each}\n" for each in wanted).encode())
+    words = (line.split() for line in said.splitlines())
+    return {each[0].decode(): int(each[2]) for each in words if len(each) == 3}
+
+
+def read_blobs(repository: Repository, wanted: Sequence[tuple[str, int]]) -> Iterator[bytes]:
+    """Yield the content of blobs in their order, some megabytes at a time.
+
+    Args:
+        repository: that holds them.
+        wanted: their IDs and sizes, as `sizes` gives them.
+
+    Raises:
+        GitError: one of them cannot be read.
+    """
+    begin = 0
+    while begin < len(wanted):
+        end, total = begin, 0
+        while end < len(wanted) and (end == begin or total + wanted[end][1] <= _CHUNK_BYTES):
+            total += wanted[end][1]
+            end += 1
+        asked = "".join(f"{identifier}\n" for identifier, _ in wanted[begin:end]).encode()
+        said = repository.ask("cat-file", "--batch", stdin=asked)
+        at = 0
+        for identifier, size in wanted[begin:end]:
+            at = said.find(b"\n", at) + 1
+            if at == 0 or len(said) < at + size:
+                raise GitError(f"the object {identifier} cannot be read")
+            yield said[at : at + size]
+            at += size + 1
+        begin = end
