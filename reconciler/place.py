@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from reconciler.errors import StoreError
+from reconciler.files import check_inside, write_whole
 
 
 def state_folder(url: str) -> Path:
@@ -35,17 +36,14 @@ def make_state_folder(folder: Path) -> None:
             place.mkdir(mode=0o700)
             place.chmod(0o700)  # Whatever the umask took away.
     if missing:
-        ignored = folder / ".gitignore"
-        ignored.touch()
-        ignored.chmod(0o600)
-        ignored.write_text("*\n", encoding="utf-8")
+        write_whole(folder / ".gitignore", b"*\n", mode=0o600)
 
 
 def state_path(url: str) -> Path:
     """Return the file that the state is in, there or not.
 
     Raises:
-        StoreError: the URL is of another form.
+        StoreError: the URL is of another form, or leads out of the working directory by a link, or that is gone.
     """
     found = re.fullmatch(r"sqlite:///([^?#]*[^?#/])", url)
     path = unquote(found[1]) if found else ""
@@ -56,5 +54,15 @@ def state_path(url: str) -> Path:
         if scheme and scheme[1].lower() != "sqlite":
             what = f"a state URL that begins with {scheme[1]}:// is not supported"
         raise StoreError(f"{what}: write sqlite:///relative/path.db or sqlite:////absolute/path.db")
-    # Absolute at once: the working directory may change.
-    return Path(path).absolute()
+    try:
+        if not path.startswith("/"):
+            check_inside(Path(path).parent)
+        # Absolute at once: the working directory may change.
+        return Path(path).absolute()
+    except FileNotFoundError:
+        raise StoreError(
+            f"the state is to be at {path}, below the working directory, and that has been removed; go to another one,"
+            " or name an absolute place with --state"
+        ) from None
+    except OSError as error:
+        raise StoreError(f"the state is to be at {path}: {error.strerror}") from error

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from reconciler.errors import ReconcilerError
+from reconciler.files import read_regular
 
 
 def replace_file(file: str | Path, expected: bytes | None, content: bytes) -> None:
@@ -40,7 +41,7 @@ def replace_file(file: str | Path, expected: bytes | None, content: bytes) -> No
                 opened.write(content)
                 opened.flush()
                 os.fsync(opened.fileno())
-            if _content(path) != expected:
+            if not _holds(path, expected):
                 raise ReconcilerError(f"{file} has changed meanwhile; it was left as it is: try again")
             Path(written).replace(path)
         finally:
@@ -50,11 +51,14 @@ def replace_file(file: str | Path, expected: bytes | None, content: bytes) -> No
         raise ReconcilerError(f"{file} cannot be written: {error.strerror}") from error
 
 
-def _content(path: Path) -> bytes | None:
+def _holds(path: Path, expected: bytes | None) -> bool:
+    """Return whether a file holds just that; None for no file at all."""
+    if expected is None:
+        return not os.path.lexists(path)
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
+        return read_regular(path, len(expected)) == expected
+    except OSError:
+        return False  # gone, longer, or something else by now
 
 
 def _umask() -> int:

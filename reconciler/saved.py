@@ -11,9 +11,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from reconciler.errors import ReconcilerError, StalePlan
+from reconciler.files import read_regular
 from reconciler.model import ActionKind, RecordingKey
 from reconciler.plan import FORMAT, Plan, digest_line, digest_of, line_of
 from reconciler.report import as_data
@@ -21,6 +22,8 @@ from reconciler.scrub import visible
 
 #: The format before: its plans named neither their API nor their paths in their digest.
 _BEFORE = "reconciler.plan/v1"
+#: The largest saved plan that is read, in bytes: one of a million actions has half of this.
+_LARGEST_BYTES: Final = 1024 * 1024 * 1024
 #: How many differences a refusal names.
 _SHOWN = 10
 
@@ -61,7 +64,7 @@ def load_saved(file: str) -> SavedPlan:
         ReconcilerError: it is no saved plan, of another version, or its content does not have the digest it names.
     """
     try:
-        data = json.loads(Path(file).read_bytes())
+        data = json.loads(read_regular(file, _LARGEST_BYTES))
     except OSError as error:
         raise ReconcilerError(f"the saved plan {file} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

@@ -34,8 +34,8 @@ PACKAGE = CHECKOUT / "reconciler"
 LAYERS = """
     __init__
     model
-    errors backoff
-    blobs files outlet place rewrite scrub shipped stops
+    errors backoff files
+    blobs outlet place rewrite scrub shipped stops
     git labels
     budget commit decide documents hook keys limits logs metrics sandbox store systemd workqueue
     alarm bird catalog edit export plan sarif settings window
@@ -200,6 +200,97 @@ def test_the_pure_core_reads_no_clock_and_touches_nothing() -> None:
     assert not impure, "\n".join(impure)
 
 
+#: Who opens files, and why it need not be `reconciler.files`. Each reads or writes what no stranger has named, or
+#: guards itself. A module that is added here answers the same question.
+OPENERS = {
+    "reconciler.files": "the reader and the writers of all others",
+    "reconciler.rewrite": "replaces a file by one that mkstemp made, after it has read it by `files`",
+    "reconciler.cli.streams": "the standard streams of this process, and /dev/null",
+    "reconciler.documents": "the sample, which ships with the program",
+    "reconciler.doctor": "the kernel's limits, at fixed places below /proc",
+    "reconciler.index.file": "its own file, with O_EXCL or O_NONBLOCK, and O_NOFOLLOW",
+    "reconciler.mirror.command": "temporary files without a name",
+    "reconciler.mirror.signatures": "a signature for ssh-keygen, in a temporary file",
+    "reconciler.shipped": "the schemas, which ship with the program",
+    "reconciler.source.files": "documents, with a guard of its own against what is no regular file",
+    "reconciler.source.tree": "folders of documents, with O_DIRECTORY",
+    "reconciler.store.connection": "the state's own file, with O_EXCL, and its folder",
+    "reconciler.store.lease": "what tells whether a process lives, at fixed places below /proc",
+    "reconciler.store.schema": "a copy of the state, with O_EXCL",
+}
+#: Methods of paths that open what they are called on, by whatever name it was given.
+OPENING_METHODS = {
+    "read_text",
+    "read_bytes",
+    "write_text",
+    "write_bytes",
+    "touch",
+    "symlink_to",
+    "hardlink_to",
+}
+#: Functions that open, make or copy a file, by the module that they come from.
+OPENING_FUNCTIONS = {
+    "os": {"open", "fdopen", "popen", "mkfifo", "mknod", "link", "symlink", "truncate"},
+    "io": {"open", "open_code", "FileIO"},
+    "codecs": {"open"},
+    "shutil": {"copy", "copy2", "copyfile", "copytree", "move"},
+    "tempfile": {"mkstemp", "mktemp", "NamedTemporaryFile", "TemporaryFile", "SpooledTemporaryFile"},
+}
+
+
+def opens(node: ast.Call) -> bool:
+    """Whether a call opens a file by its name: by a function, by a method of a path, or by `open` with a mode."""
+    match node.func:
+        case ast.Name(id="open"):
+            return True
+        case ast.Attribute(value=ast.Name(id=module), attr=name) if name in OPENING_FUNCTIONS.get(module, set()):
+            return True
+        case ast.Attribute(attr=name) if name in OPENING_METHODS:
+            return True
+        case ast.Attribute(attr="open"):
+            modes = [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "mode")]
+            return any(
+                isinstance(mode, ast.Constant)
+                and isinstance(mode.value, str)
+                and re.fullmatch("[rwxabt+]+", mode.value)
+                for mode in modes
+            )
+    return False
+
+
+def test_files_are_read_and_written_by_one_reader_and_one_writer() -> None:
+    """A path may have been chosen by a stranger: a FIFO holds the loop up, a link redirects a write."""
+    opening = {
+        f"{module}:{node.lineno}"
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and opens(node) and module not in OPENERS
+    }
+    assert not opening, "use reconciler.files, or say in OPENERS why not:\n" + "\n".join(sorted(opening))
+    used = {module for module in OPENERS if any(isinstance(n, ast.Call) and opens(n) for n in ast.walk(TREES[module]))}
+    assert used == OPENERS.keys(), f"they open nothing any more: {OPENERS.keys() - used}"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "open(path)",
+        "path.open('w')",
+        "path.open(mode='rb')",
+        "Path(path).read_text(encoding='utf-8')",
+        "Path(path).write_bytes(b'')",
+        "Path(path).touch()",
+        "os.open(path, os.O_CREAT)",
+        "shutil.copy(a, b)",
+        "io.open(path)",
+        "tempfile.mkstemp()",
+    ],
+)
+def test_the_check_of_openers_finds_each_way_to_open(written: str) -> None:
+    assert [node for node in ast.walk(ast.parse(written)) if isinstance(node, ast.Call) and opens(node)]
+    assert not opens(ast.parse("store.open()").body[0].value)  # type: ignore[attr-defined]
+
+
 def test_only_the_command_line_prints() -> None:
     prints = [
         f"{module}:{node.lineno}"
@@ -328,7 +419,8 @@ def test_light_commands_import_nothing_heavy(arguments: list[str], heavy: set[st
 @pytest.mark.parametrize("option", ["--help", "--version"])
 def test_what_is_said_about_the_program_itself_needs_no_room_below(option: str, tmp_path: Path) -> None:
     imported = imports_of([option], tmp_path)
-    assert {module for module in imported if module.startswith("reconciler.")} == {"reconciler.cli", "reconciler.stops"}
+    ours = {module for module in imported if module.startswith("reconciler.")}
+    assert ours == {"reconciler.cli", "reconciler.cli.streams", "reconciler.stops"}
     assert imported & HEAVY_FOR_HELP == set()
 
 

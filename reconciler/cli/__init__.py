@@ -15,6 +15,7 @@ from typing import Final, cast
 import click
 
 from reconciler import __version__, stops
+from reconciler.cli.streams import guard, lost
 
 #: Command -> what it does, in the order of the help. The module is `reconciler.cli.<command>`, but for `_MODULES`.
 COMMANDS: Final = {
@@ -33,6 +34,8 @@ COMMANDS: Final = {
     "doctor": "Check settings, key, rights, state and clock.",
     "sandbox": "Simulate the Bird voice API on loopback.",
 }
+#: Those that change something: with standard output full, they have still done it.
+_ACTING: Final = frozenset({"apply", "run", "set", "suspend", "resume", "init"})
 #: Commands whose names cannot be those of modules.
 _MODULES: Final = {"import": "import_"}
 
@@ -97,14 +100,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     stops.listen(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = cli.main(
-            args=None if arguments is None else list(arguments), prog_name="reconciler", standalone_mode=False
-        )
-        sys.stdout.flush()
+        guard()
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        code = cli.main(args=given, prog_name="reconciler", standalone_mode=False)
     except BaseException as error:  # noqa: BLE001 - the last wall: what passed it would be shown as a traceback
         from reconciler.cli.failures import conclude
 
         code = conclude(error)
+        given = []
     code = code if isinstance(code, int) else 0
+    if why := lost():
+        click.echo(f"Error: standard output could not be written: {why}", err=True)
+        # Of what acts, the code says what was done; of what only tells, that it could not be told.
+        code = code if code or _ACTING.intersection(given[:1]) else 1
     stops.end_with(code)
     sys.exit(code)

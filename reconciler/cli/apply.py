@@ -46,9 +46,10 @@ from reconciler.cli.parts import (
     system_clock,
 )
 from reconciler.cli.plan import load_or_exit, records_of, revisions_of, say_unread
+from reconciler.cli.streams import lost
 from reconciler.cli.validate import index_for
 from reconciler.converge import Observed, converge
-from reconciler.errors import BirdUnauthorized, BirdUnavailable, LeaseLost, StalePlan, UnsafePlan
+from reconciler.errors import BirdUnauthorized, BirdUnavailable, LeaseLost, ReconcilerError, StalePlan, UnsafePlan
 from reconciler.logs import make_log
 from reconciler.model import ActionKind, Desired, LiveStatus, Outcome, Phase, RecordingKey, Status
 from reconciler.observer import Observer
@@ -183,6 +184,10 @@ async def _apply(
                 # What is in sync is recorded as well: nothing is sent for it, and drift is known from then on.
                 plan = hold_against(narrow(plan, request.saved.keys), settings.limits, managed)
             click.echo(as_text(plan, paint=painter(settings.color)), nl=False)
+            if why := lost():
+                raise ReconcilerError(
+                    f"standard output cannot be written: {why}; the plan was not shown, nothing was sent"
+                )
             # Until here a signal ends the program wherever it is; from here on, what is under way ends in order.
             stop = sending.enter_context(stop_on_signals())
             if not await _agreed(plan, request, stop):

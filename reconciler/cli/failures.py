@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import os
-import sys
 
 import click
 from click.core import ParameterSource
 
 from reconciler.cli.exits import ERROR, INTERRUPTED, USAGE, exit_code
 from reconciler.errors import ReconcilerError
+from reconciler.files import NO_WORKING_DIRECTORY, has_working_directory
 from reconciler.keys import KeyRing
 from reconciler.scrub import frames, hide
 from reconciler.settings import SETTINGS_PATH
@@ -40,9 +40,8 @@ def conclude(error: BaseException) -> int | str | None:
         case ReconcilerError():
             click.echo(hide(f"Error: {error}", _secrets()), err=True)
             return exit_code(error)
-        case BrokenPipeError():
-            # Whoever read standard output has seen enough; what is still buffered must not fail at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        case OSError() if not has_working_directory():
+            click.echo(f"Error: {NO_WORKING_DIRECTORY}", err=True)
             return ERROR
         case OSError(strerror=str() as words):
             click.echo(f"Error: {words} (at {frames(error)})", err=True)

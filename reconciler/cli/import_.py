@@ -15,6 +15,7 @@ from reconciler.discover import Discovered, Scope, discover
 from reconciler.documents import parse_documents
 from reconciler.errors import DesiredStateError, ReconcilerError
 from reconciler.export import Export, append, document_text, give_names, join, status_of, why_not
+from reconciler.files import check_inside, read_regular
 from reconciler.model import Problem, RecordingKey, parse_uuid
 from reconciler.rewrite import replace_file
 from reconciler.source import Source
@@ -156,7 +157,7 @@ def _write(
         # As it was when its recordings were read: what came between is not written over.
         before = tree.content.get(str(path))
         if before is None and path.exists():
-            before = path.read_bytes()
+            before = _read_target(path, settings)
         replace_file(path, before, append(before or b"", out, texts, settings.document_limits))
     elif out_dir is not None:
         folder = Path(out_dir)
@@ -167,8 +168,16 @@ def _write(
         click.echo(join(texts), nl=False)
 
 
+def _read_target(path: Path, settings: Values) -> bytes:
+    try:
+        return read_regular(path, settings["max_file_bytes"])
+    except OSError as error:
+        raise ReconcilerError(f"{path} cannot be read: {error.strerror}") from error
+
+
 def _make_folder(folder: Path) -> None:
     try:
+        check_inside(folder)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ReconcilerError(f"{folder} cannot be made: {error.strerror}") from error

@@ -9,6 +9,7 @@ import click
 from reconciler.cli.options import COMMON, setting_options
 from reconciler.documents import sample_text
 from reconciler.errors import ReconcilerError
+from reconciler.files import check_inside, has_working_directory, write_new
 
 
 @click.command("init")
@@ -18,11 +19,13 @@ def command(folder: str) -> None:
     """Write a commented sample document into DIR (default: desired_state). Nothing is overwritten."""
     file = Path(folder) / "sample.yaml"
     try:
+        check_inside(file.parent)
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("x", encoding="utf-8") as opened:
-            opened.write(sample_text())
+        write_new(file, sample_text().encode())
     except FileExistsError:
         raise ReconcilerError(f"{file} is already there, and nothing is overwritten; name another folder") from None
     except OSError as error:
+        if not has_working_directory():
+            raise
         raise ReconcilerError(f"{file} cannot be written: {error.strerror}") from error
     click.echo(f"Wrote {file}. Put your own IDs in, then: reconciler validate {folder}", err=True)

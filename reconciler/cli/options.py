@@ -16,7 +16,7 @@ from click.core import ParameterSource
 
 from reconciler.documents import DocumentLimits, load_plain
 from reconciler.errors import SettingsError
-from reconciler.files import SMALL_BYTES, read_regular
+from reconciler.files import NO_WORKING_DIRECTORY, SMALL_BYTES, has_working_directory, read_regular
 from reconciler.keys import KeyRing
 from reconciler.labels import parse_label
 from reconciler.settings import (
@@ -248,8 +248,15 @@ def paths_argument(function: F) -> F:
 
 
 def paths_or_default(paths: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the given paths, or the folder that documents are in unless somebody says otherwise."""
-    return paths or (DEFAULT_FOLDER,)
+    """Return the given paths, or the folder that documents are in unless somebody says otherwise.
+
+    Raises:
+        SettingsError: they are relative to a working directory that is gone.
+    """
+    paths = paths or (DEFAULT_FOLDER,)
+    if not all(path.startswith("/") for path in paths) and not has_working_directory():
+        raise SettingsError(NO_WORKING_DIRECTORY)
+    return paths
 
 
 def painter(allowed: bool, stream: Any = None) -> Callable[[str, str], str]:  # noqa: ANN401 - any text stream

@@ -22,6 +22,7 @@ import click
 from reconciler.cli.options import Values
 from reconciler.converge import Observed, observe_all
 from reconciler.errors import SettingsError
+from reconciler.files import read_regular, write_whole
 from reconciler.model import Desired
 from reconciler.observer import Observer
 from reconciler.outlet import Outlet
@@ -38,6 +39,8 @@ T = TypeVar("T")
 
 _SANDBOX_FILE: Final = "sandbox.json"
 _SANDBOX_SAVE_SECONDS: Final = 5.0
+#: The largest such file that is read, in bytes: a million recordings have less than half of this.
+_SANDBOX_BYTES: Final = 1024 * 1024 * 1024
 #: How often the bar is drawn at most, and how long it is.
 _BAR_SECONDS: Final = 0.1
 _BAR_CHARACTERS: Final = 36
@@ -149,12 +152,18 @@ async def _embedded_sandbox(
 
     seed(desired)
 
+    unsaved = False
+
     def save() -> None:
-        make_state_folder(file.parent)
-        written = file.with_suffix(".new")
-        written.touch(mode=0o600)
-        written.write_text(json.dumps(world.dump()), encoding="utf-8")
-        written.replace(file)
+        nonlocal unsaved
+        try:
+            make_state_folder(file.parent)
+            write_whole(file, json.dumps(world.dump()).encode(), mode=0o600)
+        except OSError as error:
+            # The work goes on: what a simulated API holds is nothing that anybody would miss.
+            if not unsaved:
+                click.echo(f"Warning: the sandbox's recordings cannot be kept in {file}: {error.strerror}", err=True)
+            unsaved = True
 
     async def keep_saving() -> None:
         while True:
@@ -176,7 +185,7 @@ def _load_world(file: Path) -> World:
     from reconciler.sandbox import World
 
     try:
-        return World.load(json.loads(file.read_text(encoding="utf-8")))
+        return World.load(json.loads(read_regular(file, _SANDBOX_BYTES)))
     except FileNotFoundError:
         return World()
     except (OSError, ValueError) as error:

@@ -18,6 +18,7 @@ from reconciler.cli.exits import CHANGES_PRESENT, DONE
 from reconciler.cli.options import painter
 from reconciler.cli.places import Places
 from reconciler.errors import ReconcilerError
+from reconciler.files import append_regular, write_named
 from reconciler.model import Problem
 from reconciler.outline import Outline
 from reconciler.plan import Plan
@@ -199,22 +200,14 @@ def _summarise(markdown: str) -> None:
     file = os.environ.get(_STEP_SUMMARY)
     if file:
         try:
-            with Path(file).open("a", encoding="utf-8") as summary:
-                summary.write(markdown + "\n")
+            append_regular(file, f"{markdown}\n".encode())
         except OSError as error:
             raise ReconcilerError(f"{_STEP_SUMMARY} names {file}, which cannot be written: {error.strerror}") from error
 
 
 def write_file(name: str, text: str) -> None:
     """Write a report or a plan, whole or not at all."""
-    path = Path(name)
     try:
-        if path.exists() and not path.is_file():
-            path.write_text(text, encoding="utf-8")  # a device or a pipe, such as /dev/stderr
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        written = path.with_name(f".{path.name}.new")
-        written.write_text(text, encoding="utf-8")
-        written.replace(path)
+        write_named(name, text.encode())
     except OSError as error:
         raise ReconcilerError(f"{name} cannot be written: {error.strerror}") from error

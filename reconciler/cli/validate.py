@@ -129,8 +129,8 @@ def index_for(paths: Iterable[str], settings: Values, state: str) -> Index | Non
 
     try:
         return Index(state_folder(state), paths, settings.document_limits)
-    except StoreError:
-        return None  # whoever needs the state says what is wrong
+    except (StoreError, FileNotFoundError):
+        return None  # whoever needs the state, or the working directory, says what is wrong
 
 
 def warn(loaded: Loaded) -> None:

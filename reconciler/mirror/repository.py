@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from reconciler.files import read_regular, write_whole
 from reconciler.mirror.address import Address
 from reconciler.mirror.command import SAFELY, GitCommand, GitFailed
 from reconciler.mirror.objects import Commit, Entry, Objects, differences, newest_first
@@ -53,6 +54,8 @@ class Way:
 #: Beside git's own files: the blobs that were left out for their size; the moment of the last good fetch.
 _ABSENT: Final = "left-out"
 _FETCHED_AT: Final = "fetched-at"
+#: The largest list of such blobs that is read, in bytes: a million of them.
+_ABSENT_BYTES: Final = 64 * 1024 * 1024
 
 
 class Mirror:
@@ -166,7 +169,7 @@ class Mirror:
                 raise
             self.renew(object_format="sha256")
             self._fetch(1, stop)
-        (self.folder / _FETCHED_AT).touch()
+        write_whole(self.folder / _FETCHED_AT, b"", mode=0o600)  # its time is what counts
         return self._command.ask("rev-parse", "--verify", f"{_FETCHED}^{{commit}}").decode().strip()
 
     def _fetch(self, depth: int, stop: threading.Event) -> None:
@@ -216,11 +219,11 @@ class Mirror:
         missing = {identifier for identifier, size in self._sizes(identifiers) if size is None}
         if missing:
             known = self._absent() | missing
-            (self.folder / _ABSENT).write_text("".join(f"{each}\n" for each in sorted(known)), encoding="ascii")
+            write_whole(self.folder / _ABSENT, "".join(f"{each}\n" for each in sorted(known)).encode(), mode=0o600)
 
     def _absent(self) -> set[str]:
         try:
-            return set((self.folder / _ABSENT).read_text(encoding="ascii").split())
+            return set(read_regular(self.folder / _ABSENT, _ABSENT_BYTES).decode("ascii").split())
         except (OSError, UnicodeDecodeError):
             return set()
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from reconciler.errors import SettingsError
+from reconciler.files import read_regular, stamp_of
 from reconciler.mirror.repository import Mirror
 from reconciler.scrub import scrub
 
@@ -25,6 +26,8 @@ Scope = Literal["all", "tip"]
 
 #: A key is imported, and a file of signers read, in milliseconds.
 _TOOL_SECONDS: Final = 30
+#: The largest file of allowed signers that is read, in bytes.
+_SIGNERS_BYTES: Final = 4 * 1024 * 1024
 
 
 def _string(content: bytes) -> bytes:
@@ -120,11 +123,9 @@ class Verifier:
         stamps = []
         for name, path in self._files.items():
             try:
-                with path.open("rb") as file:
-                    status = os.fstat(file.fileno())
+                stamps.append(stamp_of(path))
             except OSError as error:
                 raise SettingsError(f"{name}: {path} cannot be read: {error.strerror}") from None
-            stamps.append((status.st_mtime_ns, status.st_ino, status.st_size))
         return tuple(stamps)
 
     def _check_signers(self) -> None:
@@ -134,7 +135,7 @@ class Verifier:
             return
         form = "an entry is a line such as `ada@example.org ssh-ed25519 AAAAC3...`, see ssh-keygen(1)"
         try:
-            data = path.read_bytes()
+            data = read_regular(path, _SIGNERS_BYTES)
         except OSError as error:
             raise SettingsError(f"allowed_signers: {path} cannot be read: {error.strerror}") from None
         if b"\0" in data:

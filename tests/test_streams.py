@@ -1,0 +1,157 @@
+"""Standard streams that are closed, full or without a reader, and a working directory that is gone."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from foreign_api import ForeignApi, running
+from test_cli import COMMAND, KEY, RECORDING, Shell, document, eventually, numbered, recording
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    shell = Shell(folder)
+    shell.write("desired_state/one.yaml", document())
+    yield shell
+    assert shell.leaks() == []
+
+
+@pytest.fixture
+def api() -> Iterator[ForeignApi]:
+    with running(key=KEY) as api:
+        api.seed([recording("ongoing")])
+        yield api
+
+
+def by_shell(shell: Shell, line: str, **more: str) -> tuple[int, str, str]:
+    """Let a shell run a line in which $R is the command; closed and full streams are said in its own words."""
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=shell.folder,
+        env=shell.environment({"R": COMMAND, **more}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    shell.written += [done.stdout, done.stderr]
+    return done.returncode, done.stdout, done.stderr
+
+
+CLOSED = [">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-", "2>/dev/full", ">&- 2>/dev/full"]
+
+
+@pytest.mark.parametrize("how", CLOSED)
+@pytest.mark.parametrize(
+    "command", ["validate", "schema", "status --format json", "history", "plan --no-refresh", "--help"]
+)
+def test_a_stream_that_is_closed_or_full_changes_no_exit_code(shell: Shell, command: str, how: str) -> None:
+    code, out, err = by_shell(shell, f"$R {command} {how}")
+    control, told, _ = by_shell(shell, f"$R {command}")
+    assert code == control, err
+    assert out in ("", told)
+    assert "unforeseen" not in err
+    assert by_shell(shell, f"$R validate --nope {how}")[0] == 64
+
+
+@pytest.mark.parametrize("how", CLOSED)
+def test_apply_without_streams_has_done_what_its_code_says(shell: Shell, api: ForeignApi, how: str) -> None:
+    shell.env["RECONCILER_API_URL"] = api.url
+    code, _, err = by_shell(shell, f"$R apply --yes {how}")
+    assert (code, api.patches()) == (0, [(RECORDING, "paused")]), err
+    assert shell("plan", "--detailed-exitcode").code == 0
+
+
+def test_a_plan_that_cannot_be_shown_is_not_applied(shell: Shell, api: ForeignApi) -> None:
+    shell.env["RECONCILER_API_URL"] = api.url
+    code, _, err = by_shell(shell, "$R apply --yes >/dev/full")
+    assert (code, api.patches()) == (1, [])
+    assert "standard output cannot be written: No space left on device; the plan was not shown, nothing was sent" in err
+
+
+def test_a_reader_that_has_seen_enough_changes_no_exit_code(shell: Shell, api: ForeignApi) -> None:
+    shell.env["RECONCILER_API_URL"] = api.url
+    for number in range(300):
+        shell.write(f"desired_state/{number}.yaml", document(name=f"r-{number}", recording=numbered(100 + number)))
+    api.seed([recording("ongoing"), *(recording("ongoing", recording_id=numbered(100 + n)) for n in range(300))])
+    more = {"RECONCILER_MAX_CHANGE_PERCENT": "100", "RECONCILER_RATE_LIMIT": "0"}
+    code, out, _ = by_shell(shell, "$R plan --detailed-exitcode | head -n 1; exit ${PIPESTATUS[0]}", **more)
+    assert (code, out.count("\n")) == (2, 1)
+    code, out, err = by_shell(shell, "$R apply --yes | head -n 1; exit ${PIPESTATUS[0]}", **more)
+    assert (code, len(api.patches())) == (0, 301), err
+
+
+@pytest.mark.parametrize("command", ["schema", "status --format json", "--version", "plan --no-refresh"])
+def test_what_only_tells_and_cannot_says_so_and_fails(shell: Shell, command: str) -> None:
+    code, _, err = by_shell(shell, f"$R {command} >/dev/full")
+    assert (code, err.splitlines()[-1]) == (1, "Error: standard output could not be written: No space left on device")
+
+
+@pytest.mark.parametrize("how", [">&-", ">&- 2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full"])
+def test_a_daemon_without_streams_ends_in_order(shell: Shell, api: ForeignApi, how: str) -> None:
+    shell.env["RECONCILER_API_URL"] = api.url
+    line = f"exec {COMMAND} run --listen off {how}"
+    daemon = subprocess.Popen(["bash", "-c", line], cwd=shell.folder, env=shell.environment({}))
+    try:
+        eventually(lambda: api.patches() == [(RECORDING, "paused")])
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(60) == 0
+    finally:
+        daemon.kill()
+
+
+def test_no_file_takes_the_number_of_a_closed_stream(shell: Shell, api: ForeignApi) -> None:
+    shell.env["RECONCILER_API_URL"] = api.url
+    assert by_shell(shell, "$R apply --yes <&- >&- 2>&-")[0] == 0
+    # Had the state been opened as standard output or error, texts would have been written over it.
+    assert "is whole" in "".join(
+        finding["message"] for finding in shell("doctor", "--format", "json").json()["findings"]
+    )
+
+
+def in_removed_folder(shell: Shell, line: str) -> tuple[int, str, str]:
+    return by_shell(shell, f"here=$PWD; mkdir gone; cd gone; rmdir ../gone; {line}")
+
+
+def test_an_absolute_path_needs_no_working_directory(shell: Shell) -> None:
+    code, _, err = in_removed_folder(shell, "$R validate $here/desired_state")
+    assert (code, "all valid" in err) == (0, True), err
+    code, out, err = in_removed_folder(shell, "$R plan --no-refresh --state sqlite:///$here/s.db $here/desired_state")
+    assert (code, "1 to patch" in out) == (0, True), err
+
+
+@pytest.mark.parametrize("command", ["validate", "plan --no-refresh", "status", "init", "apply --yes", "run --once"])
+def test_a_working_directory_that_is_gone_is_said_in_words(shell: Shell, command: str) -> None:
+    code, _, err = in_removed_folder(shell, f"$R {command}")
+    assert code == 1
+    assert "working directory" in err
+    assert "removed" in err
+    assert "(at " not in err
+    assert len(err.splitlines()) == 1
+
+
+def test_an_interruption_while_the_program_is_being_loaded_shows_no_traceback(shell: Shell) -> None:
+    for delay in (0.01, 0.03, 0.05, 0.08, 0.12, 0.2):
+        process = subprocess.Popen(
+            [COMMAND, "validate"],
+            cwd=shell.folder,
+            env=shell.environment({}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # As a shell's own job has it; a test's may be ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        time.sleep(delay)  # a moment of the start, not a wait for something
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        # Before the first line of ours runs, the interpreter alone is there, and it may say what it likes.
+        assert "reconciler/cli" not in err, err
+        assert "reconciler/settings" not in err, err
