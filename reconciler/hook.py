@@ -1,15 +1,19 @@
 """A Git host's word that a branch moved: whose it is, and whether it may be taken now. A hint, and never more.
 
 Whatever a delivery says of commits is not looked at: it wakes the source, which asks the repository itself. What must
-never happen in this room: a secret is compared in a time that tells how much of it was right; a body is read that is
-larger than allowed, or without an end.
+never happen in this room: a secret is compared in a time that tells how much of it was right; a body is kept.
 """
 
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
+
+#: An HMAC-SHA256 as the hosts write it.
+_SIGNATURE: Final = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +26,7 @@ class Hook:
     nudge: Callable[[], None]
     #: Told of each delivery: the host's kind, and what became of it.
     told: Callable[[str, str], None]
-    #: Of deliveries with the secret, and of those without it.
-    taken: Limiter
+    #: Of deliveries without the secret. Those with it are all taken: the source looks once for however many there are.
     refused: Limiter
     max_bytes: int
 
@@ -72,25 +75,48 @@ def kind_of(headers: Mapping[str, str]) -> str:
     return "gitlab" if "x-gitlab-token" in headers else "unknown"
 
 
-def is_genuine(kind: str, headers: Mapping[str, str], body: bytes, secret: str) -> bool:
-    """Return whether a delivery comes from somebody who knows the secret.
+class Seal:
+    """What a delivery's headers say of it, and whether that can only come from somebody who knows the secret.
 
     GitHub and Gitea sign the body with it (HMAC-SHA256, hexadecimal); GitLab sends the secret itself.
-
-    Args:
-        kind: of `kind_of`.
-        headers: by their names in lower case.
-        body: as it was sent.
-        secret: ours.
     """
-    if kind == "gitlab":
-        return hmac.compare_digest(headers["x-gitlab-token"].encode(), secret.encode())
-    signed = hmac.new(secret.encode(), body, "sha256").hexdigest()
-    if kind == "github":
-        return hmac.compare_digest(headers["x-hub-signature-256"].encode(), f"sha256={signed}".encode())
-    if kind == "gitea":
-        return hmac.compare_digest(headers["x-gitea-signature"].encode(), signed.encode())
-    return False
+
+    def __init__(self, given: bytes, secret: bytes, *, covers_body: bool) -> None:
+        #: Whether the body has to be fed before it can be judged.
+        self.covers_body = covers_body
+        self._given = given
+        self._secret = secret
+        self._signed = hmac.new(secret, digestmod="sha256") if covers_body else None
+
+    @classmethod
+    def of(cls, kind: str, headers: Mapping[str, str], secret: str) -> Seal | None:
+        """Return the seal of a delivery; None for one whose headers have not the form of any host's.
+
+        Args:
+            kind: of `kind_of`.
+            headers: by their names in lower case.
+            secret: ours.
+        """
+        if kind == "gitlab":
+            return cls(headers["x-gitlab-token"].encode(), secret.encode(), covers_body=False)
+        signature = headers.get("x-gitea-signature" if kind == "gitea" else "x-hub-signature-256", "")
+        if kind == "github":
+            form, _, signature = signature.partition("=")
+            if form != "sha256":
+                return None
+        if _SIGNATURE.fullmatch(signature) is None:
+            return None
+        return cls(signature.encode(), secret.encode(), covers_body=True)
+
+    def feed(self, part: bytes) -> None:
+        """Take the next part of the body; it is not kept."""
+        if self._signed is not None:
+            self._signed.update(part)
+
+    def holds(self) -> bool:
+        """Return whether it is genuine, compared in a time that tells nothing about the secret."""
+        wanted = self._secret if self._signed is None else self._signed.hexdigest().encode()
+        return hmac.compare_digest(self._given, wanted)
 
 
 def is_push(headers: Mapping[str, str]) -> bool:

@@ -6,6 +6,7 @@ installed daemon that would else look once in an hour.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import http.client
@@ -13,8 +14,9 @@ import io
 import json
 import signal
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -25,10 +27,10 @@ from hypothesis import strategies as st
 
 from reconciler.cli.branch import make_hook
 from reconciler.cli.options import Values
-from reconciler.hook import Limiter, is_genuine, is_push, kind_of
+from reconciler.hook import Limiter, Seal, is_push, kind_of
 from reconciler.logs import make_log
 from reconciler.settings import SettingsFile
-from reconciler.web import Answers, make_app
+from reconciler.web import Front, Guards, make_app
 
 SECRET = "0123456789abcdef0123456789abcdef"
 BODY = json.dumps({"ref": "refs/heads/main"}).encode()
@@ -47,6 +49,16 @@ def delivery(kind: str, secret: str = SECRET, body: bytes = BODY) -> dict[str, s
         return {"x-gitlab-token": secret, "x-gitlab-event": "Push Hook"}
     # Gitea's carry GitHub's headers as well.
     return {**github, "x-gitea-signature": signature(secret, body), "x-gitea-event": "push"}
+
+
+def is_genuine(kind: str, headers: Mapping[str, str], body: bytes, secret: str) -> bool:
+    """Whether a delivery is, whose body comes in two parts."""
+    seal = Seal.of(kind, headers, secret)
+    if seal is None:
+        return False
+    seal.feed(body[: len(body) // 2])
+    seal.feed(body[len(body) // 2 :])
+    return seal.holds()
 
 
 KINDS = ("github", "gitlab", "gitea")
@@ -116,8 +128,8 @@ class Page:
         settings = {"hook_secret_file": str(folder / "secret"), "hook_limit": limit, "hook_max_bytes": 1024}
         log = make_log("json", "info", run_id="test", stream=self._lines)
         hook = make_hook(Values(settings, SettingsFile()), self._nudge, lambda: self.now, log)
-        answers = Answers(lambda: True, lambda: True, lambda: b"", "", dict)
-        self._app = make_app(answers, hook)
+        front = Front(lambda: b"", standstill_seconds=120)
+        self._app = make_app(front, "", Guards(), hook)
 
     def _nudge(self) -> None:
         self.nudges += 1
@@ -131,25 +143,57 @@ class Page:
                 for _ in range(times)
             ]
 
+    async def answer_to(self, body: AsyncIterator[bytes], headers: Mapping[str, str]) -> int:
+        """Deliver a body that comes in parts, and return the answer."""
+        answers: list[int] = []
+
+        async def receive() -> dict[str, object]:
+            return {"type": "http.request", "body": await anext(body, b""), "more_body": False}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                answers.append(message["status"])
+
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        scope = {"type": "http", "method": "POST", "path": "/hooks/git", "headers": raw, "query_string": b""}
+        await self._app(scope, receive, send)
+        return answers[0]
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """Return the lines of one event."""
+        lines = [json.loads(line) for line in self._lines.getvalue().splitlines()]
+        return [line for line in lines if line["event"] == event]
+
     def floods(self) -> list[str]:
         """Return what was said of deliveries that were too many."""
-        refusals = [json.loads(line).get("why", "") for line in self._lines.getvalue().splitlines()]
+        refusals = [line["why"] for line in self.lines("hook_refused")]
         return [why for why in refusals if why.startswith("more than hook_limit")]
 
 
-async def test_strangers_do_not_use_up_the_limit_of_who_has_the_secret_nor_the_other_way_round(tmp_path: Path) -> None:
+async def test_strangers_do_not_use_up_what_who_has_the_secret_may_and_his_hints_are_never_too_many(
+    tmp_path: Path,
+) -> None:
     flooded = Page(tmp_path, 3)
     assert await flooded.knock(5, secret="wrong" * 8) == [401, 401, 401, 429, 429]
-    assert await flooded.knock(5) == [202, 202, 202, 429, 429]
-    assert flooded.nudges == 3
-    tail = "more than hook_limit allows in a minute"
-    assert flooded.floods() == [f"{tail}, without the secret", f"{tail}, with the secret"]
-    busy = Page(tmp_path, 3)
-    assert await busy.knock(4) == [202, 202, 202, 429]
-    assert await busy.knock(1, secret="wrong" * 8) == [401]
+    assert await flooded.knock(100) == [202] * 100
+    assert flooded.nudges == 100
+    assert flooded.floods() == ["more than hook_limit allows in a minute, without the secret"]
+    assert await flooded.knock(1, secret="wrong" * 8) == [429]
 
 
-async def test_each_limit_fills_again_by_itself_and_each_flood_is_said_once(tmp_path: Path) -> None:
+async def test_however_many_hints_there_are_a_line_a_second_tells_of_them(tmp_path: Path) -> None:
+    page = Page(tmp_path, 3)
+    await page.knock(100)
+    await asyncio.sleep(0)  # the lines of a step leave at its end
+    taken = page.lines("hook_taken")
+    assert len(taken) == 60
+    page.now += 1
+    await page.knock(1)
+    await asyncio.sleep(0)
+    assert page.lines("hook_taken")[-1]["more"] == 40
+
+
+async def test_each_flood_is_said_once_and_ends_by_itself(tmp_path: Path) -> None:
     page = Page(tmp_path, 3)
     for flood in (1, 2):
         assert await page.knock(6, secret="wrong" * 8) == [401] * 3 + [429] * 3
@@ -157,7 +201,6 @@ async def test_each_limit_fills_again_by_itself_and_each_flood_is_said_once(tmp_
         page.now += 20
         assert await page.knock(2, secret="wrong" * 8) == [401, 429]
         assert len(page.floods()) == flood, "it has not ended"
-        assert await page.knock(3) == [202] * 3
         page.now += 60
 
 
@@ -166,6 +209,43 @@ async def test_deliveries_that_are_too_large_count_among_those_of_strangers(tmp_
     assert await page.knock(6, body=b"x" * 1025) == [413] * 3 + [429] * 3
     assert page.floods() == ["more than hook_limit allows in a minute, without the secret"]
     assert await page.knock(1) == [202]
+
+
+async def test_a_body_is_not_read_whose_headers_are_no_hosts(tmp_path: Path) -> None:
+    page = Page(tmp_path, 30)
+
+    read: list[bytes] = []
+
+    async def never() -> AsyncIterator[bytes]:
+        read.append(BODY)
+        yield BODY
+
+    for headers in (
+        {},
+        {"x-hub-signature-256": "sha1=" + "0" * 64},
+        {"x-hub-signature-256": "sha256=" + "0" * 63},
+        {"x-gitea-signature": "x" * 64},
+        {"x-gitlab-token": "wrong"},
+        {**delivery("github"), "content-length": "1025"},
+    ):
+        assert await page.answer_to(never(), headers) in (401, 413)
+    assert read == []
+
+
+async def test_only_so_many_bodies_are_read_at_once(tmp_path: Path) -> None:
+    page = Page(tmp_path, 30)
+    more = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        await more.wait()
+        yield BODY
+
+    reading = [asyncio.create_task(page.answer_to(slow(), delivery("github"))) for _ in range(4)]
+    await asyncio.sleep(0)
+    assert await page.answer_to(slow(), delivery("gitea")) == 503
+    assert await page.answer_to(slow(), delivery("gitlab")) == 202, "nothing of it has to be read"
+    more.set()
+    assert await asyncio.gather(*reading) == [202] * 4
 
 
 # The installed daemon
@@ -277,15 +357,17 @@ def test_a_body_larger_than_allowed_is_refused_before_it_is_read_and_a_flood_is_
         assert b" 413 " in raw(at, "Content-Length: 99999999999999\r\n")
         chunk = b"400\r\n" + b"x" * 1024 + b"\r\n"
         # Chunked, and never at its end.
-        assert b" 413 " in raw(at, "Transfer-Encoding: chunked\r\n", chunk, chunk)
+        signed = f"x-hub-signature-256: sha256={'0' * 64}\r\n"
+        assert b" 413 " in raw(at, f"{signed}Transfer-Encoding: chunked\r\n", chunk, chunk)
         assert b" 4" in raw(at, f"Content-Length: {'9' * 5000}\r\n")[:16]
         assert b" 4" in raw(at, "Content-Length: -1\r\n")[:16]
         body = b"x" * 1024
         assert knock(at, delivery("github", body=body), body)[0] == 202
-        answers = [knock(at, delivery("github")) for _ in range(12)]
+        answers = [knock(at, delivery("github", "wrong" * 8)) for _ in range(12)]
         flooded = [headers for status, headers in answers if status == 429]
         assert flooded
         assert all(1 <= int(headers["retry-after"]) <= 6 for headers in flooded)
+        assert knock(at, delivery("github"))[0] == 202
         assert "Traceback" not in daemon.said()
 
 

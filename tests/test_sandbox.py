@@ -865,7 +865,7 @@ async def test_with_faults_by_rate_every_request_is_answered_or_broken_off(
 async def test_without_its_server_a_dropped_request_is_an_error(world: World) -> None:
     world.seed([SeedRecording(key())])
     transport = httpx.ASGITransport(make_app(world))
-    async with httpx.AsyncClient(transport=transport, base_url="http://sandbox", headers=HEADERS) as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=HEADERS) as client:
         assert (await client.get(path(key()))).status_code == 200
         await script(client, "drop_before")
         with pytest.raises(ConnectionAbortedError):
@@ -948,7 +948,7 @@ async def test_the_switchboard_says_what_is_wrong(
     client: httpx.AsyncClient, world: World, name: str, body: Any, status: int
 ) -> None:
     content = json.dumps(body)
-    response = await client.post(f"/_sandbox/{name}", content=content)
+    response = await client.post(f"/_sandbox/{name}", content=content, headers={"Content-Type": "application/json"})
     assert response.status_code == status
     assert set(response.json()) == {"code", "message"}
     assert list(world.recordings()) == []
@@ -957,8 +957,18 @@ async def test_the_switchboard_says_what_is_wrong(
 async def test_the_switchboard_answers_loopback_only(world: World) -> None:
     for client_address, status in (("192.0.2.1", 403), ("somewhere", 403), ("::1", 200), ("127.0.0.9", 200)):
         transport = httpx.ASGITransport(make_app(world), client=(client_address, 1))
-        async with httpx.AsyncClient(transport=transport, base_url="http://sandbox") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             assert (await client.get("/_sandbox/state")).status_code == status
+
+
+async def test_the_switchboard_answers_no_web_page(client: httpx.AsyncClient, world: World) -> None:
+    for host in ("evil.example", "127.0.0.1.evil.example", "10.0.0.1", "localhost.evil.example:80"):
+        assert (await client.get("/_sandbox/state", headers={"Host": host})).status_code == 421
+    for host in ("localhost:8421", "127.0.0.1", "[::1]:8421"):
+        assert (await client.get("/_sandbox/state", headers={"Host": host})).status_code == 200
+    for content_type in ("text/plain", "application/x-www-form-urlencoded", ""):
+        answer = await client.post("/_sandbox/settings", content="{}", headers={"Content-Type": content_type})
+        assert answer.status_code == 415
 
 
 def test_a_rule_fits_by_every_condition_that_it_has() -> None:

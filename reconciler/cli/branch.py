@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -158,17 +159,22 @@ def open_branch(settings: Values, state: str, store: Store, writer: Writer, cloc
 def make_hook(settings: Values, nudge: Callable[[], None], monotonic: Callable[[], float], log: Log) -> Hook:
     """Return what takes the deliveries of a Git host."""
 
+    # However many hints there are, one line a second tells of them.
+    lines = Limiter(60, monotonic)
+    untold: Counter[str] = Counter()
+
     def told(kind: str, outcome: str) -> None:
-        if outcome == "taken":
-            log.info("hook_taken", host=kind)
-        else:
+        if outcome != "taken":
             log.warning("hook_refused", host=kind, why=outcome)
+        elif lines.wait_seconds() == 0:
+            log.info("hook_taken", host=kind, **({"more": untold.pop(kind)} if untold[kind] else {}))
+        else:
+            untold[kind] += 1
 
     return Hook(
         secret=lambda: read_token(settings["hook_secret_file"], "hook_secret_file"),
         nudge=nudge,
         told=told,
-        taken=Limiter(settings["hook_limit"], monotonic),
         refused=Limiter(settings["hook_limit"], monotonic),
         max_bytes=settings["hook_max_bytes"],
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, ExitStack
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,7 +18,7 @@ from reconciler import __version__
 from reconciler.budget import turns_at_once
 from reconciler.catalog import Catalog
 from reconciler.cli.apply import Tally, conclude, refuse_empty
-from reconciler.cli.branch import check_git_settings, figures_of, make_hook, open_branch, status_of
+from reconciler.cli.branch import check_git_settings, figures_of, open_branch, status_of
 from reconciler.cli.exits import DONE, ERROR
 from reconciler.cli.heap import give_large_blocks_back, spare_what_is_loaded
 from reconciler.cli.options import (
@@ -37,6 +37,7 @@ from reconciler.cli.options import (
     state_url,
     values,
 )
+from reconciler.cli.page import Standby, open_page, raise_descriptor_limit
 from reconciler.cli.parts import (
     bird,
     drain_standard_error,
@@ -54,11 +55,9 @@ from reconciler.converge import Observed, converge
 from reconciler.daemon import Daemon, Reach, Timing
 from reconciler.errors import BirdUnauthorized, SettingsError
 from reconciler.follow import Follower
-from reconciler.hook import Hook
-from reconciler.keys import read_token
 from reconciler.limits import Rule
 from reconciler.logs import Log, adopt_libraries, make_log
-from reconciler.metrics import CONTENT_TYPE, ApiState, Metrics
+from reconciler.metrics import ApiState, Metrics
 from reconciler.model import Desired, Live, RecordingKey
 from reconciler.observer import Observer
 from reconciler.plan import make_plan
@@ -66,7 +65,7 @@ from reconciler.reconcile import Clock, Reconciler, Sender, check_lease
 from reconciler.source import Source
 from reconciler.standing import Standings
 from reconciler.store import Store, Writer, open_store, open_writer
-from reconciler.web import Answers, bind, is_exposed, make_app, serve
+from reconciler.web import Answers, Front
 from reconciler.window import Window
 
 if TYPE_CHECKING:
@@ -88,6 +87,8 @@ if TYPE_CHECKING:
     "health_seconds",
     "listen",
     "token_file",
+    "metrics_open",
+    "allowed_hosts",
     *GIT,
     *SIGNATURES,
     *HOOK,
@@ -104,50 +105,47 @@ def command(context: click.Context, paths: tuple[str, ...], once: bool, sandbox:
                 raise SettingsError(f"{path}: no such file or folder")
     state = state_url(settings, sandbox=sandbox)
     give_large_blocks_back()
+    raise_descriptor_limit()
+    run_id, clock = new_run_id(), system_clock()
+    log = make_log(
+        settings["log_format"],
+        settings["log_level"],
+        run_id=run_id,
+        stream=standard_error(),
+        color=settings.color,
+        secrets=settings.key_ring.secrets,
+    )
+    adopt_libraries(log)
     metrics = Metrics(__version__)
-    opened = None if once else _bind(settings)
-    with (
-        opened or nullcontext(),
-        open_writer(
-            state,
-            holder="reconciler run",
-            wait_seconds=settings["wait_seconds"],
-            on_commit=metrics.committed,
-            retention=retention(settings),
-        ) as writer,
-        open_store(state, must_exist=True) as store,
-    ):
-        run = _Run(paths, settings, store, writer, state, metrics, sandbox=sandbox)
-        try:
-            code = run_async(run.once() if once else run.daemon(opened))
-        finally:
-            drain_standard_error()
-        context.exit(code)
-
-
-def _bind(settings: Values) -> socket.socket | None:
-    """Open the page's socket, unless that would show names and IDs to other machines without a token.
-
-    Raises:
-        SettingsError: it would, or the address or the token cannot be used.
-    """
-    token = read_token(settings["token_file"]) if settings["token_file"] else None
-    opened = bind(settings["listen"])
-    if opened is not None and token is None and is_exposed(opened):
-        opened.close()
-        raise SettingsError(
-            f"listen: {settings['listen']} can be reached from other machines, and /status shows names and IDs; name a"
-            " file that holds a token with --token-file (RECONCILER_TOKEN_FILE), or listen on 127.0.0.1"
+    with ExitStack() as parts:
+        parts.callback(drain_standard_error)
+        front = parts.enter_context(open_page(settings, metrics, clock, log, serve=not once))
+        standby = Standby(front, clock, log)
+        writer = parts.enter_context(
+            open_writer(
+                state,
+                holder="reconciler run",
+                wait_seconds=settings["wait_seconds"],
+                on_wait=standby.waits_for,
+                on_commit=metrics.committed,
+                retention=retention(settings),
+            )
         )
-    return opened
+        standby.over()
+        store = parts.enter_context(open_store(state, must_exist=True))
+        run = _Run(paths, settings, store, writer, _Own(state, run_id, clock, log, metrics), sandbox=sandbox)
+        context.exit(run_async(run.once() if once else run.daemon(front)))
 
 
-async def _until_ended(work: Coroutine[Any, Any, None], ended: asyncio.Event) -> None:
-    """Do the work and say when it has ended: until then the page answers, though no longer that it is ready."""
-    try:
-        await work
-    finally:
-        ended.set()
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """What belongs to this process from its beginning."""
+
+    state: str
+    run_id: str
+    clock: Clock
+    log: Log
+    metrics: Metrics
 
 
 class _Run:
@@ -159,29 +157,20 @@ class _Run:
         settings: Values,
         store: Store,
         writer: Writer,
-        state: str,
-        metrics: Metrics,
+        own: _Own,
         *,
         sandbox: bool,
     ) -> None:
         self._settings = settings
         self._keys = settings.key_ring
-        self._metrics = metrics
+        self._metrics = own.metrics
         self._store = store
         self._writer = writer
-        self._state = state
+        self._state = state = own.state
         self._sandbox = sandbox
-        self._clock: Clock = system_clock()
-        self._run_id = new_run_id()
-        self._log: Log = make_log(
-            settings["log_format"],
-            settings["log_level"],
-            run_id=self._run_id,
-            stream=standard_error(),
-            color=settings.color,
-            secrets=self._keys.secrets,
-        )
-        adopt_libraries(self._log)
+        self._clock = own.clock
+        self._run_id = own.run_id
+        self._log = own.log
         self._window = Window(settings.limits)
         self._standings = Standings()
         self._catalog = Catalog()
@@ -211,10 +200,13 @@ class _Run:
             if patch.resumes_foreign:
                 self._window.remember(Rule.RESUMES, patch.key, patch.at)
 
-    async def daemon(self, opened: socket.socket | None) -> int:
-        """Work until a signal comes; SIGHUP looks at everything now."""
+    async def daemon(self, front: Front) -> int:
+        """Work until a signal comes; SIGHUP looks at everything now.
+
+        Args:
+            front: through which the page asks.
+        """
         wake_all = asyncio.Event()
-        ended = asyncio.Event()
 
         def look_now() -> None:
             wake_all.set()
@@ -227,10 +219,7 @@ class _Run:
                 self._note_circuit(change)
                 daemon.circuit_changed(change)
 
-            async with (
-                self._api(patient=False, on_circuit=circuit_changed) as (api, seed),
-                asyncio.TaskGroup() as group,
-            ):
+            async with self._api(patient=False, on_circuit=circuit_changed) as (api, seed):
                 reconciler = self._reconciler(
                     api,
                     api,
@@ -263,31 +252,14 @@ class _Run:
                     declared=seed,
                     source=lambda: None if self._branch is None else status_of(self._branch.state),
                 )
-                if opened is not None:
-                    answers = Answers(
-                        daemon.healthy,
-                        daemon.ready,
-                        self._metrics.render,
-                        CONTENT_TYPE,
-                        daemon.status,
-                        token=self._token if self._settings["token_file"] else None,
-                        secrets=self._keys.secrets,
-                    )
-                    host, port = opened.getsockname()[:2]
-                    self._log.info("listening", address=f"{host}:{port}")
-                    group.create_task(serve(make_app(answers, self._hook()), opened, ended))
+                nudge = None if self._branch is None else self._branch.nudge
+                front.attach(Answers(daemon.healthy, daemon.ready, self._metrics.render, daemon.status), nudge)
                 spare_what_is_loaded()
-                group.create_task(_until_ended(daemon.run(stop, wake_all), ended))
+                try:
+                    await daemon.run(stop, wake_all)
+                finally:
+                    front.detach()
         return DONE
-
-    def _hook(self) -> Hook | None:
-        branch = self._branch
-        if branch is None or not self._settings["hook_secret_file"]:
-            return None
-        return make_hook(self._settings, branch.nudge, self._clock.monotonic, self._log)
-
-    def _token(self) -> str:
-        return read_token(self._settings["token_file"])
 
     async def once(self) -> int:
         """Give every recording turns until nothing is left to wait for."""

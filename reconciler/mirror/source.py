@@ -125,6 +125,7 @@ class GitSource:
         #: The links of which it was said that they are not followed.
         self._said: set[str] = set()
         self._nudged: asyncio.Event | None = None
+        self._nudged_early = False
 
     @property
     def state(self) -> SourceState:
@@ -281,7 +282,9 @@ class GitSource:
 
     def nudge(self) -> None:
         """Look at the branch soon: somebody says that it moved."""
-        if self._nudged is not None:
+        if self._nudged is None:
+            self._nudged_early = True
+        else:
             self._nudged.set()
 
     async def changes(
@@ -294,6 +297,8 @@ class GitSource:
         """Yield the files that a new revision changed, each time one comes into force, until `stop` is set."""
         loop = asyncio.get_running_loop()
         nudged = self._nudged = asyncio.Event()
+        if self._nudged_early:
+            nudged.set()
         ended = threading.Event()
         stopping = asyncio.ensure_future(stop.wait())
         # Whoever waits below is woken by the end as well as by a hook.

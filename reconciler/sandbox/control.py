@@ -1,7 +1,7 @@
 """The switchboard for tests and demonstrations under `/_sandbox/`: seed, look, change, disturb, and what was asked.
 
-It takes no key, answers loopback only, and speaks JSON. API nouns are spelled as in the API, the sandbox's
-own settings as the options of `reconciler sandbox`.
+It takes no key, answers loopback only, by its own name, and speaks JSON. API nouns are spelled as in the API, the
+sandbox's own settings as the options of `reconciler sandbox`.
 
 =====================  =================================================================================================
 `POST seed`            `{"recordings": [{"workspaceId", "channelId", "callId", "recordingId", "status"?, "accepted_ms"?,
@@ -28,6 +28,7 @@ own settings as the options of `reconciler sandbox`.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, replace
@@ -47,6 +48,8 @@ from reconciler.sandbox.world import NotKnown, Recording, SeedRecording, World
 #: A seed of a hundred thousand recordings fits.
 _BODY_BYTES: Final = 64 * 1024 * 1024
 _REQUESTS_KEPT: Final = 50_000
+#: A name or an address, with a port or without.
+_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::[0-9]*)?")
 
 
 class RequestLog:
@@ -165,6 +168,11 @@ def _guarded(
     async def endpoint(request: Request) -> Response:
         if request.client is None or not _is_loopback(request.client.host):
             return JSONResponse({"code": "Forbidden", "message": "for loopback only"}, 403)
+        # A web page that somebody looks at can have its browser ask here: by a name of its own, or without saying JSON.
+        if not _names_loopback(request.headers.get("host", "")):
+            return JSONResponse({"code": "Misdirected", "message": "call it localhost or 127.0.0.1"}, 421)
+        if request.method == "POST" and not _says_json(request.headers.get("content-type", "")):
+            return JSONResponse({"code": "UnsupportedMediaType", "message": "send Content-Type: application/json"}, 415)
         try:
             return JSONResponse(handle(request, await _object(request)))
         except NotKnown as error:
@@ -194,6 +202,15 @@ async def read_body(receive: Receive, most: int) -> bytes:
         body += part
         if len(body) > most or not message.get("more_body", False):
             return body[: most + 1]
+
+
+def _names_loopback(host: str) -> bool:
+    found = _HOST.fullmatch(host)
+    return found is not None and (found[1].lower() == "localhost" or _is_loopback(found[1].strip("[]")))
+
+
+def _says_json(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() == "application/json"
 
 
 def _is_loopback(host: str) -> bool:

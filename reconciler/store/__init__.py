@@ -53,6 +53,7 @@ def open_writer(
     wait_seconds: float = 0.0,
     lease_seconds: float = LEASE_SECONDS,
     clock: Clock = _DEFAULT_CLOCK,
+    on_wait: Callable[[str], None] = lambda _holder: None,
     on_commit: Callable[[float], None] = lambda _seconds: None,
     retention: Retention = _KEEP_ALL,
 ) -> Writer:
@@ -63,6 +64,7 @@ def open_writer(
         holder: the command, as the next one is told who holds the state. No secret may be in it.
         wait_seconds: how long to wait for another writer to end.
         lease_seconds: after a kill that cannot be proved, the state is free after so long.
+        on_wait: told, while that is waited for, who it is, again and again.
         on_commit: told, in the writer's thread, how many seconds each commit took.
         retention: how much of the history is kept.
 
@@ -76,6 +78,7 @@ def open_writer(
         wait_seconds=wait_seconds,
         lease_seconds=lease_seconds,
         clock=clock,
+        on_wait=on_wait,
         on_commit=on_commit,
         retention=retention,
     )

@@ -70,11 +70,13 @@ class SqliteWriter:
         wait_seconds: float,
         lease_seconds: float,
         clock: Clock,
+        on_wait: Callable[[str], None],
         on_commit: Callable[[float], None],
         retention: Retention,
     ) -> None:
         self._path = path
         self._clock = clock
+        self._on_wait = on_wait
         self._on_commit = on_commit
         self._lease = Lease(holder, lease_seconds, clock)
         self._changed = threading.Condition(threading.Lock())
@@ -341,6 +343,7 @@ class SqliteWriter:
                 seen, seen_at = held, now
             if now >= until:
                 raise StateHeld(f"{self._path} is held by {held}: one process at a time may write it")
+            self._on_wait(str(held))
             self._clock.sleep(min(_ASK_SECONDS, until - now))
 
 

@@ -114,7 +114,8 @@ class Sandbox:
         """Use the switchboard; see `reconciler.sandbox.control`."""
         connection = http.client.HTTPConnection(self._place, timeout=PATIENCE_SECONDS)
         try:
-            connection.request(method, f"/_sandbox/{path}", None if content is None else json.dumps(content))
+            sent = None if content is None else json.dumps(content)
+            connection.request(method, f"/_sandbox/{path}", sent, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             body = answer.read()
             assert answer.status == 200, body

@@ -1,0 +1,118 @@
+"""The daemon's page, and what a standby says: parts that `run` puts together."""
+
+from __future__ import annotations
+
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from reconciler.cli.branch import make_hook
+from reconciler.cli.options import Values
+from reconciler.errors import SettingsError
+from reconciler.keys import read_token
+from reconciler.logs import Log
+from reconciler.metrics import CONTENT_TYPE, Metrics
+from reconciler.reconcile import Clock
+from reconciler.systemd import notify
+from reconciler.web import AddressInUse, Front, Guards, Page, bind, is_exposed, make_app, parse_hosts
+
+#: How often a service manager hears that a standby waits, and how long it then waits with it, in microseconds.
+_TELL_SECONDS: Final = 5.0
+_EXTEND_USEC: Final = 60_000_000
+
+
+def raise_descriptor_limit() -> None:
+    """Take as many descriptors as this process may have: by default it may open far fewer."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    except (OSError, ValueError):
+        pass  # some systems say that there is no bound, and then take none
+
+
+@contextmanager
+def open_page(settings: Values, metrics: Metrics, clock: Clock, log: Log, *, serve: bool) -> Iterator[Front]:
+    """Serve the page from now on; what it answers of the daemon comes later.
+
+    Raises:
+        SettingsError: the address, the token or the names cannot be used.
+    """
+    front = Front(metrics.render, standstill_seconds=settings["health_seconds"])
+    hosts = parse_hosts(settings["allowed_hosts"])
+    token = settings["token_file"]
+    opened = _open(settings) if serve and settings["listen"] != "off" else None
+    if opened is None:
+        yield front
+        return
+    guards = Guards(
+        token=(lambda: read_token(token)) if token else None,
+        metrics_open=settings["metrics_open"],
+        hosts=None if token else hosts,
+        secrets=settings.key_ring.secrets,
+    )
+    hook = make_hook(settings, front.hint, clock.monotonic, log) if settings["hook_secret_file"] else None
+    page = Page(make_app(front, CONTENT_TYPE, guards, hook), opened, lambda: _bind(settings), log)
+    page.start()
+    try:
+        yield front
+    finally:
+        page.close()
+
+
+def _open(settings: Values) -> socket.socket | AddressInUse:
+    """Open the page's socket. A standby takes it when it is free: the daemon that it waits for may have it."""
+    try:
+        return _bind(settings)
+    except AddressInUse as taken:
+        if not settings["wait_seconds"]:
+            raise
+        return taken
+
+
+def _bind(settings: Values) -> socket.socket:
+    """Open the page's socket, unless that would show names and IDs to other machines without a token.
+
+    Raises:
+        AddressInUse: somebody else listens there.
+        SettingsError: it would, or the address or the token cannot be used.
+    """
+    token = read_token(settings["token_file"]) if settings["token_file"] else None
+    opened = bind(settings["listen"])
+    if token is None and is_exposed(opened):
+        opened.close()
+        raise SettingsError(
+            f"listen: {settings['listen']} can be reached from other machines, and /status shows names and IDs; name a"
+            " file that holds a token with --token-file (RECONCILER_TOKEN_FILE), or listen on 127.0.0.1"
+        )
+    return opened
+
+
+class Standby:
+    """Says for whom a daemon waits: once in the log, and to the service manager as long as it does."""
+
+    def __init__(self, front: Front, clock: Clock, log: Log) -> None:
+        self._front = front
+        self._clock = clock
+        self._log = log
+        self._said = ""
+        self._told = 0.0
+
+    def waits_for(self, holder: str) -> None:
+        """Note that another writer holds the state; called again and again while it does."""
+        if holder != self._said:
+            self._said = holder
+            self._front.stage = f"standby: the state is held by {holder}"
+            self._log.info("standby", holder=holder)
+        now = self._clock.monotonic()
+        if not self._told or now - self._told >= _TELL_SECONDS:
+            self._told = now
+            notify(f"STATUS=standby, the state is held by {holder}\nEXTEND_TIMEOUT_USEC={_EXTEND_USEC}")
+
+    def over(self) -> None:
+        """Note that the state is ours."""
+        self._front.stage = "loading documents"
+        if self._said:
+            self._log.info("taken_over", holder=self._said)
+            notify(f"STATUS=took over, loads documents\nEXTEND_TIMEOUT_USEC={10 * _EXTEND_USEC}")

@@ -1,0 +1,95 @@
+"""A delivery of a Git host, from its headers to the hint that it gives.
+
+What must never happen here: a body that is kept, or that is read at all before its headers have the form of a host's;
+more bodies under way at once than a bound says; a hint of somebody with the secret that is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+
+from reconciler.errors import SettingsError
+from reconciler.hook import Hook, Seal, is_push, kind_of
+
+#: How long a delivery may take to arrive: a host sends it in one go.
+_DELIVERY_SECONDS: Final = 10.0
+#: So many bodies are read at once.
+_AT_ONCE: Final = 4
+
+
+class Deliveries:
+    """Takes deliveries."""
+
+    def __init__(self, hook: Hook) -> None:
+        self._hook = hook
+        self._under_way = 0
+
+    async def take(self, request: Request) -> Response:
+        """Answer one delivery."""
+        hook = self._hook
+        kind = kind_of(request.headers)
+        said = request.headers.get("content-length", "0")
+        if not said.isdecimal() or int(said) > hook.max_bytes:
+            return self._too_large(kind)
+        try:
+            seal = Seal.of(kind, request.headers, hook.secret())
+        except SettingsError:
+            hook.told(kind, "the secret's file cannot be read")
+            return PlainTextResponse("failed: reason withheld\n", 503)
+        if seal is None:
+            return self._unauthorized(kind)
+        if not seal.covers_body:
+            return self._judged(kind, seal, request)
+        if self._under_way >= _AT_ONCE:
+            busy = PlainTextResponse("too many at once\n", 503, {"Retry-After": "1"})
+            return self._turned_away(kind, "too many at once", busy)
+        self._under_way += 1
+        try:
+            return await self._read(kind, seal, request)
+        finally:
+            self._under_way -= 1
+
+    async def _read(self, kind: str, seal: Seal, request: Request) -> Response:
+        size = 0
+        try:
+            async with asyncio.timeout(_DELIVERY_SECONDS):
+                async for part in request.stream():
+                    size += len(part)
+                    if size > self._hook.max_bytes:
+                        return self._too_large(kind)
+                    seal.feed(part)
+        except TimeoutError:
+            return self._turned_away(kind, "too slow", PlainTextResponse("too slow\n", 408))
+        except ClientDisconnect:
+            return Response(status_code=400)
+        return self._judged(kind, seal, request)
+
+    def _judged(self, kind: str, seal: Seal, request: Request) -> Response:
+        if not seal.holds():
+            return self._unauthorized(kind)
+        if is_push(request.headers):
+            self._hook.nudge()
+            self._hook.told(kind, "taken")
+        return PlainTextResponse("ok\n", 202)
+
+    def _unauthorized(self, kind: str) -> Response:
+        return self._turned_away(kind, "wrong signature or token", PlainTextResponse("unauthorized\n", 401))
+
+    def _too_large(self, kind: str) -> Response:
+        words = f"the delivery has more than hook_max_bytes allows ({self._hook.max_bytes:,})\n"
+        return self._turned_away(kind, "larger than hook_max_bytes allows", PlainTextResponse(words, 413))
+
+    def _turned_away(self, kind: str, why: str, answer: Response) -> Response:
+        """Say why a delivery is not taken that nobody with the secret may have sent, unless there are too many."""
+        wait_seconds = self._hook.refused.wait_seconds()
+        if wait_seconds == 0:
+            self._hook.told(kind, why)
+            return answer
+        if self._hook.refused.first_refusal:
+            self._hook.told(kind, "more than hook_limit allows in a minute, without the secret")
+        return PlainTextResponse("too many deliveries\n", 429, {"Retry-After": str(math.ceil(wait_seconds))})
