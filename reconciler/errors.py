@@ -5,6 +5,7 @@ The tree answers the one question a caller has: may waiting help?
     ReconcilerError
     |- SettingsError          a setting, an option or the key is missing or wrong
     |- DesiredStateError      invalid documents: all problems at once
+    |- ResourceFault          the system had nothing left to read documents with: waiting may help
     |- BirdError
     |  |- BirdUnavailable     network, 429, 5xx, an unreadable answer: waiting may help
     |  |- BirdUnauthorized    401, 403: stop sending to that workspace and say so
@@ -45,6 +46,10 @@ class DesiredStateError(ReconcilerError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class ResourceFault(ReconcilerError):
+    """The system could not read a document or folder for want of something: nothing is known of what it holds."""
 
 
 class BirdError(ReconcilerError):

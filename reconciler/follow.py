@@ -8,23 +8,30 @@ an error nor a release may flap. Nothing is decided here about a recording.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import NamedTuple, Protocol, TypeAlias
 
+from reconciler.alarm import Alarm
 from reconciler.catalog import Catalog, CatalogChange
-from reconciler.documents import DocumentLimits, FileDocuments, parse_documents
+from reconciler.documents import DocumentLimits, FileDocuments, Patience, Refused
+from reconciler.errors import ResourceFault
 from reconciler.index import Index
 from reconciler.load import parse_files, uncollected
 from reconciler.logs import Log
 from reconciler.model import Applied, Desired, Problem, RecordingKey
+from reconciler.readings import Reading, Readings
 from reconciler.scrub import scrubbed
 from reconciler.source import FileStamp, Tree
 
-#: From this many changed files on they are read in a thread, so that edits and turns go on meanwhile.
-_MANY_FILES = 50
-#: The same for a single file of this size: it takes some 20 ms to read, and ten times that to explain its mistakes.
-_LARGE_BYTES = 256 * 1024
+#: From so many changed bytes on they are read in a thread, so that turns go on meanwhile: they take some 5 ms to parse.
+_LARGE_BYTES = 16 * 1024
+#: The same for so many files, however small.
+_MANY_FILES = 20
+#: How much time of the processor the start may take to explain what is invalid, before anything is in force.
+_START_PATIENCE_SECONDS = 2.0
+#: How soon what the system could not read is tried again.
+_FAULT_SECONDS = 1.0
 #: Of a file that has not been seen, or not since it went out of sight: it proves nothing about any later one.
 _UNSEEN = FileStamp(0, 0, 0, 0, 0, 0)
 
@@ -75,13 +82,15 @@ class Files(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """What one file holds now, and the stamp it had just before it was read; no stamp when there is no such file."""
+class _Explained(NamedTuple):
+    """What was found out about an invalid file, and what about it was asked."""
 
-    file: str
-    stamp: FileStamp | None
-    documents: FileDocuments | None
+    refused: Refused
+    documents: FileDocuments
+
+
+#: What is to be taken in: files to look at, an explanation, or that there will be no more.
+_Queue: TypeAlias = "asyncio.Queue[Collection[str] | _Explained | None]"
 
 
 class Follower:
@@ -101,6 +110,7 @@ class Follower:
         self._quiet_seconds = source.quiet_seconds
         self._catalog = catalog
         self._limits = limits
+        self._readings = Readings(source, limits)
         self._monotonic = monotonic
         self._log = log
         self._allow_empty = allow_empty
@@ -110,6 +120,12 @@ class Follower:
         #: File -> when it will have been quiet for long enough.
         self._unsettled: dict[str, float] = {}
         self._unsettle = asyncio.Event()
+        #: Invalid files that have been quiet and are being explained, or wait for it: they are not settled until then.
+        self._unexplained: dict[str, Refused] = {}
+        self._explain = asyncio.Event()
+        #: Files that the system could not read at the last try: their time says when to try again.
+        self._faulty: set[str] = set()
+        self._unreadable = Alarm(log, "source_unreadable", "source_readable", monotonic)
         #: What unsettled files claim that others hold. It names files that have settled since, too.
         self._claimed: dict[RecordingKey, str] = {}
         self._vanished: frozenset[str] = frozenset()
@@ -147,13 +163,20 @@ class Follower:
 
     def _load(self, records: Iterable[Applied], index: Index | None) -> CatalogChange:
         tree = self._source.walk()
-        if index is None:
-            readings = list(self._read_all(tree.files))
-        else:
-            parsed = parse_files(self._source, tree, self._limits, index)
-            readings = [_Reading(each.file, tree.files[each.file], each) for each in parsed.columns.documents()]
+        patience = Patience(_START_PATIENCE_SECONDS)
+        readings = []
+        unknown: Iterable[str] = tree.files
+        if index is not None:
+            parsed = parse_files(self._source, tree, self._limits, index, explain=False)
+            readings = [Reading(each.file, tree.files[each.file], each) for each in parsed.columns.documents()]
             # Once more: one of them may have gone away after the walk, which is no mistake.
-            readings.extend(self._read_all([each.file for each in parsed.refused]))
+            unknown = [each.file for each in parsed.refused]
+        for reading in self._readings.read(unknown, self._refused):
+            if reading.fault is not None:
+                raise reading.fault
+            if reading.refused is not None:
+                reading = replace(reading, documents=self._readings.explain(reading.refused, patience))
+            readings.append(reading)
         self._stamps = {reading.file: reading.stamp for reading in readings if reading.stamp is not None}
         contents = {reading.file: reading.documents for reading in readings if reading.documents is not None}
         self._refused = {problem.file: problem for problem in tree.problems}
@@ -172,26 +195,31 @@ class Follower:
 
     async def changes(self, stop: asyncio.Event, *, poll_seconds: float) -> AsyncIterator[CatalogChange]:
         """Yield what changed in force, each time something did, until `stop` is set."""
-        queue: asyncio.Queue[Collection[str] | None] = asyncio.Queue()
+        queue: _Queue = asyncio.Queue()
         watching = asyncio.create_task(self._watch(queue, stop, poll_seconds))
         settling = asyncio.create_task(self._wait_for_quiet(queue))
+        explaining = asyncio.create_task(self._explain_in_turn(queue))
         try:
             while not stop.is_set():
-                files = await self._next(queue, watching, settling)
-                if files is None:
+                found = await self._next(queue, watching, settling, explaining)
+                if found is None:
                     return
-                change = await self._take_in(files)
+                if isinstance(found, _Explained):
+                    change = self._take_explanation(found)
+                else:
+                    change = await self._take_in(found)
                 queue.task_done()
                 if change.changed or change.removed or change.moved or change.became_valid:
                     yield change
         finally:
             watching.cancel()
             settling.cancel()
-            await asyncio.gather(watching, settling, return_exceptions=True)
+            explaining.cancel()
+            await asyncio.gather(watching, settling, explaining, return_exceptions=True)
 
     @staticmethod
-    async def _next(queue: asyncio.Queue[Collection[str] | None], *tasks: asyncio.Task[None]) -> Collection[str] | None:
-        """Return the next files to look at; a task that failed raises here what it failed with."""
+    async def _next(queue: _Queue, *tasks: asyncio.Task[None]) -> Collection[str] | _Explained | None:
+        """Return the next that is to be taken in; a task that failed raises here what it failed with."""
         getting = asyncio.create_task(queue.get())
         try:
             await asyncio.wait({getting, *tasks}, return_when=asyncio.FIRST_COMPLETED)
@@ -202,9 +230,7 @@ class Follower:
         finally:
             getting.cancel()
 
-    async def _watch(
-        self, queue: asyncio.Queue[Collection[str] | None], stop: asyncio.Event, poll_seconds: float
-    ) -> None:
+    async def _watch(self, queue: _Queue, stop: asyncio.Event, poll_seconds: float) -> None:
         async for changed in self._source.changes(stop, poll_seconds=poll_seconds, warn=self._warn):
             queue.put_nowait(await self._changed_files() if changed is None else changed)
             # Only then may the source move on: what is read belongs to what was named, so that a recording that moves
@@ -217,7 +243,13 @@ class Follower:
 
     async def _changed_files(self) -> frozenset[str]:
         """Walk the tree and return the files whose stamps do not prove that they are as they were."""
-        tree, changed = await asyncio.to_thread(self._walk_and_compare)
+        while True:
+            try:
+                tree, changed = await asyncio.to_thread(self._walk_and_compare)
+                break
+            except ResourceFault as fault:
+                self._unreadable.met(fault)
+                await asyncio.sleep(_FAULT_SECONDS)
         self._note_vanished(tree)
         refused = {problem.file: problem for problem in tree.problems}
         changed.update(
@@ -244,16 +276,37 @@ class Follower:
         now = self._monotonic()
         quiet = self._held_back - frozenset(files)
         readings = await self._read([*files, *quiet])
-        quiet |= {file for file in files if self._quiet_seconds == 0 or self._unsettled.get(file, now + 1) <= now}
-        hidden = await self._hidden([reading.file for reading in readings if reading.stamp is None] if quiet else [])
+        quiet |= {file for file in files if self._quiet_seconds == 0 or self._is_quiet(file, now)}
+        hidden = await self._hidden(
+            [reading.file for reading in readings if reading.stamp is None and reading.fault is None] if quiet else []
+        )
         contents: dict[str, FileDocuments | None] = {}
         for reading in readings:
             file, documents = reading.file, reading.documents
+            if reading.fault is not None:
+                # What it declared stays; what it declares now is not known, and it is asked again soon.
+                self._unreadable.met(reading.fault)
+                self._unsettled[file] = now + _FAULT_SECONDS
+                self._faulty.add(file)
+                self._unsettle.set()
+                continue
+            self._faulty.discard(file)
+            asked = self._unexplained.get(file)
+            if asked is not None and reading.refused is not None and asked.data == reading.refused.data:
+                self._take_stamp(reading)
+                continue  # it is being explained
+            self._unexplained.pop(file, None)
             self._unsettled.pop(file, None)
             if file in hidden:
                 self._stamps[file] = _UNSEEN
                 continue
             self._take_stamp(reading)
+            if file in quiet and reading.refused is not None:
+                # It counts; why it is invalid is said once everything valid is in force.
+                self._unexplained[file] = reading.refused
+                self._unsettled[file] = now
+                self._explain.set()
+                continue
             if file in quiet or not self._doubtful(file, documents):
                 contents[file] = documents
                 continue
@@ -277,16 +330,40 @@ class Follower:
             self._log.info("document_valid_again", file=file, gone=True)
         return change
 
-    async def _read(self, files: Collection[str]) -> list[_Reading]:
-        if len(files) >= _MANY_FILES or any(self._is_large(file) for file in files):
-            return await asyncio.to_thread(lambda: list(self._read_all(files)))
-        return list(self._read_all(files))
+    def _is_quiet(self, file: str, now: float) -> bool:
+        """Whether a file has been quiet since it was found to be doubtful, so that what it holds counts."""
+        waits_for_more = file in self._unexplained or file in self._faulty
+        return not waits_for_more and self._unsettled.get(file, now + 1) <= now
 
-    def _is_large(self, file: str) -> bool:
-        stamp = self._source.stamp(file)
-        return stamp is not None and stamp.size >= _LARGE_BYTES
+    async def _explain_in_turn(self, queue: _Queue) -> None:
+        """Find out why files are invalid, one after the other, in a thread, and behind whatever else there is to do."""
+        while True:
+            self._explain.clear()
+            for file, refused in list(self._unexplained.items()):
+                if self._unexplained.get(file) is refused:
+                    found = await asyncio.to_thread(self._readings.explain, refused)
+                    queue.put_nowait(_Explained(refused, found))
+            await self._explain.wait()
 
-    def _take_stamp(self, reading: _Reading) -> None:
+    def _take_explanation(self, explained: _Explained) -> CatalogChange:
+        file = explained.documents.file
+        if self._unexplained.get(file) is not explained.refused:
+            return CatalogChange()  # it holds something else by now
+        del self._unexplained[file]
+        self._unsettled.pop(file, None)
+        change = self._catalog.update({file: explained.documents})
+        self._note(change)
+        return change
+
+    async def _read(self, files: Collection[str]) -> list[Reading]:
+        total = 0
+        for file in files if len(files) < _MANY_FILES else ():
+            total += self._readings.size(file)
+        if len(files) >= _MANY_FILES or total >= _LARGE_BYTES:
+            return await asyncio.to_thread(lambda: list(self._readings.read(files, self._refused)))
+        return list(self._readings.read(files, self._refused))
+
+    def _take_stamp(self, reading: Reading) -> None:
         if reading.stamp is None:
             self._stamps.pop(reading.file, None)
         else:
@@ -296,7 +373,11 @@ class Follower:
         """Return those of some missing files that are out of sight with the place they were in, and so not deleted."""
         if not any(self._catalog.documents_of(file) for file in gone):
             return frozenset()
-        tree = await asyncio.to_thread(self._source.walk)
+        try:
+            tree = await asyncio.to_thread(self._source.walk)
+        except ResourceFault as fault:
+            self._unreadable.met(fault)
+            return frozenset(gone)  # nobody can say that they are deleted
         self._note_vanished(tree)
         return frozenset(file for file in gone if tree.hides(file))
 
@@ -370,37 +451,29 @@ class Follower:
             )
         return True
 
-    async def _wait_for_quiet(self, queue: asyncio.Queue[Collection[str] | None]) -> None:
+    async def _wait_for_quiet(self, queue: _Queue) -> None:
         """Have each unsettled file looked at again when it has been quiet, whatever it then holds."""
         asked: dict[str, float] = {}
         while True:
             self._unsettle.clear()
             now = self._monotonic()
-            quiet = [file for file, due in self._unsettled.items() if due <= now and asked.get(file) != due]
+            quiet = [
+                file
+                for file, due in self._unsettled.items()
+                if due <= now and asked.get(file) != due and file not in self._unexplained
+            ]
             if quiet:
                 asked = {file: self._unsettled[file] for file in quiet}
                 queue.put_nowait(quiet)
             due = min((due for due in self._unsettled.values() if due > now), default=None)
+            self._unreadable.look()
+            if self._unreadable.raised:
+                due = min(due or now + _FAULT_SECONDS, now + _FAULT_SECONDS)
             try:
                 async with asyncio.timeout(None if due is None else due - now):
                     await self._unsettle.wait()
             except TimeoutError:
                 pass
-
-    def _read_all(self, files: Iterable[str]) -> Iterator[_Reading]:
-        for file in files:
-            stamp = self._source.stamp(file)
-            if stamp is None:
-                problem = self._refused.get(file)
-                yield _Reading(file, None, None if problem is None else FileDocuments(file, (), (problem,)))
-                continue
-            data = self._source.read(file)
-            if isinstance(data, Problem):
-                yield _Reading(file, stamp, FileDocuments(file, (), (data,)))
-            else:
-                documents = parse_documents(data, file, self._limits)
-                revision = self._source.revision_of(file)
-                yield _Reading(file, stamp, replace(documents, revision=revision) if revision else documents)
 
     def _note(self, change: CatalogChange) -> None:
         for file in change.became_invalid:

@@ -80,7 +80,9 @@ def load_documents(source: Files, limits: DocumentLimits, index: Index | None = 
         return Loaded(parsed.columns, (), tree.warnings, len(tree.files), parsed.digests)
 
 
-def parse_files(source: Files, tree: Tree, limits: DocumentLimits, index: Index | None = None) -> Parsed:
+def parse_files(
+    source: Files, tree: Tree, limits: DocumentLimits, index: Index | None = None, *, explain: bool = True
+) -> Parsed:
     """Return what the files of a walk hold; read those of which the index does not prove it.
 
     Args:
@@ -88,10 +90,11 @@ def parse_files(source: Files, tree: Tree, limits: DocumentLimits, index: Index 
         tree: the walk.
         limits: what one file may ask of this program.
         index: what earlier runs read; where much of it is missing or old, it is written anew.
+        explain: whether somebody wants to know what is wrong with a refused file; else its problems have no meaning.
     """
     held = None if index is None else index.read()
     reading = _Reading(tree.files, held)
-    patience = Patience()
+    patience = Patience() if explain else Patience(0)
     for file in reading.unproven:
         before = time.time_ns()
         data = source.read(file)

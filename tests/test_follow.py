@@ -7,8 +7,10 @@ file was quiet. What must not happen is proved by what comes after it, never by 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,9 +20,10 @@ from examples import key
 from fake_world import Lines, Time
 
 from reconciler.catalog import Catalog, CatalogChange
-from reconciler.documents import DocumentLimits
+from reconciler.documents import DocumentLimits, FileDocuments, Patience, Refused, parse_quickly
 from reconciler.follow import Follower
 from reconciler.model import Applied, Drift, RecordingKey, Status
+from reconciler.readings import Readings
 from reconciler.source import QUIET_SECONDS, FileStamp, Source, Tree
 
 #: Longer than anything here takes on a busy machine; only a failure waits for it.
@@ -661,3 +664,98 @@ async def test_a_source_moves_on_only_when_what_it_named_was_read_so_that_a_move
     assert source.read_by == [{"a"}, {"a", "b"}, {"a", "b"}]
     assert not any(change.removed for change in found)
     assert catalog.desired.keys() == {key(1)}
+
+
+# What an invalid file costs the others.
+
+
+HOSTILE = (
+    "x: [" + ",".join(f"&a{number:06d} " for number in range(60_000)) + "]\n"
+    "y: [" + ",".join(f"*b{number:06d}" for number in range(64)) + "]\n"
+)
+
+
+class Halting(Readings):
+    """Explains nothing until it is told to."""
+
+    def __init__(self, follower: Follower) -> None:
+        super().__init__(follower._source, DocumentLimits())
+        self.asked = threading.Event()
+        self.go_on = threading.Event()
+
+    def explain(self, refused: Refused, patience: Patience | None = None) -> FileDocuments:
+        self.asked.set()
+        assert self.go_on.wait(PATIENCE)
+        return super().explain(refused, patience)
+
+
+async def test_an_edit_is_in_force_while_a_hostile_file_is_being_explained(root: Path) -> None:
+    async with following(root) as follow:
+        readings = follow.follower._readings = Halting(follow.follower)
+        (root / "hostile.yaml").write_text(HOSTILE)
+        await follow.doubts(root / "hostile.yaml")
+        follow.be_quiet()
+        await follow.until(readings.asked.is_set)
+        (root / "b.yaml").write_text(text(3, status="ongoing"))
+        await follow.until(lambda: follow.status(3) is Status.ONGOING)
+        assert follow.catalog.invalid == {}
+        readings.go_on.set()
+        await follow.until(lambda: follow.catalog.invalid)
+
+
+async def test_the_same_invalid_bytes_are_parsed_and_explained_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[str] = []
+
+    def counted(data: bytes, file: str, limits: DocumentLimits) -> FileDocuments | Refused:
+        parsed.append(Path(file).name)
+        return parse_quickly(data, file, limits)
+
+    monkeypatch.setattr("reconciler.readings.parse_quickly", counted)
+    async with following(root) as follow:
+        broken = root / "broken.yaml"
+        broken.write_text(BROKEN)
+        await follow.doubts(broken)
+        await follow.settle()
+        (problems,) = follow.catalog.invalid.values()
+        assert "pausd" in problems[0].message
+        for _ in range(3):
+            broken.touch()
+            await follow.caught_up()
+            await follow.settle()
+        assert parsed.count("broken.yaml") == 1
+        assert list(follow.catalog.invalid.values()) == [problems]
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO])
+async def test_what_the_system_cannot_read_is_not_invalid_and_is_read_soon(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    failing = True
+    opened = os.open
+
+    def scarce(path: str, *arguments: object, **named: object) -> int:
+        if failing and str(path).endswith("b.yaml"):
+            raise OSError(number, os.strerror(number), path)
+        return opened(path, *arguments, **named)  # type: ignore[arg-type]
+
+    async with following(root) as follow:
+        await follow.caught_up()
+        monkeypatch.setattr(os, "open", scarce)
+        (root / "b.yaml").write_text(text(3, status="ongoing"))
+        await follow.until(lambda: "source_unreadable" in follow.log.words)
+        assert follow.catalog.invalid == {}
+        assert follow.status(3) is Status.PAUSED
+        follow.time.pass_by(1.5)
+        follow.follower._unsettle.set()
+        await follow.until(lambda: follow.follower._faulty)
+        assert follow.log.words.count("source_unreadable") == 1
+        failing = False
+        follow.time.pass_by(1.5)
+        follow.follower._unsettle.set()
+        await follow.until(lambda: follow.status(3) is Status.ONGOING)
+        follow.time.pass_by(5)
+        follow.follower._unsettle.set()
+        await follow.until(lambda: "source_readable" in follow.log.words)
+        assert "document_invalid" not in follow.log.words

@@ -43,7 +43,7 @@ LAYERS = """
     index
     load outline
     baseline mirror reconcile report scan
-    revision saved
+    readings revision saved
     converge discover follow rests standing
     overview resync
     daemon web

@@ -58,7 +58,8 @@ class Refused:
     data: bytes
     file: str
     limits: DocumentLimits
-    _reason: Irregular
+    #: What the fast reader met; None where that was forgotten, and is found out again when it is needed.
+    reason: Irregular | None
 
     def explain(self, patience: Patience | None = None) -> FileDocuments:
         """Say what is wrong with the file; in the time that there is, and so far as that suffices."""
@@ -66,10 +67,21 @@ class Refused:
         from reconciler.documents.explain import find_problems
 
         try:
-            problems = find_problems(self.data, self.file, self.limits, self._reason, patience or Patience())
+            problems = find_problems(self.data, self.file, self.limits, self._refusal, patience or Patience())
         except Exception as error:  # noqa: BLE001 - one poison file must not end a daemon that has others to look after
             return _unforeseen(self.file, error)
         return FileDocuments(self.file, (), problems)
+
+    def _refusal(self) -> Irregular:
+        from reconciler.documents.yaml_events import Irregular
+
+        if self.reason is not None:
+            return self.reason
+        try:
+            _read_valid(self.data, self.file, self.limits)
+        except Irregular as reason:
+            return reason
+        return Irregular()
 
 
 def parse_documents(

@@ -7,7 +7,7 @@ not also a missing one, and a document whose kind nobody can tell is not measure
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, Final
 
@@ -51,7 +51,7 @@ ROUGHLY_SECONDS: Final = 0.5
 
 
 def find_problems(
-    data: bytes, file: str, limits: DocumentLimits, refusal: Irregular, patience: Patience
+    data: bytes, file: str, limits: DocumentLimits, refusal: Callable[[], Irregular], patience: Patience
 ) -> tuple[Problem, ...]:
     """Return the problems of a file that was refused, in order of line; at least one.
 
@@ -59,7 +59,7 @@ def find_problems(
         data: the content of the file.
         file: its path as it shall be shown.
         limits: what one file may ask of this program.
-        refusal: what the fast reader knows, which counts once the time for explaining has passed.
+        refusal: tells what the fast reader knows, which counts once the time for explaining has passed.
         patience: how much time there is.
     """
     seconds = patience.begin()
@@ -70,8 +70,9 @@ def find_problems(
                 _explain_document(document, problems)
     except OutOfTime:
         if not problems:
+            known = refusal()
             problems.allow(ROUGHLY_SECONDS)
-            _explain_roughly(refusal, problems)
+            _explain_roughly(known, problems)
         problems.say_that_there_is_more("this file is too large, or too broken, to look at all of it")
     except Enough:
         pass  # what is known is in the list

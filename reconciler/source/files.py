@@ -28,6 +28,7 @@ from reconciler.source.tree import (
     leaves,
     not_regular,
     nowhere,
+    raise_fault,
     unreadable,
 )
 
@@ -93,11 +94,15 @@ class Source:
         """Take one file's stamp; None when nothing to read has that name now.
 
         A link that leads nowhere has a stamp of its own: it is there, and reading it tells what is wrong with it.
+
+        Raises:
+            ResourceFault: the system does not say.
         """
         now = time.time_ns()
         try:
             status = os.stat(file)
-        except OSError:
+        except OSError as error:
+            raise_fault(file, error)
             try:
                 status = os.lstat(file)
             except OSError:
@@ -108,6 +113,9 @@ class Source:
         """Read one file that a walk or a change named, or say why not.
 
         It never waits, as it would for a FIFO, and reads no more than `max_file_bytes`.
+
+        Raises:
+            ResourceFault: the system could not, and that says nothing of the file.
         """
         try:
             # Looked at before it is opened, because opening a device can already set it in motion ...
@@ -115,6 +123,7 @@ class Source:
                 return not_regular(file)
             descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         except OSError as error:
+            raise_fault(file, error)
             return nowhere(file) if os.path.islink(file) and error.errno == errno.ENOENT else unreadable(file, error)
         try:
             # ... and again afterwards, because the name may stand for something else by now.
@@ -126,6 +135,7 @@ class Source:
                 return leaves(file, outside)
             return self._read_bounded(file, descriptor, status.st_size)
         except OSError as error:
+            raise_fault(file, error)
             return unreadable(file, error)
         finally:
             os.close(descriptor)

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from reconciler.errors import ResourceFault
 from reconciler.model import Problem
 
 SUFFIXES: Final = (".yaml", ".yml")
@@ -143,11 +144,13 @@ class Walks:
             self.begun += 1
             started, busy = time.monotonic(), time.thread_time()
             walk = Walk(time.time_ns())
-            walk.visit(self.roots)
+            try:
+                walk.visit(self.roots)
+            finally:
+                self.ended += 1
             layout = self.layout = walk.layout()
             self.seconds = time.monotonic() - started
             self.cpu_seconds = time.thread_time() - busy
-            self.ended += 1
         return walk, layout
 
     def last_layout(self) -> Layout:
@@ -496,7 +499,39 @@ def not_regular(file: str) -> Problem:
     return Problem(file, 1, 1, "not a regular file", rule="not-a-file")
 
 
+#: What says something of the system and nothing of the file: too few descriptors, too little memory ...
+_SCARCE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN})
+#: ... and a disk or a mount that does not answer, which may be so for one folder while all others can be walked.
+_BROKEN: Final = frozenset({errno.EIO, errno.ETIMEDOUT, errno.ESTALE, errno.EHOSTDOWN, errno.ENOTCONN})
+
+
+def raise_fault(file: str, error: OSError) -> None:
+    """Raise what kept a file from being read as a fault of the system, where it is one.
+
+    Raises:
+        ResourceFault: nothing is known of the file.
+    """
+    if error.errno in _SCARCE or error.errno in _BROKEN:
+        raise _fault(file, error) from error
+
+
+def _fault(file: str, error: OSError) -> ResourceFault:
+    advice = ""
+    if error.errno == errno.EMFILE:
+        advice = ": this process may have no more open at once, raise the limit with `ulimit -n` or LimitNOFILE="
+    elif error.errno == errno.ENFILE:
+        advice = ": the whole system may have no more open at once, raise fs.file-max with sysctl"
+    return ResourceFault(f"{file[:500]} cannot be read now: {error.strerror or error}{advice}")
+
+
 def unreadable(file: str, error: OSError) -> Problem:
+    """Word why a file or folder cannot be read.
+
+    Raises:
+        ResourceFault: there is too little of something, which says nothing of the file.
+    """
+    if error.errno in _SCARCE:
+        raise _fault(file, error) from error
     if error.errno == errno.ELOOP:
         return cycle(file)
     return Problem(file, 1, 1, f"cannot be read: {error.strerror or error}", rule="unreadable")
