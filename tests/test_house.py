@@ -34,11 +34,11 @@ PACKAGE = CHECKOUT / "reconciler"
 LAYERS = """
     __init__
     model
-    errors backoff files
+    errors backoff files urgency
     blobs outlet place rewrite scrub shipped stops
     git labels
     budget commit decide documents hook keys limits logs metrics sandbox store systemd workqueue
-    alarm bird catalog edit export plan sarif settings window
+    alarm bird catalog edit evidence export plan sarif settings window
     doctor observer source
     index
     load outline
@@ -59,6 +59,7 @@ PURE = {
     "catalog",
     "decide",
     "edit",
+    "evidence",
     "export",
     "labels",
     "limits",

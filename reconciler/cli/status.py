@@ -3,107 +3,108 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import PurePath
 
 import click
 
-from reconciler.cli.exits import DONE, ERROR
-from reconciler.cli.options import COMMON, painter, setting_options, state_url, values
+from reconciler.cli.exits import DONE
+from reconciler.cli.looking import columns, format_option, is_glob, open_existing, say_note, select
+from reconciler.cli.options import COMMON, label_option, painter, setting_options, values
 from reconciler.errors import ReconcilerError
+from reconciler.labels import matches
 from reconciler.model import Applied, Phase
-from reconciler.report import instant
-from reconciler.store import open_store
+from reconciler.report.status import StateSeen, as_data, as_text, current, in_order
+from reconciler.scrub import visible
 
 
 @click.command("status")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option(
-    "--format",
-    "output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How it is written.",
+    "--phase", "phases", type=click.Choice([phase.value for phase in Phase]), multiple=True, help="Only those in it."
 )
+@click.option("--live", "lives", multiple=True, metavar="STATUS", help="Only those last seen in it, in Bird's word.")
+@label_option("Only those whose document has this label.")
+@click.option("--file", "files", multiple=True, metavar="PATH", help="Only those of a file, a folder or a glob.")
+@click.option("--all", "show_all", is_flag=True, help="Also those whose calls ended by themselves over an hour ago.")
+@format_option
 @click.option("--sandbox", is_flag=True, help="The state of runs against the embedded sandbox.")
 @setting_options(*COMMON)
 @click.pass_context
-def command(context: click.Context, names: tuple[str, ...], output: str, sandbox: bool) -> None:
-    """Show what the state knows of each recording, or of those named. Reads the state alone, never the API."""
+def command(
+    context: click.Context,
+    names: tuple[str, ...],
+    phases: tuple[str, ...],
+    lives: tuple[str, ...],
+    labels: tuple[tuple[str, str], ...],
+    files: tuple[str, ...],
+    show_all: bool,
+    output: str,
+    sandbox: bool,
+) -> None:
+    """Show what the state knows of each recording, or of those that NAME is about, the most urgent first.
+
+    NAME is a full name, a glob over names, a recording's ID or a call's ID. Reads the state alone, never the API.
+    """
     settings = values()
-    with open_store(state_url(settings, sandbox=sandbox)) as store:
-        records = sorted(store.all(), key=lambda record: record.name)
-    if names:
-        records = [record for record in records if record.name in names]
-        missing = sorted(set(names) - {record.name for record in records})
-        if missing:
+    now = datetime.now(UTC)
+    store, url, path = open_existing(settings, sandbox=sandbox)
+    with store:
+        selected, unknown = select(store.all(), names)
+        if unknown:
             raise ReconcilerError(
-                f"the state knows no recording named {', '.join(missing)}; `reconciler status` lists all it knows"
+                f"the state {visible(str(path))} knows no recording or call {', '.join(map(visible, unknown))};"
+                " `reconciler status --all` lists all it knows, `reconciler history` also what it no longer keeps"
             )
+        found = [
+            record
+            for record in selected
+            if (not phases or record.phase in phases)
+            and (not lives or record.live in lives)
+            and matches(record.labels, labels)
+            and (not files or _is_of(record, files))
+        ]
+        # Whoever names one, or asks for what has ended, wants to see it.
+        shown = found if show_all or names or Phase.ENDED in phases else current(found, now)
+        revisions = store.revisions({record.revision for record in shown if record.revision is not None})
+        state = StateSeen(url, str(path), store.writer(), store.size(now), now)
+        say_note(store)
+    shown = in_order(shown)
+    left_out = len(found) - len(shown)
     if output == "json":
-        document = {"format": "reconciler.status/v1", "recordings": [_data(record) for record in records]}
-        click.echo(json.dumps(document, indent=2))
+        click.echo(json.dumps(as_data(state, shown, revisions, left_out), indent=2))
     else:
-        _show(records, settings.color)
-    context.exit(DONE if records or not names else ERROR)
-
-
-def _show(records: list[Applied], color: bool) -> None:
-    if not records:
-        click.echo("No recordings are known yet: nothing has been applied.")
-        return
-    paint = painter(color)
-    heading = ("NAME", "DESIRED", "LAST APPLIED", "LIVE", "PHASE", "SEEN", "WHERE")
-    rows = [
-        (
-            record.name,
-            record.desired.value,
-            record.last_applied or "-",
-            record.live or "-",
-            record.phase.value,
-            "-" if record.observed_at is None else instant(record.observed_at),
-            f"{record.file}:{record.line}",
+        narrowed = bool(phases or lives or labels or files) and not found
+        text = as_text(
+            state,
+            shown,
+            revisions,
+            left_out=left_out,
+            width=columns(),
+            paint=painter(settings.color),
+            narrowed=narrowed,
         )
-        for record in records
-    ]
-    widths = [max(len(row[column]) for row in (heading, *rows)) for column in range(len(heading))]
-    click.echo(paint(_row(heading, widths), "heading"))
-    for record, row in zip(records, rows, strict=True):
-        role = "" if record.phase is Phase.APPLIED else "change"
-        text = _row(row, widths)
-        click.echo(paint(text, role) if role else text)
-        if record.error:
-            click.echo(paint(f"    {record.error}", "danger"))
+        click.echo(text, nl=False)
+    context.exit(DONE)
 
 
-def _row(cells: tuple[str, ...], widths: list[int]) -> str:
-    return "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
+def _is_of(record: Applied, files: Sequence[str]) -> bool:
+    """Return whether a record's file is one of these, lies in one of these folders, or matches one of these globs."""
+    return any(_leads_to(file, record) for file in files)
 
 
-def _data(record: Applied) -> dict[str, object]:
-    def moment(name: str) -> str | None:
-        at = getattr(record, name)
-        return None if at is None else instant(at)
+def _leads_to(given: str, record: Applied) -> bool:
+    names = _names(record)
+    if is_glob(given):
+        return any(fnmatchcase(name, given) for name in names)
+    wanted = PurePath(given)
+    return any(wanted == place or wanted in place.parents for place in map(PurePath, names))
 
-    return {
-        "name": record.name,
-        "workspaceId": record.key.workspace_id,
-        "channelId": record.key.channel_id,
-        "callId": record.key.call_id,
-        "recordingId": record.key.recording_id,
-        "desired": record.desired.value,
-        "lastApplied": record.last_applied,
-        "appliedAt": moment("applied_at"),
-        "sent": record.sent,
-        "sentAt": moment("sent_at"),
-        "acceptedAt": moment("accepted_at"),
-        "confirmBy": moment("confirm_by"),
-        "live": record.live,
-        "observedAt": moment("observed_at"),
-        "phase": record.phase.value,
-        "attempts": record.attempts,
-        "dueAt": moment("due_at"),
-        "error": record.error,
-        "file": record.file,
-        "line": record.line,
-        "revision": record.revision,
-    }
+
+def _names(record: Applied) -> Iterable[str]:
+    """Return what a record's file is called: as it was given, and from the root where that is known."""
+    yield record.file
+    if record.base.startswith("/"):
+        yield str(PurePath(record.base, record.file))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from reconciler.place import state_path
-from reconciler.store.base import EventQuery, Line, Receipt, SentPatch, Standing, Store, Writer
+from reconciler.store.base import EventQuery, Line, Receipt, Seen, SentPatch, Size, Standing, Store, Writer
 from reconciler.store.lease import LEASE_SECONDS, Clock
 from reconciler.store.reader import SqliteStore
 from reconciler.store.retention import Retention
@@ -20,7 +20,9 @@ __all__ = [
     "Line",
     "Receipt",
     "Retention",
+    "Seen",
     "SentPatch",
+    "Size",
     "Standing",
     "Store",
     "Writer",

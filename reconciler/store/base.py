@@ -48,6 +48,33 @@ class Standing(NamedTuple):
     unmet_since: datetime | None = None
 
 
+class Seen(NamedTuple):
+    """Who holds the state, or did when last heard of."""
+
+    #: Whether it may still be at work: neither proven to be dead, nor silent for longer than its lease.
+    alive: bool
+    since: datetime
+    host: str
+    process: int
+    #: The command.
+    holder: str
+
+
+class Size(NamedTuple):
+    """How large the state is, and what its disk has left."""
+
+    #: The file and its log.
+    bytes: int
+    free_bytes: int
+    #: How fast the history grows, by what the last days brought; None where there is too little of it to tell.
+    bytes_per_day: float | None
+
+    @property
+    def days_left(self) -> float | None:
+        """For how many days the disk holds what comes in, at the present pace; None where that is not known."""
+        return None if not self.bytes_per_day else self.free_bytes / self.bytes_per_day
+
+
 class EventQuery(NamedTuple):
     """Which events are asked for. All that is given must hold."""
 
@@ -112,6 +139,14 @@ class Store(Protocol):
 
     def events(self, query: EventQuery) -> Iterator[Line]:
         """Stream lines of the history in the order opposite to that in which they were written."""
+        ...
+
+    def writer(self) -> Seen | None:
+        """Return who holds the state, or was killed while it did; None where the last one ended as it should."""
+        ...
+
+    def size(self, now: datetime) -> Size | None:
+        """Return how large the state is; None where there is none yet."""
         ...
 
     def revisions(self, identifiers: Collection[str]) -> dict[str, Revision]:

@@ -70,7 +70,7 @@ class Holding(NamedTuple):
 
 
 _COLUMNS: Final = ", ".join(Holding._fields)
-_SELECT: Final = f"SELECT {_COLUMNS} FROM lease"  # noqa: S608 (constants)
+SELECT: Final = f"SELECT {_COLUMNS} FROM lease"  # noqa: S608 (constants)
 _TAKE: Final = f"INSERT OR REPLACE INTO lease (id, {_COLUMNS}) VALUES (1{', ?' * len(Holding._fields)})"  # noqa: S608 (constants)
 
 
@@ -104,7 +104,7 @@ class Lease:
 
     def look(self, connection: sqlite3.Connection) -> Holding | None:
         """Return who holds the state, or did when last heard of."""
-        row = connection.execute(_SELECT).fetchone()
+        row = connection.execute(SELECT).fetchone()
         return None if row is None else Holding(*row)
 
     def take(self, connection: sqlite3.Connection, unchanged_for: float = 0.0) -> Holding | None:
@@ -120,7 +120,7 @@ class Lease:
         elapsed = self._clock.elapsed()
         with transaction(connection):
             held = self.look(connection)
-            if held is not None and not self._free(held, unchanged_for):
+            if held is not None and not self.is_free(held, unchanged_for):
                 return held
             connection.execute(_TAKE, self._row(elapsed))
         self.extended(elapsed)
@@ -179,7 +179,8 @@ class Lease:
             round((elapsed + self.seconds) * 1e6),
         )
 
-    def _free(self, held: Holding, unchanged_for: float) -> bool:
+    def is_free(self, held: Holding, unchanged_for: float = 0.0) -> bool:
+        """Whether nobody can hold the state by this row any more."""
         if held.machine and held.machine == self._machine:
             # The same boot: its own clock decides, so that setting the time of day frees nothing and holds nothing.
             return held.expires_elapsed <= self._clock.elapsed() * 1e6 or _dead(held.pid, held.pid_started)

@@ -21,7 +21,9 @@ from reconciler.errors import StoreError
 from reconciler.model import Applied, Event, InForce, RecordingKey, Resting, Revision, key_of_line
 from reconciler.store import connection as files
 from reconciler.store import rows, schema, selects
-from reconciler.store.base import EventQuery, Line, SentPatch, Standing
+from reconciler.store.base import EventQuery, Line, Seen, SentPatch, Size, Standing
+from reconciler.store.lease import Clock, Holding, Lease
+from reconciler.store.size import measure
 
 #: So many rows are asked for one by one before all are read in turn.
 _SINGLY: Final = 1000
@@ -101,6 +103,18 @@ class SqliteStore:
     def events(self, query: EventQuery) -> Iterator[Line]:
         for row in self._stream(lambda layout: selects.events(query, layout)):
             yield Line(row[-1], rows.event_from_row(row))
+
+    def writer(self) -> Seen | None:
+        found = self._read(lambda _layout: selects.LEASE)
+        if not found:
+            return None
+        held = Holding(*found[0])
+        alive = not Lease("reader", 1.0, Clock()).is_free(held)
+        return Seen(alive, rows.moment(held.acquired_at), held.host, held.pid, held.holder)
+
+    def size(self, now: datetime) -> Size | None:
+        with files.explained(self._path), self._opened() as opened:
+            return None if opened is None else measure(self._path, opened[0], now)
 
     def revisions(self, identifiers: Collection[str]) -> dict[str, Revision]:
         found = (row for each in identifiers for row in self._read(selects.revision, (each,)))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
+from reconciler.store import lease
 from reconciler.store.base import EventQuery
 from reconciler.store.rows import EVENT, KEY, RECORDING, RESTING, REVISION, Row, micros
 
@@ -38,6 +39,8 @@ _LINE: Final = " || ' ' || ".join((*KEY, "last_applied"))
 
 #: The `status_line` of each recording of which nothing is on its way.
 LINES: Final = f"SELECT {_LINE} FROM recordings WHERE {_AT_REST}"  # noqa: S608 (constants)
+#: Who holds the state; every layout has the same columns.
+LEASE: Final = lease.SELECT
 COUNT_LAST_APPLIED: Final = "SELECT last_applied FROM totals"
 PATCHES: Final = (
     f"SELECT at, {_KEYS}, irreversible, resumes_foreign FROM history "  # noqa: S608 (constants)
@@ -105,7 +108,10 @@ def events(query: EventQuery, layout: int) -> tuple[str, Row]:
     if query.words:
         which = " OR ".join(_which(word) for word in query.words)
         where.append(f"({which})")
-        values.extend(value for word in query.words for value in [word] * _which(word).count("?"))
+        for word in query.words:
+            # Its brackets are SQLite's, which knows no `!`; IDs are kept in lower case, and so are names.
+            given = word.replace("[!", "[^") if is_glob(word) else word.lower()
+            values.extend([given] * _which(word).count("?"))
     # The numbers between two moments bound the walk; the moments still decide, for the clock may have been set.
     if query.since is not None:
         where.append("at >= ?")
