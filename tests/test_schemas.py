@@ -29,9 +29,11 @@ FILES = (
     "call-recording-set.schema.json",
     "plan.schema.json",
     "daemon.schema.json",
+    "status.schema.json",
+    "history.schema.json",
 )
 SCHEMAS: dict[str, dict[str, Any]] = {file: json.loads(read_schema(file)) for file in FILES}
-DESIRED, ONE, MANY, PLAN, DAEMON = SCHEMAS.values()
+DESIRED, ONE, MANY, PLAN, DAEMON, STATUS, HISTORY = SCHEMAS.values()
 SAMPLES = sorted((ROOT / "desired_state").glob("*.yaml"))
 
 
@@ -102,6 +104,8 @@ def test_the_words_are_those_of_the_program() -> None:
     assert page["notInSync"]["items"]["properties"]["phase"]["enum"] == [phase.value for phase in Phase]
     assert list(page["queue"]["properties"]) == [priority.name.lower() for priority in Priority]
     assert set(page["resting"]["items"]["properties"]["cause"]["enum"]) == {cause.value for cause in Cause}
+    assert set(STATUS["$defs"]["recording"]["properties"]["phase"]["enum"]) == {phase.value for phase in Phase}
+    assert STATUS["$defs"]["by"] == HISTORY["$defs"]["by"]
 
 
 def test_the_kind_is_chosen_by_if_and_then() -> None:

@@ -22,8 +22,8 @@ from reconciler.store import Store, open_store
 F = TypeVar("F", bound=Callable[..., Any])
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_AGO: Final = re.compile(r"(\d{1,6})([smhdw])")
-_CLOCK: Final = re.compile(r"\d{2}:\d{2}(:\d{2})?")
+_AGO: Final = re.compile(r"([0-9]{1,6})([smhdw])")
+_CLOCK: Final = re.compile(r"[0-9]{2}:[0-9]{2}(:[0-9]{2})?")
 
 
 def format_option(function: F) -> F:

@@ -12,6 +12,7 @@ import click
 
 from reconciler.baseline import Compared, read_change
 from reconciler.cli.exits import CHANGES_PRESENT, DONE, ERROR, UNAUTHORIZED
+from reconciler.cli.looking import say_note
 from reconciler.cli.options import (
     COMMON,
     DOCUMENTS,
@@ -170,6 +171,7 @@ class _Question:
         documents = loaded.columns
         with open_store(self._state) as store:
             holding, others = store.apart_from(documents.unsuspended())
+            say_note(store)
         now, limits = datetime.now(UTC), self.settings.limits
         revision = revisions_of(self.paths, loaded, self._reader).whole
         if outlined and not others:
@@ -232,7 +234,9 @@ class _Question:
 
     def _applied(self, desired: Iterable[Desired]) -> dict[RecordingKey, Applied]:
         with open_store(self._state) as store:
-            return records_of(store, desired, self.paths)
+            records = records_of(store, desired, self.paths)
+            say_note(store)
+        return records
 
     @property
     def _state(self) -> str:

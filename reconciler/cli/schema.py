@@ -12,5 +12,8 @@ from reconciler.documents import schema_text
 @click.argument("kind", required=False)
 @setting_options(*COMMON)
 def command(kind: str | None) -> None:
-    """Print the JSON Schema of KIND: CallRecording, CallRecordingSet or Plan; of any document when none is named."""
+    """Print the JSON Schema of KIND: CallRecording, CallRecordingSet, Plan, Status, History or Daemon.
+
+    Without KIND, that of any document.
+    """
     click.echo(schema_text(kind), nl=False)

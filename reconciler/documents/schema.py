@@ -36,7 +36,11 @@ _FILES: Final = {
     CALL_RECORDING_SET: "call-recording-set.schema.json",
     "Plan": "plan.schema.json",
     "Daemon": "daemon.schema.json",
+    "Status": "status.schema.json",
+    "History": "history.schema.json",
 }
+#: The forms that commands write.
+_WRITTEN: Final = ("Plan", "Daemon", "Status", "History")
 
 
 #: Any value that JSON can express. The libraries each have a type for it, and no two agree.
@@ -60,14 +64,14 @@ def schema_text(kind: str | None = None) -> str:
     """Return a JSON Schema as shipped.
 
     Args:
-        kind: `CallRecording`, `CallRecordingSet`, `Plan`, or None for documents of any kind.
+        kind: `CallRecording`, `CallRecordingSet`, `Plan`, `Status`, `History`, or None for documents of any kind.
 
     Raises:
         SettingsError: no schema has that name.
     """
     if kind is None:
         return read_schema(_FILES[ANY_KIND])
-    names = (*KINDS, "Plan", "Daemon")
+    names = (*KINDS, *_WRITTEN)
     if kind not in names:
         near = nearest(kind, names)
         hint = f"did you mean `{near}`?" if near else f"there are {', '.join(names)}"

@@ -11,7 +11,7 @@ from datetime import datetime
 from operator import itemgetter
 
 from reconciler.model import Applied, Phase, Reason, Revision
-from reconciler.report.columns import Column, age, byte_count, table, wrapped
+from reconciler.report.columns import UNBOUNDED, Column, age, byte_count, table, wrapped
 from reconciler.report.text import Paint, plain
 from reconciler.report.words import instant
 from reconciler.scrub import visible
@@ -21,17 +21,19 @@ from reconciler.urgency import is_ordinary_end, is_past, urgency
 FORMAT = "reconciler.status/v2"
 #: Below so many days of room it is time to act.
 LEAST_DAYS = 30
+#: On a terminal the end of a file's path is enough to know it by.
+_PLACE = 60
 _FOREIGN = frozenset({Reason.DRIFT.value, Reason.FOREIGN_PAUSE.value})
 _COLUMNS = (
     Column("NAME"),
-    Column("DESIRED"),
-    Column("APPLIED", 2),
+    Column("DESIRED", 1),
+    Column("APPLIED", 3),
     Column("LIVE"),
     Column("PHASE"),
     Column("SINCE"),
-    Column("SEEN", 3),
-    Column("BY", 1),
-    Column("WHERE", 4),
+    Column("SEEN", 4),
+    Column("BY", 2),
+    Column("WHERE", 5),
 )
 
 
@@ -166,7 +168,8 @@ def as_text(
         lines += [paint(line, "danger") for line in wrapped(room, width, "")]
     lines.append("")
     if records:
-        rows = [_row(record, known, state.now) for record in records]
+        place = UNBOUNDED if width == UNBOUNDED else _PLACE
+        rows = [_row(record, known, state.now, place) for record in records]
         heading, *texts = table(_COLUMNS, rows, width)
         lines.append(paint(heading, "heading"))
         for record, text in zip(records, texts, strict=True):
@@ -198,12 +201,13 @@ def _kept(state: StateSeen) -> str:
         return "No daemon is alive: this is what the last command left, and nothing keeps it so."
     whose = f"`{visible(writer.holder)}` (process {writer.process} on {visible(writer.host)}"
     if writer.alive:
-        return f"Kept by {whose}, since {instant(writer.since)})."
+        return f"Held by {whose}, since {instant(writer.since)})."
     return f"No daemon is alive: {whose}, since {instant(writer.since)}) ended without giving the state back."
 
 
-def _row(record: Applied, known: Mapping[str, Revision], now: datetime) -> tuple[str, ...]:
+def _row(record: Applied, known: Mapping[str, Revision], now: datetime, place: int) -> tuple[str, ...]:
     by = author(record, known)
+    where = f"{visible(record.file)}:{record.line}"
     return (
         visible(record.name),
         record.desired.value,
@@ -213,7 +217,7 @@ def _row(record: Applied, known: Mapping[str, Revision], now: datetime) -> tuple
         age(record.phase_since or record.applied_at, now),
         age(record.observed_at, now),
         "-" if by is None else _short(by, record, known),
-        f"{visible(record.file)}:{record.line}",
+        where if len(where) <= place else f"...{where[3 - place :]}",
     )
 
 

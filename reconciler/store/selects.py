@@ -112,18 +112,19 @@ def events(query: EventQuery, layout: int) -> tuple[str, Row]:
             # Its brackets are SQLite's, which knows no `!`; IDs are kept in lower case, and so are names.
             given = word.replace("[!", "[^") if is_glob(word) else word.lower()
             values.extend([given] * _which(word).count("?"))
-    # The numbers between two moments bound the walk; the moments still decide, for the clock may have been set.
+    # The numbers between two moments bound the walk; the moments still decide, for the clock may have been set. With
+    # the sign they are found by the index of moments; without, by a walk from the oldest line on.
     if query.since is not None:
         where.append("at >= ?")
         values.append(micros(query.since))
         if not query.words:
-            where.append("id >= (SELECT min(id) FROM history WHERE at >= ?)")
+            where.append("id >= (SELECT min(+id) FROM history WHERE at >= ?)")
             values.append(micros(query.since))
     if query.until is not None:
         where.append("at < ?")
         values.append(micros(query.until))
         if not query.words:
-            where.append("id <= (SELECT max(id) FROM history WHERE at < ?)")
+            where.append("id <= (SELECT max(+id) FROM history WHERE at < ?)")
             values.append(micros(query.until))
     condition = f"WHERE {' AND '.join(where)} " if where else ""
     statement = (

@@ -1,0 +1,350 @@
+"""`status` and `history` on the installed command: what an on-call person and an auditor ask of a state.
+
+States are made by the store itself, so that times are known; what commands write into it is told elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from test_cli import COMMAND, Done, Shell, numbered
+
+from reconciler.model import Applied, Event, Phase, RecordingKey, Revision, Status
+from reconciler.shipped import read_schema
+from reconciler.store import EventQuery, open_store, open_writer, schema, selects
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+COMMIT = "0a6a9bfae71c" + "0" * 28
+LONG = "l" * 253
+
+
+def ago(**span: float) -> datetime:
+    return NOW - timedelta(**span)
+
+
+def key(number: int, call: int | None = None) -> RecordingKey:
+    return RecordingKey.of(
+        numbered(1), numbered(2), numbered(1000 + number if call is None else call), numbered(number)
+    )
+
+
+def record(number: int, name: str, **changes: Any) -> Applied:
+    made = Applied(
+        *(key(number), name, f"rec/{name}.yaml", 3, Status.PAUSED),
+        phase=Phase.APPLIED,
+        last_applied=Status.PAUSED,
+        applied_at=ago(days=2),
+        live="paused",
+        observed_at=ago(minutes=2),
+        phase_since=ago(days=2),
+        reason="in_sync",
+        base="/srv",
+    )
+    return made._replace(**changes)
+
+
+RECORDS = (
+    record(1, "held", phase=Phase.HELD, reason="suspended", live="ongoing"),
+    record(2, "kept", labels=(("team", "billing"),)),
+    record(3, "stuck", phase=Phase.UNCONFIRMED, live="ongoing", error="accepted, but not paused within 30 s " * 4),
+    record(4, "left", phase=Phase.ENDED, reason="ended", live="available", phase_since=ago(hours=2)),
+    record(5, "just-left", phase=Phase.ENDED, reason="ended", live="available", phase_since=ago(minutes=5)),
+    record(6, "too-late", phase=Phase.ENDED, reason="ended_before_effect", phase_since=ago(days=3)),
+    record(7, "agent", phase=Phase.DRIFTED, reason="foreign_pause", phase_since=ago(minutes=7), revision=COMMIT),
+    record(8, LONG, revision=COMMIT),
+    record(9, "sets/a-1", labels=(("team", "billing"), ("shift", "late"))),
+)
+
+
+def seen(number: int, name: str, at: datetime, word: str, way: tuple[str, str], **more: Any) -> Event:
+    return Event(at, word, key(number), name, from_status=way[0], to_status=way[1])._replace(**more)
+
+
+EVENTS = (
+    seen(2, "kept", ago(hours=3), "applied", ("ongoing", "paused"), reason="confirm", revision=COMMIT),
+    seen(2, "kept", ago(hours=2), "drift_detected", ("paused", "ongoing"), reason="drift", by_kind="somebody")._replace(
+        last_seen="paused", last_seen_at=ago(hours=2, seconds=20)
+    ),
+    seen(2, "kept", ago(hours=2, seconds=-5), "applied", ("ongoing", "paused"), reason="confirm"),
+    seen(77, "gone", ago(days=300), "released", ("paused", "paused"), cause="removed"),
+    seen(7, "agent", ago(minutes=7), "drift_detected", ("paused", "ongoing"), cause="foreign_pause"),
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("made") / "state.db"
+    with open_writer(f"sqlite:///{path}", holder="test") as writer:
+        writer.describe(Revision(COMMIT, "Ann Lee <ann@example.org>", "Pause them", ago(days=3)))
+        for event in sorted(EVENTS, key=lambda event: event.at):
+            writer.append(event)
+        for each in RECORDS:
+            writer.save(each)
+    return path
+
+
+@pytest.fixture
+def shell(tmp_path: Path, made: Path) -> Shell:
+    shell = Shell(tmp_path)
+    shutil.copyfile(made, tmp_path / "state.db")
+    shell.env["RECONCILER_STATE"] = f"sqlite:///{tmp_path}/state.db"
+    return shell
+
+
+def checked(done: Done, kind: str) -> Any:
+    """Return a command's JSON, once the shipped schema takes it."""
+    assert done.code == 0, done.err
+    document = done.json()
+    jsonschema.validate(document, json.loads(read_schema(f"{kind}.schema.json")), jsonschema.Draft202012Validator)
+    return document
+
+
+def names(done: Done) -> list[str]:
+    return [each["name"] for each in checked(done, "status")["recordings"]]
+
+
+def test_status_begins_with_what_needs_somebody_and_leaves_out_old_ordinary_ends(shell: Shell) -> None:
+    order = ["too-late", "stuck", "agent", "held", "kept", LONG, "sets/a-1", "just-left"]
+    everything = shell("status", "--format", "json")
+    assert names(everything) == order
+    assert everything.json()["leftOut"] == 1
+    assert names(shell("status", "--all", "--format", "json")) == [*order, "left"]
+    text = shell("status").out
+    assert "1 recording whose call ended by itself over an hour ago: not shown; --all shows all." in text
+    assert names(shell("status", "left", "--format", "json")) == ["left"]
+    assert names(shell("status", "--phase", "ended", "--format", "json")) == ["too-late", "just-left", "left"]
+
+
+def test_status_is_asked_by_name_glob_id_phase_live_label_and_file(shell: Shell) -> None:
+    for arguments, wanted in (
+        (("kept", "stuck"), ["stuck", "kept"]),
+        (("s*",), ["stuck", "sets/a-1"]),
+        ((numbered(3),), ["stuck"]),
+        ((numbered(3).upper(), numbered(1002)), ["stuck", "kept"]),
+        (("--phase", "held", "--phase", "drifted"), ["agent", "held"]),
+        (("--live", "ongoing"), ["stuck", "held"]),
+        (("--label", "team=billing"), ["kept", "sets/a-1"]),
+        (("--label", "team=billing", "--label", "shift=late"), ["sets/a-1"]),
+        (("--file", "rec/held.yaml"), ["held"]),
+        (("--file", "rec/sets"), ["sets/a-1"]),
+        (("--file", "/srv/rec/sets/"), ["sets/a-1"]),
+        (("--file", "rec/*el*.yaml"), ["held"]),
+        (("--label", "team=none"), []),
+    ):
+        assert names(shell("status", "--format", "json", *arguments)) == wanted, arguments
+    for word in ("nobody", numbered(4711), "zz*"):
+        done = shell("status", "kept", word)
+        assert (done.code, done.out) == (1, "")
+        assert word in done.err
+        assert "kept" not in done.err
+
+
+def test_status_says_since_when_and_by_whom(shell: Shell) -> None:
+    found = {each["name"]: each for each in checked(shell("status", "--format", "json"), "status")["recordings"]}
+    assert found["agent"]["by"] == {"kind": "somebody", "text": "somebody else, past this program"}
+    assert found["agent"]["since"] == ago(minutes=7).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    assert found[LONG]["by"] == {
+        "kind": "commit",
+        "text": "commit 0a6a9bfae71c by Ann Lee <ann@example.org>: Pause them",
+    }
+    assert found["kept"]["by"]["kind"] == "command"
+    assert found["kept"]["labels"] == {"team": "billing"}
+    assert (found["kept"]["reason"], found["kept"]["policy"]) == ("in_sync", None)
+    text = shell("status").out
+    assert "Ann Lee" in text
+    assert " 7m " in text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
+def test_status_fits_the_terminal_and_one_long_name_widens_no_other_row(shell: Shell, width: int) -> None:
+    shell.env["COLUMNS"] = str(width)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shell.terminal("status").out).splitlines()
+    assert [line for line in plain if len(line) > width] == [LONG]
+    (heading,) = (line for line in plain if line.startswith("NAME"))
+    assert "PHASE" in heading
+    assert ("BY" in heading) == (width >= 60)
+    assert ("WHERE" in heading) == (width >= 200)
+
+
+def test_status_says_whether_a_daemon_is_alive(shell: Shell, tmp_path: Path) -> None:
+    url = shell.env["RECONCILER_STATE"]
+    assert checked(shell("status", "--format", "json"), "status")["writer"] is None
+    assert "No daemon is alive" in shell("status").out
+    with open_writer(url, holder="reconciler run"):
+        alive = checked(shell("status", "--format", "json"), "status")["writer"]
+        assert (alive["alive"], alive["host"], alive["holder"]) == (True, os.uname().nodename, "reconciler run")
+        assert "Held by `reconciler run`" in shell("status").out
+        copy = tmp_path / "copy.db"
+        with closing(sqlite3.connect(tmp_path / "state.db")) as state, closing(sqlite3.connect(copy)) as other:
+            state.backup(other)
+            # As after a kill: of a process that is no more.
+            other.execute("UPDATE lease SET pid = 999999999, pid_started = '1'")
+            other.commit()
+    killed = shell("status", "--format", "json", "--state", f"sqlite:///{copy}")
+    assert checked(killed, "status")["writer"]["alive"] is False
+    assert "ended without giving the state back" in shell("status", "--state", f"sqlite:///{copy}").out
+
+
+def test_history_is_asked_by_name_glob_id_label_and_time(shell: Shell) -> None:
+    def told(*arguments: str) -> list[tuple[str, str]]:
+        events = checked(shell("history", "--format", "json", *arguments), "history")["events"]
+        return [(each["name"], each["event"]) for each in events]
+
+    kept = [("kept", "applied"), ("kept", "drift_detected"), ("kept", "applied")]
+    for arguments, wanted in (
+        (("kept",), kept),
+        (("ke*",), kept),
+        ((numbered(2),), kept),
+        ((numbered(1002).upper(),), kept),
+        (("gone",), [("gone", "released")]),
+        (("gone", numbered(2)), [*kept, ("gone", "released")]),
+        (("--label", "team=billing"), kept),
+        (("--label", "team=billing", "--limit", "1"), kept[:1]),
+        (("--since", "150m"), [("agent", "drift_detected"), *kept[:2]]),
+        (("--since", "150m", "--until", "1h"), kept[:2]),
+        (("kept", "--until", "150m"), kept[2:]),
+        (("--until", "100d"), [("gone", "released")]),
+        (("--since", "1m"), []),
+        (("held",), []),
+        (("--limit", "0"), [("agent", "drift_detected"), *kept, ("gone", "released")]),
+    ):
+        assert told(*arguments) == wanted, arguments
+    unknown: list[tuple[str, ...]] = [("nobody",), (numbered(4711),), ("zz*",), ("--label", "team=none")]
+    for asked in unknown:
+        done = shell("history", *asked)
+        assert (done.code, done.out) == (1, ""), asked
+        assert "knows no" in done.err
+    wrong: list[tuple[str, ...]] = [("--since", "soon"), ("--at", "2h"), ("--intervals",)]
+    for asked in (*wrong, ("kept", "--at", "2h", "--since", "3h")):
+        assert shell("history", *asked).code == 64, asked
+    assert "Nothing has happened in that time." in shell("history", "kept", "--since", "1m").out
+    assert "Nothing has happened yet." in shell("history", "held").out
+
+
+def test_history_says_from_what_to_what_who_and_until_when_it_was_so(shell: Shell) -> None:
+    events = checked(shell("history", "kept", "--format", "json"), "history")["events"]
+    drift = events[1]
+    assert (drift["from"], drift["to"], drift["lastSeen"]) == ("paused", "ongoing", "paused")
+    assert drift["by"] == {"kind": "somebody", "text": ""}
+    assert [event["seq"] for event in events] == sorted((event["seq"] for event in events), reverse=True)
+    assert events[2]["author"] == "Ann Lee <ann@example.org>"
+    text = shell("history", "kept").out
+    assert "paused -> ongoing" in text
+    assert "commit 0a6a9bfae71c by Ann Lee <ann@example.org>: Pause them" in text
+    # What an earlier version wrote: seen paused, wanted ongoing; nothing went that way.
+    assert "? -> paused  (foreign_pause)" in shell("history", "agent").out
+
+
+def test_that_a_recording_was_paused_between_two_moments_is_proven_or_not_by_one_command(shell: Shell) -> None:
+    def instant(moment: datetime) -> str:
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    since, until = instant(ago(hours=2, minutes=30)), instant(ago(hours=1, minutes=30))
+    for word in ("kept", "k?pt", numbered(2), numbered(1002)):
+        done = shell("history", word, "--intervals", "--since", since, "--until", until)
+        marks = [ago(hours=2, seconds=20), ago(hours=2), ago(hours=2), ago(hours=2, seconds=-5)]
+        ends = [since, *map(instant, marks), until]
+        words = (
+            "paused, proven",
+            "not proven: paused at its beginning, ongoing at its end",
+            "ongoing, seen once",
+            "not proven: ongoing at its beginning, paused at its end",
+            "paused, proven",
+        )
+        spans = zip(pairwise(ends), words, strict=True)
+        assert done.out.splitlines()[1:] == [f"  {start} to {end}  {said}" for (start, end), said in spans]
+    told = checked(shell("history", "kept", "--intervals", "--since", since, "--format", "json"), "history")
+    assert [each["status"] for each in told["intervals"]] == ["paused", None, "ongoing", None, "paused", None]
+    then = checked(shell("history", "kept", "--at", "150m", "--format", "json"), "history")["at"][0]
+    assert (then["status"], then["from"]) == ("paused", instant(ago(hours=3)))
+    between = shell("history", "kept", "--at", instant(ago(hours=2, seconds=10)))
+    assert between.out == (
+        f"kept  not proven: last seen paused at {instant(ago(hours=2, seconds=20))},"
+        f" next seen ongoing at {instant(ago(hours=2))}\n"
+    )
+
+
+# A million events
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (EventQuery(limit=100), None),
+        (EventQuery(("card-1",), limit=100), "history_by_name"),
+        (EventQuery((numbered(1),), limit=100), "history_by_recording"),
+        (EventQuery((numbered(1),), limit=100), "history_by_call"),
+        (EventQuery(since=ago(days=9), until=ago(days=8), limit=100), "history_by_time"),
+    ],
+)
+def test_no_question_walks_a_history_of_years(made: Path, query: EventQuery, index: str | None) -> None:
+    statement, given = selects.events(query, len(schema.MIGRATIONS))
+    with closing(sqlite3.connect(made)) as state:
+        steps = [row[3] for row in state.execute(f"EXPLAIN QUERY PLAN {statement}", given)]
+    scans = [step for step in steps if step.startswith("SCAN history") and "INDEX" not in step]
+    # The newest of all are read backwards from the end, and no further than asked.
+    assert len(scans) <= (index is None), steps
+    assert index is None or any(index in step for step in steps), steps
+
+
+@contextmanager
+def not_root(folder: Path) -> Iterator[list[str]]:
+    """Yield what runs a command as somebody who may read this folder and write nothing."""
+    for parent in (folder, *folder.parents):
+        if parent != Path("/") and not parent.stat().st_mode & 0o001:
+            parent.chmod(0o755)
+    for each in folder.iterdir():
+        each.chmod(0o444)
+    folder.chmod(0o555)
+    yield [] if os.geteuid() else ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
+    folder.chmod(0o755)
+
+
+@pytest.mark.parametrize("log", [False, True], ids=["whole", "beside a log that holds more"])
+def test_a_state_that_may_only_be_read_is_read(made: Path, tmp_path: Path, log: bool) -> None:
+    folder = tmp_path / "backup"
+    folder.mkdir()
+    state = folder / "state.db"
+    shutil.copyfile(made, state)
+    if log:
+        # As a machine leaves it that lost its power: the last record is in the log alone.
+        with open_writer(f"sqlite:///{state}", holder="test") as writer:
+            writer.save(record(10, "in-the-log")).result()
+            for part in ("state.db", "state.db-wal"):
+                shutil.copyfile(folder / part, tmp_path / part)
+        for left in folder.iterdir():
+            left.unlink()
+        for part in ("state.db", "state.db-wal"):
+            shutil.move(tmp_path / part, folder / part)
+    with not_root(folder) as other:
+        for command in (("status",), ("history",), ("plan", "--no-refresh", str(tmp_path / "rec"))):
+            (tmp_path / "rec").mkdir(exist_ok=True)
+            ended = subprocess.run(
+                [*other, COMMAND, *command, "--state", f"sqlite:///{state}"],
+                cwd="/",
+                env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"},
+                capture_output=True,
+                text=True,
+                timeout=40,
+                check=False,
+            )
+            assert ended.returncode == 0, ended.stderr
+            assert "may only be read" in ended.stderr
+            assert "cannot be written" not in ended.stderr
+            if command == ("status",):
+                assert ("in-the-log" in ended.stdout) == log
+    with open_store(f"sqlite:///{state}") as store:
+        assert len(list(store.all())) == len(RECORDS) + log
