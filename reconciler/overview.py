@@ -14,34 +14,16 @@ from typing import Any, Final
 
 from reconciler.catalog import Catalog
 from reconciler.errors import StoreError
-from reconciler.model import Applied, Phase, RecordingKey, Resting, Status
+from reconciler.model import Applied, Phase, RecordingKey, Resting
 from reconciler.report import instant
 from reconciler.rests import Rests
 from reconciler.standing import Stand, Standings
 from reconciler.store import Store
+from reconciler.urgency import as_seen, urgency
 
 FORMAT: Final = "reconciler.daemon/v1"
 #: How many recordings each list names at most; the most urgent ones.
 LISTED: Final = 500
-#: How urgent a phase is, the first the most; before all of them go pauses that are asked for and not seen.
-_URGENCY: Final = (
-    Phase.UNCONFIRMED,
-    Phase.REFUSED,
-    Phase.REJECTED,
-    Phase.FAILED,
-    Phase.BLIND,
-    Phase.ENDED,
-    Phase.DRIFTED,
-    Phase.WAITING,
-    Phase.SENDING,
-    Phase.CONFIRMING,
-    Phase.PENDING,
-    Phase.HELD,
-    Phase.APPLIED,
-)
-_RANK: Final = {phase: rank for rank, phase in enumerate(_URGENCY, 1)}
-#: Phases in which a pause that is asked for is not missing, or is not ours to bring about.
-_NOT_MISSING: Final = frozenset({Phase.APPLIED, Phase.HELD})
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -115,9 +97,8 @@ class Overview:
 
     def _rank(self, key: RecordingKey, stand: Stand) -> tuple[int, datetime]:
         document = self._catalog.desired.get(key)
-        pause = document is not None and document.status is Status.PAUSED and stand.phase not in _NOT_MISSING
-        missing = pause and stand.phase is not Phase.ENDED
-        return 0 if missing else _RANK[stand.phase], stand.unmet_since or stand.since or _LONG_AGO
+        rank = urgency(stand.phase, None if document is None else document.status)
+        return rank, stand.unmet_since or stand.since or _LONG_AGO
 
     def _records(self, keys: Iterable[RecordingKey], most: int) -> list[Applied]:
         records = []
@@ -130,7 +111,7 @@ class Overview:
         return records
 
     def _row(self, record: Applied, blind: dict[str, Resting]) -> dict[str, Any]:
-        resting = blind.get(record.key.workspace_id) if record.phase is Phase.APPLIED else None
+        record = as_seen(record, blind)
         return {
             "name": record.name,
             "workspaceId": record.key.workspace_id,
@@ -138,11 +119,11 @@ class Overview:
             "desired": record.desired.value,
             "lastApplied": record.last_applied,
             "live": record.live,
-            "phase": (record.phase if resting is None else Phase.BLIND).value,
-            "reason": record.reason if resting is None else resting.cause,
-            "since": _moment(record.phase_since if resting is None else resting.since),
+            "phase": record.phase.value,
+            "reason": record.reason,
+            "since": _moment(record.phase_since),
             "unmetSince": _moment(record.unmet_since),
-            "error": record.error if resting is None else resting.reason,
+            "error": record.error,
             "file": record.file,
             "line": record.line,
         }

@@ -12,14 +12,13 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Awaitable, Collection, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from reconciler.model import Applied, Event, Phase, Reason, RecordingKey
 from reconciler.reconcile import Writer
+from reconciler.urgency import ENDED_SHOWN
 
-#: How long an ordinary end of a call is shown.
-ENDED_SHOWN: Final = timedelta(hours=1)
 #: Moments in the heap that are overtaken, and tolerated beside the valid ones before they are swept out.
 _STALE: Final = 64
 

@@ -117,7 +117,7 @@ def names(done: Done) -> list[str]:
 
 
 def test_status_begins_with_what_needs_somebody_and_leaves_out_old_ordinary_ends(shell: Shell) -> None:
-    order = ["too-late", "stuck", "agent", "held", "kept", LONG, "sets/a-1", "just-left"]
+    order = ["agent", "stuck", "too-late", "held", "kept", LONG, "sets/a-1", "just-left"]
     everything = shell("status", "--format", "json")
     assert names(everything) == order
     assert everything.json()["leftOut"] == 1

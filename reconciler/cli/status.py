@@ -18,6 +18,7 @@ from reconciler.labels import matches
 from reconciler.model import Applied, Phase
 from reconciler.report.status import StateSeen, as_data, as_text, current, in_order
 from reconciler.scrub import visible
+from reconciler.urgency import as_seen
 
 
 @click.command("status")
@@ -58,9 +59,11 @@ def command(
                 f"the state {visible(str(path))} knows no recording or call {', '.join(map(visible, unknown))};"
                 " `reconciler status --all` lists all it knows, `reconciler history` also what it no longer keeps"
             )
+        state = StateSeen(url, str(path), store.writer(), store.size(now), store.resting(), now)
+        blind = state.blind
         found = [
             record
-            for record in selected
+            for record in (as_seen(each, blind) for each in selected)
             if (not phases or record.phase in phases)
             and (not lives or record.live in lives)
             and matches(record.labels, labels)
@@ -69,7 +72,6 @@ def command(
         # Whoever names one, or asks for what has ended, wants to see it.
         shown = found if show_all or names or Phase.ENDED in phases else current(found, now)
         revisions = store.revisions({record.revision for record in shown if record.revision is not None})
-        state = StateSeen(url, str(path), store.writer(), store.size(now), now)
         say_note(store)
     shown = in_order(shown)
     left_out = len(found) - len(shown)

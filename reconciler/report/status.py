@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
 
-from reconciler.model import Applied, Phase, Reason, Revision
+from reconciler.model import Applied, Phase, Reason, Resting, Revision
 from reconciler.report.columns import UNBOUNDED, Column, age, byte_count, table, wrapped
 from reconciler.report.text import Paint, plain
 from reconciler.report.words import instant
@@ -46,22 +46,29 @@ class StateSeen:
     path: str
     writer: Seen | None
     size: Size | None
-    now: datetime
+    #: Workspaces that are left alone.
+    resting: Sequence[Resting]
+    #: When it was read, aware.
+    read_at: datetime
+
+    @property
+    def blind(self) -> dict[str, Resting]:
+        """Workspaces that are not looked at, by their IDs."""
+        return {each.workspace_id: each for each in self.resting if each.blind}
 
 
 def in_order(records: Sequence[Applied]) -> list[Applied]:
     """Return records with those first that somebody should look at first, and by name among equals."""
-    keyed = [(urgency(record.phase, ordinary_end=_ordinary(record)), record.name, record) for record in records]
+    keyed = [
+        (urgency(record.phase, record.desired, ordinary_end=is_ordinary_end(record)), record.name, record)
+        for record in records
+    ]
     return [record for *_, record in sorted(keyed, key=itemgetter(0, 1))]
 
 
 def current(records: Sequence[Applied], now: datetime) -> list[Applied]:
     """Return records without those whose calls ended by themselves, long enough ago that nobody asks any more."""
-    return [record for record in records if not (_ordinary(record) and is_past(record.phase_since, now))]
-
-
-def _ordinary(record: Applied) -> bool:
-    return is_ordinary_end(record.phase, record.reason, record.desired, record.last_applied)
+    return [record for record in records if not (is_ordinary_end(record) and is_past(record.phase_since, now))]
 
 
 def author(record: Applied, known: Mapping[str, Revision]) -> tuple[str, str] | None:
@@ -96,6 +103,16 @@ def as_data(
         },
         "stateBytes": None if size is None else size.bytes,
         "stateDaysLeft": None if size is None or size.days_left is None else round(size.days_left, 1),
+        "resting": [
+            {
+                "workspaceId": each.workspace_id,
+                "since": instant(each.since),
+                "cause": each.cause,
+                "reason": each.reason,
+                "blind": each.blind,
+            }
+            for each in state.resting
+        ],
         "leftOut": left_out,
         "recordings": [_recording(record, known) for record in records],
     }
@@ -166,14 +183,18 @@ def as_text(
     if days is not None and days < LEAST_DAYS:
         room = f"Its disk holds {days:.0f} more days of history at the present pace: make room, or keep less history."
         lines += [paint(line, "danger") for line in wrapped(room, width, "")]
+    for each in state.resting:
+        what = "not looked at" if each.blind else "sent nothing"
+        text = f"Workspace {each.workspace_id} is {what} since {instant(each.since)}: {visible(each.reason)}"
+        lines += [paint(line, "danger") for line in wrapped(text, width, "")]
     lines.append("")
     if records:
         place = UNBOUNDED if width == UNBOUNDED else _PLACE
-        rows = [_row(record, known, state.now, place) for record in records]
+        rows = [_row(record, known, state.read_at, place) for record in records]
         heading, *texts = table(_COLUMNS, rows, width)
         lines.append(paint(heading, "heading"))
         for record, text in zip(records, texts, strict=True):
-            quiet = record.phase is Phase.APPLIED or _ordinary(record)
+            quiet = record.phase is Phase.APPLIED or is_ordinary_end(record)
             lines.append(text if quiet else paint(text, "change"))
             if record.error:
                 lines += [paint(line, "danger") for line in wrapped(visible(record.error), width)]
