@@ -9,6 +9,10 @@ from collections.abc import Callable
 FIRST_SECONDS = 0.5
 LONGEST_SECONDS = 60.0
 
+#: Looks for a recording that is not found: one that is just being made appears within seconds.
+MISSING_FIRST_SECONDS = 1.0
+MISSING_LONGEST_SECONDS = 30.0
+
 #: Looks for the effect of a PATCH: soon, because most take effect at once and a pause must be known to hold; then ever
 #: slower, because a late one should not cost a request each tenth of a second.
 CONFIRM_FIRST_SECONDS = 0.1
@@ -27,6 +31,24 @@ def retry_seconds(attempts: int, random: Callable[[], float], *, at_least: float
     """
     ceiling = min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** min(attempts - 1, 16))
     return at_least + ceiling * (0.1 + 0.9 * random())
+
+
+def repeat_seconds(attempts: int) -> float:
+    """Return how long after its deadline a PATCH that showed no effect is sent again: 1, 2, 4 and at most 60 seconds.
+
+    Args:
+        attempts: how often it has shown none so far, at least 1, counted from the first time.
+    """
+    return min(LONGEST_SECONDS, 2.0 ** min(attempts - 1, 16))
+
+
+def missing_seconds(elapsed: float) -> float:
+    """Return how long to wait for the next look when a recording has not been found for `elapsed` seconds.
+
+    A third of the time that it has been waited for, from 1 to 30 seconds: so one that appears late is found late by no
+    more than a third, and no counter has to be kept over a restart.
+    """
+    return min(MISSING_LONGEST_SECONDS, max(MISSING_FIRST_SECONDS, elapsed / 3.0))
 
 
 def confirm_seconds_after(elapsed: float) -> float:

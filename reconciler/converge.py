@@ -7,15 +7,16 @@ ends, therefore what keeps failing is given up after a while and reported.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from reconciler.backoff import retry_seconds
+from reconciler.decide import contradicts
 from reconciler.errors import BirdError, BirdUnauthorized, BirdUnavailable
-from reconciler.model import CallKey, Live, Outcome, Phase, Priority, RecordingKey
+from reconciler.model import Applied, CallKey, Desired, Live, Outcome, Phase, Priority, Reason, RecordingKey
 from reconciler.observer import LiveReader, Observer
-from reconciler.reconcile import Clock, Turn
+from reconciler.reconcile import Clock, Turn, with_look
 from reconciler.workqueue import Again, Workers
 
 K = TypeVar("K", CallKey, RecordingKey)
@@ -31,6 +32,14 @@ class Observed:
     live: dict[RecordingKey, Live] = field(default_factory=dict)
     #: Calls that could not be read, and why.
     failures: dict[CallKey, BirdError] = field(default_factory=dict)
+    #: What was seen first of recordings that were looked at twice.
+    doubted: dict[RecordingKey, Live] = field(default_factory=dict)
+
+    def records(self, applied: Mapping[RecordingKey, Applied]) -> Mapping[RecordingKey, Applied]:
+        """Return our records as they stood before the look that counts: with the first of two."""
+        if not self.doubted:
+            return applied
+        return {**applied, **{key: with_look(applied[key], live) for key, live in self.doubted.items()}}
 
     @property
     def unauthorized(self) -> bool:
@@ -109,6 +118,19 @@ async def observe_all(
     return observed
 
 
+def doubtful(
+    desired: Iterable[Desired], applied: Mapping[RecordingKey, Applied], live: Mapping[RecordingKey, Live]
+) -> list[RecordingKey]:
+    """Return the recordings whose look contradicts what was seen of them a moment ago: to be looked at once more."""
+    found = []
+    for document in desired if applied else ():
+        record, seen = applied.get(document.key), live.get(document.key)
+        differs = seen is not None and not seen.satisfies(document.status)
+        if seen is not None and differs and contradicts(record, document.status, seen):
+            found.append(document.key)
+    return found
+
+
 async def converge(
     keys: Iterable[RecordingKey],
     reconcile: Callable[[RecordingKey, Priority], Awaitable[Turn]],
@@ -116,6 +138,7 @@ async def converge(
     clock: Clock,
     concurrency: int,
     give_up_seconds: float,
+    look_again_seconds: float,
     progress: Progress,
     stop: asyncio.Event,
 ) -> dict[RecordingKey, Turn]:
@@ -127,6 +150,7 @@ async def converge(
         clock: time and chance.
         concurrency: how many turns run at once.
         give_up_seconds: how long what keeps failing is tried again.
+        look_again_seconds: how long a recording that is not found is looked for.
         progress: told once for each recording.
         stop: ends it early; turns that are running then end first.
 
@@ -138,8 +162,14 @@ async def converge(
 
     async def turn(key: RecordingKey, priority: Priority) -> Again | None:
         result = await reconcile(key, priority)
-        exhausted = result.outcome is Outcome.FAILED and clock.monotonic() - started >= give_up_seconds
-        if result.again is not None and not exhausted and not _settled(result):
+        elapsed = clock.monotonic() - started
+        exhausted = result.outcome is Outcome.FAILED and elapsed >= give_up_seconds
+        if result.again is not None and result.reason is Reason.NOT_FOUND and result.phase is Phase.WAITING:
+            left = look_again_seconds - elapsed
+            # The last look comes when the time is up, not when the growing waits would have it.
+            if left > 0:
+                return replace(result.again, after_seconds=min(result.again.after_seconds, left))
+        elif result.again is not None and not exhausted and not _settled(result):
             return result.again
         turns[key] = result
         progress()
@@ -151,9 +181,10 @@ async def converge(
 
 def _settled(turn: Turn) -> bool:
     """Return whether coming back would only wait for somebody or something outside this command."""
-    return turn.phase in (Phase.HELD, Phase.WAITING, Phase.REFUSED, Phase.UNCONFIRMED) or isinstance(
-        turn.error, BirdUnauthorized
-    )
+    if turn.phase is Phase.WAITING:
+        # A doubt, or a request of an earlier process, is over in moments; until then nothing has been decided.
+        return turn.reason in (None, Reason.NOT_CONTROLLABLE)
+    return turn.phase in (Phase.HELD, Phase.REFUSED, Phase.UNCONFIRMED) or isinstance(turn.error, BirdUnauthorized)
 
 
 async def _work_all(

@@ -6,7 +6,8 @@ what a plan shows is what would be sent. Nothing here reads a file, a clock or t
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from reconciler.model import (
     Action,
@@ -24,9 +25,21 @@ from reconciler.model import (
 #: Live but not controllable: Bird's first status, which nothing may be sent to yet (assumed), and words not yet known.
 _NOT_CONTROLLABLE = frozenset({LiveStatus.ACCEPTED, LiveStatus.UNKNOWN})
 
+#: How long a call may live, in seconds, unless a setting says so: Bird ends one after four hours by default; a quarter
+#: of an hour more is for ringing, and for an API that shows it late.
+CALL_SECONDS: Final = 15300.0
+#: A look that contradicts one which is no older than this counts only once another look agrees with it.
+SUSPECT: Final = timedelta(seconds=5)
+
 
 def decide(
-    key: RecordingKey, desired: Desired | None, applied: Applied | None, live: Live | None, now: datetime
+    key: RecordingKey,
+    desired: Desired | None,
+    applied: Applied | None,
+    live: Live | None,
+    now: datetime,
+    *,
+    call_seconds: float = CALL_SECONDS,
 ) -> Action:
     """Decide what to do about one recording.
 
@@ -35,7 +48,8 @@ def decide(
         desired: what its document asks for; None when there is no document (any more).
         applied: our record of it; None when it has never been seen.
         live: what the API answered; None when nobody looked, and then no row that needs a look can match.
-        now: against which a suspension and the deadline of a confirmation are measured.
+        now: against which a suspension, the deadline of a confirmation and the life of a call are measured.
+        call_seconds: how long a call may live, and so how long a recording that is not found is waited for.
     """
     if desired is None:
         return _action(ActionKind.RELEASE, Reason.REMOVED, key, desired, applied, live)
@@ -50,6 +64,12 @@ def decide(
             never_confirmed = last_applied is not desired.status
             ended = Reason.ENDED_BEFORE_EFFECT if never_confirmed else Reason.ENDED
             return _action(ActionKind.REPORT, ended, key, desired, applied, live)
+        if live.moved_to is not None:
+            return _action(ActionKind.REPORT, Reason.MOVED, key, desired, applied, live)
+        if live.missing:
+            waits = now < _missing_since(applied, live) + timedelta(seconds=call_seconds)
+            kind = ActionKind.WAIT if waits else ActionKind.REPORT
+            return _action(kind, Reason.NOT_FOUND, key, desired, applied, live)
         if live.status in _NOT_CONTROLLABLE:
             return _action(ActionKind.WAIT, Reason.NOT_CONTROLLABLE, key, desired, applied, live)
     if awaits_confirmation(applied, desired.status, now):
@@ -57,6 +77,8 @@ def decide(
     if last_applied is desired.status:
         if live is None:
             return _action(ActionKind.NOOP, Reason.IN_SYNC, key, desired, applied, live)
+        if contradicts(applied, desired.status, live):
+            return _action(ActionKind.WAIT, Reason.CONTRADICTED, key, desired, applied, live)
         if desired.drift is Drift.REPORT:
             return _action(ActionKind.REPORT, Reason.DRIFT, key, desired, applied, live)
         if desired.status is Status.ONGOING and live.status is LiveStatus.PAUSED and desired.drift is Drift.SAFE:
@@ -81,6 +103,23 @@ def awaits_confirmation(applied: Applied | None, status: Status, now: datetime) 
     return (
         applied is not None and applied.sent is status and applied.confirm_by is not None and now < applied.confirm_by
     )
+
+
+def contradicts(applied: Applied | None, status: Status, live: Live) -> bool:
+    """Return whether the look before this one, a moment older or younger, showed `status`, which this one does not.
+
+    Bird promises no order between two reads: either may come from a copy that is behind.
+    """
+    if applied is None or applied.live is None or applied.observed_at is None:
+        return False
+    before = Live.from_word(applied.live, applied.observed_at)
+    return before.satisfies(status) and abs(live.observed_at - applied.observed_at) <= SUSPECT
+
+
+def _missing_since(applied: Applied | None, live: Live) -> datetime:
+    """Return when the recording was first not found; a moment ahead is one of before the clock was set back."""
+    known = None if applied is None else applied.missing_since
+    return live.observed_at if known is None else min(known, live.observed_at)
 
 
 def _action(

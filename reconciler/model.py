@@ -175,27 +175,46 @@ class Live:
     observed_at: datetime
     #: What a person should know beyond the word, such as that Bird does not know the call at all.
     detail: str = ""
+    #: Whether it is proven that the recording has ended, whatever its word: its call has.
+    ended: bool = False
+    #: The ID of the call on which the recording was found instead.
+    moved_to: str | None = None
 
     @classmethod
-    def from_word(cls, word: str, observed_at: datetime, *, active: bool = True, detail: str = "") -> Live:
+    def from_word(
+        cls, word: str, observed_at: datetime, *, active: bool = True, detail: str = "", ended: bool = False
+    ) -> Live:
         """Read Bird's word; one that is not published becomes `unknown` and keeps its text, cut to 64 characters."""
         try:
             status = LiveStatus(word)
         except ValueError:
             status = LiveStatus.UNKNOWN
         if status in _OUR_WORDS:
-            return cls(LiveStatus.UNKNOWN, word[:64], active, observed_at, detail)
-        return cls(status, word, active, observed_at, detail)
+            return cls(LiveStatus.UNKNOWN, word[:64], active, observed_at, detail, ended)
+        return cls(status, word, active, observed_at, detail, ended)
 
     @classmethod
-    def gone(cls, observed_at: datetime, detail: str = "") -> Live:
-        """The recording is nowhere to be found."""
-        return cls(LiveStatus.GONE, LiveStatus.GONE.value, active=False, observed_at=observed_at, detail=detail)
+    def gone(cls, observed_at: datetime, detail: str = "", *, ended: bool = False, moved_to: str | None = None) -> Live:
+        """The recording is nowhere to be found, or not where it was looked for.
+
+        Args:
+            observed_at: when the question was asked.
+            detail: what a person should know.
+            ended: whether its call is known to have ended, which proves that the recording has.
+            moved_to: the ID of the call on which it was found instead.
+        """
+        word = LiveStatus.GONE
+        return cls(word, word.value, False, observed_at, detail, ended, moved_to)
 
     @property
     def final(self) -> bool:
-        """Whether no PATCH can change it any more."""
-        return not self.active or self.status in FINAL
+        """Whether it is proven that no PATCH can change it any more. Not to be found is no proof: the API may lag."""
+        return self.ended or self.status in FINAL
+
+    @property
+    def missing(self) -> bool:
+        """Whether it is not where it was looked for, with no proof that it has ended."""
+        return not self.active and not self.final
 
     def satisfies(self, status: Status) -> bool:
         return self.status in SATISFIES[status]
@@ -373,11 +392,21 @@ class Reason(Word):
     IN_SYNC = "in_sync"
     ENDED_BEFORE_EFFECT = "ended_before_effect"
     ENDED = "ended"
+    #: Found on another call, which nobody has declared.
+    MOVED = "moved"
+    #: Not to be found, with no proof that it has ended.
+    NOT_FOUND = "not_found"
     NOT_CONTROLLABLE = "not_controllable"
     CONFIRMING = "confirming"
+    #: One look says otherwise than the one of a moment ago; another will tell which of them was right.
+    CONTRADICTED = "contradicted"
     DRIFT = "drift"
     FOREIGN_PAUSE = "foreign_pause"
     EDIT = "edit"
+
+
+#: Reasons that leave a desired status which nobody has ever seen, and which no PATCH can bring about now.
+LOST: Final = frozenset({Reason.NOT_FOUND, Reason.MOVED, Reason.ENDED_BEFORE_EFFECT})
 
 
 class Action(NamedTuple):
@@ -405,6 +434,11 @@ class Action(NamedTuple):
     def drifted(self) -> bool:
         """Whether live has moved away from what was applied, whatever is done about it."""
         return self.reason in (Reason.DRIFT, Reason.FOREIGN_PAUSE)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the desired status could not be brought about if all stayed as it was seen."""
+        return self.reason in LOST
 
 
 class Outcome(Word):

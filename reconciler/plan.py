@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from operator import attrgetter
 
-from reconciler.decide import decide
+from reconciler.decide import CALL_SECONDS, decide
 from reconciler.limits import Limits, Refusal, withhold
 from reconciler.model import Action, ActionKind, Applied, Desired, Live, RecordingKey
 
@@ -35,11 +35,13 @@ class Summary:
     drift: int = 0
     irreversible: int = 0
     resumes: int = 0
+    #: Recordings that are not found, are on another call, or ended before their desired status took effect.
+    lost: int = 0
 
     @property
     def changes(self) -> bool:
-        """Whether applying the plan would send or record a change: what `--detailed-exitcode` answers."""
-        return self.patch > 0 or self.release > 0
+        """Whether something is not as the documents say: what `--detailed-exitcode` answers."""
+        return self.patch > 0 or self.release > 0 or self.lost > 0
 
 
 class Cause(StrEnum):
@@ -103,6 +105,7 @@ def make_plan(
     revision: str | None = None,
     unread: frozenset[RecordingKey] = frozenset(),
     in_sync: int = 0,
+    call_seconds: float = CALL_SECONDS,
 ) -> Plan:
     """Decide for every recording that has a document or a record.
 
@@ -116,12 +119,20 @@ def make_plan(
         unread: recordings whose live state could not be read: they are left out.
         in_sync: how many more recordings there are that row 10 holds to be in sync, since nobody looks at live state:
             no suspension, nothing sent, the last-applied status desired. They are counted, and not in `actions`.
+        call_seconds: how long a recording that is not found is waited for.
     """
     documents = tuple(desired)
     seen = {document.key for document in documents} if applied else ()
     looks: Mapping[RecordingKey, Live] = {} if live is None else live
     actions = [
-        decide(document.key, document, applied.get(document.key), looks.get(document.key), now)
+        decide(
+            document.key,
+            document,
+            applied.get(document.key),
+            looks.get(document.key),
+            now,
+            call_seconds=call_seconds,
+        )
         for document in documents
         if document.key not in unread
     ]
@@ -146,6 +157,7 @@ def make_change_plan(
     limits: Limits,
     revision: str | None = None,
     unread: frozenset[RecordingKey] = frozenset(),
+    call_seconds: float = CALL_SECONDS,
 ) -> Plan:
     """Decide for every recording, and say of each action whether it is there because of a change of the documents.
 
@@ -162,6 +174,7 @@ def make_change_plan(
         limits: the safety limits that the whole is held against.
         revision: the Git commit of the documents, where there is one.
         unread: recordings whose live state could not be read: they are left out.
+        call_seconds: how long a recording that is not found is waited for.
     """
     earlier = {document.key: document for document in before}
     documents = {document.key: document for document in desired}
@@ -173,10 +186,17 @@ def make_change_plan(
         if key not in documents and key not in known
     }
     plan = make_plan(
-        documents.values(), {**known, **dropped}, live, now=now, limits=limits, revision=revision, unread=unread
+        documents.values(),
+        {**known, **dropped},
+        live,
+        now=now,
+        limits=limits,
+        revision=revision,
+        unread=unread,
+        call_seconds=call_seconds,
     )
     causes = {
-        action.key: _cause(action, earlier.get(action.key), known.get(action.key), now)
+        action.key: _cause(action, earlier.get(action.key), known.get(action.key), now, call_seconds)
         for action in plan.actions
         if action.kind is not ActionKind.NOOP
     }
@@ -199,10 +219,12 @@ def _stand_in(document: Desired, now: datetime) -> Applied:
     )
 
 
-def _cause(action: Action, earlier: Desired | None, applied: Applied | None, now: datetime) -> Cause:
+def _cause(
+    action: Action, earlier: Desired | None, applied: Applied | None, now: datetime, call_seconds: float
+) -> Cause:
     if earlier is None and applied is None:
         return Cause.CHANGE
-    before = decide(action.key, earlier, applied, action.live, now)
+    before = decide(action.key, earlier, applied, action.live, now, call_seconds=call_seconds)
     if (before.kind, before.reason, before.desired) != (action.kind, action.reason, action.desired):
         return Cause.CHANGE
     return Cause.DRIFT if action.drifted else Cause.PENDING
@@ -223,19 +245,21 @@ def narrow(plan: Plan, keys: Collection[RecordingKey]) -> Plan:
 def summarise(actions: Iterable[Action]) -> Summary:
     """Count the actions by kind."""
     counts = dict.fromkeys(ActionKind, 0)
-    drift = irreversible = resumes = 0
+    drift = irreversible = resumes = lost = 0
     # Few sorts of action are among many.
-    sorts = Counter(map(attrgetter("kind", "drifted", "irreversible", "resumes"), actions))
-    for (kind, drifted, ends, resuming), count in sorts.items():
+    sorts = Counter(map(attrgetter("kind", "drifted", "irreversible", "resumes", "lost"), actions))
+    for (kind, drifted, ends, resuming, losing), count in sorts.items():
         counts[kind] += count
         drift += drifted and count
         irreversible += ends and count
         resumes += resuming and count
+        lost += losing and count
     return Summary(
         **{kind.value: count for kind, count in counts.items()},
         drift=drift,
         irreversible=irreversible,
         resumes=resumes,
+        lost=lost,
     )
 
 

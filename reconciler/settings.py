@@ -108,6 +108,13 @@ SETTINGS: Final = {
             minimum=0.1,
         ),
         Setting(
+            "call_seconds",
+            "number",
+            15300.0,
+            "How long a call may live, and so how long a recording that is not found is looked for.",
+            minimum=0,
+        ),
+        Setting(
             "give_up_seconds",
             "number",
             120.0,

@@ -184,6 +184,9 @@ class World:
     def __init__(self, time: Time) -> None:
         self._time = time
         self.recordings: dict[RecordingKey, Recording] = {}
+        #: Calls that are known to have ended, which proves that their recordings have, and where recordings moved to.
+        self.ended_calls: set[CallKey] = set()
+        self.moved: dict[RecordingKey, str] = {}
         #: Seconds from a 202 to its effect.
         self.settle_seconds = 0.05
         #: Whether a look shows `accepted` while a change is under way.
@@ -225,6 +228,7 @@ class World:
 
     def end_call(self, call: CallKey) -> None:
         """End a call: its recordings are among the workspace's now, and what was under way has no effect."""
+        self.ended_calls.add(call)
         for key, recording in self.recordings.items():
             if key.call == call:
                 recording.settle(self._time.now())
@@ -248,11 +252,12 @@ class World:
 
     def _live(self, key: RecordingKey, asked_at: datetime) -> Live:
         recording = self.recordings.get(key)
+        ended = key.call in self.ended_calls
         if recording is None:
-            return Live.gone(asked_at, "no such recording")
+            return Live.gone(asked_at, "no such recording", ended=ended, moved_to=self.moved.get(key))
         recording.settle(self._time.now())
         word = "accepted" if recording.coming and self.shows_accepted else recording.word
-        return Live.from_word(word, asked_at, active=recording.active)
+        return Live.from_word(word, asked_at, active=recording.active, ended=ended)
 
     async def probe(self, call: CallKey) -> None:
         """Answer whether anybody is there, as a look of this call would find."""

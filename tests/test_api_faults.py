@@ -353,7 +353,7 @@ async def test_a_read_that_goes_wrong_is_one_request_one_line_and_a_later_try(tm
         assert [line.event for line in scene.log] == ["retry_scheduled"]
         assert words in str(scene.log[0].values["error"])
         assert "555-0006" not in str(scene.log[0].values)
-        assert (scene.row(KEY).phase, scene.row(KEY).error) == (Phase.FAILED, str(turn.error))
+        assert (scene.row(KEY).phase, scene.row(KEY).error) == (Phase.BLIND, str(turn.error))
         await scene.pass_by(turn.again.after_seconds)
         await scene.until_idle(KEY)
         assert api.methods() == ["GET", "GET", "PATCH", "GET"]
@@ -630,7 +630,7 @@ async def test_a_refused_key_is_tried_at_once_when_its_file_changes(tmp_path: Pa
         scene.declare(*keys)
         for each in keys:
             turn = await scene.turn(each)
-            assert turn.phase is None
+            assert (turn.phase, scene.row(each).reason) == (Phase.BLIND, "key_refused")
         assert api.methods() == ["GET"], "one finds out for all"
         assert scene.reconciler.try_new_keys() == []
         file.write_text("a-wrong-key\n")
@@ -768,6 +768,7 @@ async def test_confirming_a_thousand_patches_on_a_hundred_calls_takes_far_fewer_
             clock=scene.clock,
             concurrency=32,
             give_up_seconds=60.0,
+            look_again_seconds=30.0,
             progress=lambda: None,
             stop=asyncio.Event(),
         )

@@ -14,7 +14,7 @@ from virtual_loop import run_virtually
 from reconciler.converge import Observed, converge, observe_all
 from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable, SettingsError, StoreError
 from reconciler.limits import Refusal, Rule
-from reconciler.model import CallKey, Live, Outcome, Phase, Priority, RecordingKey
+from reconciler.model import CallKey, Live, Outcome, Phase, Priority, Reason, RecordingKey
 from reconciler.observer import Observer
 from reconciler.reconcile import Clock, Turn
 from reconciler.workqueue import Again
@@ -224,6 +224,7 @@ async def converge_by(
         clock=clock(),
         concurrency=4,
         give_up_seconds=give_up_seconds,
+        look_again_seconds=30.0,
         progress=lambda: seen.append(None),
         stop=stop or asyncio.Event(),
     )
@@ -252,6 +253,36 @@ def test_what_waits_for_somebody_else_is_left_after_one_turn(phase: Phase) -> No
         turns, taken = await converge_by(lambda _key, _turn: left, [key(1)])
         assert (turns, taken) == ({key(1): left}, {key(1): 1})
         assert asyncio.get_running_loop().time() < 1.0
+
+    run_virtually(main())
+
+
+def test_what_is_not_found_is_looked_for_until_the_time_is_up_and_then_left() -> None:
+    async def main() -> None:
+        missing = Turn(Phase.WAITING, Again(7.0, Priority.RETRY), reason=Reason.NOT_FOUND)
+        turns, taken = await converge_by(lambda _key, _turn: missing, [key(1)])
+        assert turns == {key(1): missing}
+        assert taken[key(1)] == 6, "at 0, 7, 14, 21, 28 and 30 seconds"
+        assert 30.0 <= asyncio.get_running_loop().time() < 31.0
+
+    run_virtually(main())
+
+
+def test_what_appears_late_is_brought_to_its_end() -> None:
+    async def main() -> None:
+        missing = Turn(Phase.WAITING, Again(1.0, Priority.RETRY), reason=Reason.NOT_FOUND)
+        turns, _ = await converge_by(lambda _key, turn: APPLIED if turn == 4 else missing, [key(1)])
+        assert turns == {key(1): APPLIED}
+
+    run_virtually(main())
+
+
+@pytest.mark.parametrize("reason", [Reason.CONTRADICTED, Reason.EDIT])
+def test_a_doubt_of_a_moment_is_waited_out(reason: Reason) -> None:
+    async def main() -> None:
+        doubted = Turn(Phase.WAITING, Again(0.25, Priority.CONFIRM), reason=reason)
+        turns, _ = await converge_by(lambda _key, turn: APPLIED if turn == 3 else doubted, [key(1)])
+        assert turns == {key(1): APPLIED}
 
     run_virtually(main())
 

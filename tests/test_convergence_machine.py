@@ -128,7 +128,8 @@ class _World(World):
 
     def _check(self, key: RecordingKey, status: Status) -> None:
         record = self.bench.row(key)
-        assert (record.phase, record.sent) == (Phase.SENDING, status), "the intent must be on disk"
+        assert (record.sent, record.accepted_at) == (status, None), "the intent must be on disk"
+        assert record.phase in (Phase.SENDING, Phase.UNCONFIRMED), "the intent must be on disk"
         assert self.bench.documents[key].status is status, "only what the newest document asks for"
         number, live = self.shown[key]
         assert not live.satisfies(status), "a look showed it in sync"

@@ -134,6 +134,7 @@ def test_a_convergence_looks_at_each_call_twice_and_reads_and_writes_each_record
                 clock=bench.time.clock,
                 concurrency=len(keys),
                 give_up_seconds=60,
+                look_again_seconds=30.0,
                 progress=lambda: None,
                 stop=asyncio.Event(),
             )

@@ -25,6 +25,8 @@ LOOKS = {
     **{word: look(word) for word in WORDS},
     **{f"{word}, no longer active": look(word, active=False) for word in WORDS},
     "gone": look("gone"),
+    "gone, its call has ended": look("gone", ended=True),
+    "gone, on another call": look("gone", moved_to=key(call=4).call_id),
     "not looked at": None,
 }
 
@@ -41,6 +43,22 @@ def on_its_way(status: str, seconds_left: float = 10.0, **changes: Any) -> dict[
 
 def confirmed(status: str) -> dict[str, Any]:
     return {"last_applied": Status(status)}
+
+
+def missing_for(seconds: float) -> Applied:
+    """A record of a recording that was first not found so long ago."""
+    return record(missing_since=NOW - timedelta(seconds=seconds))
+
+
+def seen(word: str, seconds: float, last_applied: str | None = None) -> Applied:
+    """A record of a recording in order, whose last look showed a word so long ago."""
+    at = NOW - timedelta(seconds=seconds)
+    return record(live=word, observed_at=at, **confirmed(last_applied or word))
+
+
+ENDED = look("gone", ended=True)
+ENDED_UNSEEN = "ended_before_effect"
+MOVED = look("gone", moved_to=key(call=4).call_id)
 
 
 class Row(NamedTuple):
@@ -97,29 +115,47 @@ TABLE = [
         "report",
         "ended_before_effect",
     ),
-    Row(4, "gone", document(), record(**confirmed("paused")), look("gone"), "report", "ended"),
-    Row(4, "gone, never seen", document(), None, look("gone"), "report", "ended_before_effect"),
+    Row(4, "gone with its call", document(), record(**confirmed("paused")), ENDED, "report", "ended"),
+    Row(4, "gone with its call, never seen", document(), None, ENDED, "report", "ended_before_effect"),
     Row(
         4,
-        "no longer active",
+        "no longer active, its call has ended",
         document(),
         record(**confirmed("paused")),
-        look("ongoing", active=False),
+        look("ongoing", active=False, ended=True),
         "report",
         "ended",
     ),
-    Row(
-        4, "unknown and no longer active", document(), None, look("odd", active=False), "report", "ended_before_effect"
-    ),
-    Row(5, "not started", document(), None, look("accepted"), "wait", "not_controllable"),
-    Row(5, "an unknown word", document(), None, look("transcoding"), "wait", "not_controllable"),
-    Row(
-        5, "even sent before", document(), record(**on_its_way("paused")), look("accepted"), "wait", "not_controllable"
-    ),
-    Row(6, "sent", document(), record(**on_its_way("paused")), look("ongoing"), "wait", "confirming"),
-    Row(6, "sent, not looked at", document(), record(**on_its_way("paused")), None, "wait", "confirming"),
+    Row(4, "final among the workspace's", document(), None, look("absent", active=False), "report", ENDED_UNSEEN),
+    Row(5, "on another call", document(), record(**confirmed("paused")), MOVED, "report", "moved"),
+    Row(5, "on another call, never seen", document(), None, MOVED, "report", "moved"),
+    Row(6, "not found", document(), None, look("gone"), "wait", "not_found"),
+    Row(6, "not found any more", document(), record(**confirmed("paused")), look("gone"), "wait", "not_found"),
+    Row(6, "no longer active", document(), None, look("ongoing", active=False), "wait", "not_found"),
+    Row(6, "unknown and no longer active", document(), None, look("odd", active=False), "wait", "not_found"),
+    Row(6, "not found for almost a call", document(), missing_for(15299.9), look("gone"), "wait", "not_found"),
+    Row(6, "not found since a moment ahead", document(), missing_for(-3600), look("gone"), "wait", "not_found"),
     Row(
         6,
+        "not found while it is confirmed",
+        document(),
+        record(**on_its_way("paused")),
+        look("gone"),
+        "wait",
+        "not_found",
+    ),
+    Row(
+        7, "not found for as long as a call lives", document(), missing_for(15300), look("gone"), "report", "not_found"
+    ),
+    Row(8, "not started", document(), None, look("accepted"), "wait", "not_controllable"),
+    Row(8, "an unknown word", document(), None, look("transcoding"), "wait", "not_controllable"),
+    Row(
+        8, "even sent before", document(), record(**on_its_way("paused")), look("accepted"), "wait", "not_controllable"
+    ),
+    Row(9, "sent", document(), record(**on_its_way("paused")), look("ongoing"), "wait", "confirming"),
+    Row(9, "sent, not looked at", document(), record(**on_its_way("paused")), None, "wait", "confirming"),
+    Row(
+        9,
         "sent again after drift",
         document(),
         record(**on_its_way("paused", last_applied=Status.PAUSED)),
@@ -127,9 +163,22 @@ TABLE = [
         "wait",
         "confirming",
     ),
-    Row(6, "the deadline is now", document(), record(**on_its_way("paused", 0)), look("ongoing"), "patch", "edit"),
+    Row(9, "the deadline is now", document(), record(**on_its_way("paused", 0)), look("ongoing"), "patch", "edit"),
+    Row(10, "one look against another", document(), seen("paused", 4.9), look("ongoing"), "wait", "contradicted"),
+    Row(10, "against a younger one", document(), seen("paused", -4.9), look("ongoing"), "wait", "contradicted"),
+    Row(10, "under report", document(drift=Drift.REPORT), seen("paused", 1), look("ongoing"), "wait", "contradicted"),
+    Row(10, "under heal", document(drift=Drift.HEAL), seen("paused", 1), look("ongoing"), "wait", "contradicted"),
     Row(
-        7,
+        10,
+        "a foreign pause by one look",
+        document(status="ongoing"),
+        seen("ongoing", 1),
+        look("paused"),
+        "wait",
+        "contradicted",
+    ),
+    Row(
+        11,
         "drift under report",
         document(drift=Drift.REPORT),
         record(**confirmed("paused")),
@@ -138,7 +187,7 @@ TABLE = [
         "drift",
     ),
     Row(
-        7,
+        11,
         "a foreign pause under report",
         document(status="ongoing", drift=Drift.REPORT),
         record(**confirmed("ongoing")),
@@ -147,7 +196,7 @@ TABLE = [
         "drift",
     ),
     Row(
-        8,
+        12,
         "a foreign pause",
         document(status="ongoing"),
         record(**confirmed("ongoing")),
@@ -156,7 +205,7 @@ TABLE = [
         "foreign_pause",
     ),
     Row(
-        9,
+        13,
         "a foreign pause under heal",
         document(status="ongoing", drift=Drift.HEAL),
         record(**confirmed("ongoing")),
@@ -164,9 +213,11 @@ TABLE = [
         "patch",
         "drift",
     ),
-    Row(9, "a foreign resume", document(), record(**confirmed("paused")), look("ongoing"), "patch", "drift"),
+    Row(13, "two looks that agree", document(), seen("ongoing", 1, "paused"), look("ongoing"), "patch", "drift"),
+    Row(13, "one look after a while", document(), seen("paused", 5.1), look("ongoing"), "patch", "drift"),
+    Row(13, "a foreign resume", document(), record(**confirmed("paused")), look("ongoing"), "patch", "drift"),
     Row(
-        9,
+        13,
         "ended by us, yet ongoing",
         document(status="completed"),
         record(**confirmed("completed")),
@@ -174,12 +225,13 @@ TABLE = [
         "patch",
         "drift",
     ),
-    Row(10, "not looked at", document(), record(**confirmed("paused")), None, "noop", "in_sync"),
-    Row(11, "first seen", document(), None, look("ongoing"), "patch", "edit"),
-    Row(11, "first seen, not looked at", document(), None, None, "patch", "edit"),
-    Row(11, "edited", document(), record(**confirmed("ongoing")), look("ongoing"), "patch", "edit"),
+    Row(14, "not looked at", document(), record(**confirmed("paused")), None, "noop", "in_sync"),
+    Row(15, "an edit is no contradiction", document(), seen("ongoing", 1), look("ongoing"), "patch", "edit"),
+    Row(15, "first seen", document(), None, look("ongoing"), "patch", "edit"),
+    Row(15, "first seen, not looked at", document(), None, None, "patch", "edit"),
+    Row(15, "edited", document(), record(**confirmed("ongoing")), look("ongoing"), "patch", "edit"),
     Row(
-        11,
+        15,
         "edited back to ongoing",
         document(status="ongoing"),
         record(**confirmed("paused")),
@@ -187,9 +239,9 @@ TABLE = [
         "patch",
         "edit",
     ),
-    Row(11, "edited, not looked at", document(), record(**confirmed("ongoing")), None, "patch", "edit"),
+    Row(15, "edited, not looked at", document(), record(**confirmed("ongoing")), None, "patch", "edit"),
     Row(
-        11,
+        15,
         "drift and edit at once is an edit",
         document(status="completed"),
         record(**confirmed("ongoing")),
@@ -198,7 +250,7 @@ TABLE = [
         "edit",
     ),
     Row(
-        11,
+        15,
         "edited while another is confirmed",
         document(status="ongoing"),
         record(**on_its_way("paused")),
@@ -207,7 +259,7 @@ TABLE = [
         "edit",
     ),
     Row(
-        11,
+        15,
         "a pause of ours that is unconfirmed is not foreign",
         document(status="ongoing"),
         record(**on_its_way("paused", last_applied=Status.ONGOING)),
@@ -225,7 +277,7 @@ def test_the_table_row_by_row(row: Row) -> None:
 
 
 def test_every_row_has_an_example() -> None:
-    assert {row.row for row in TABLE} == set(range(1, 12))
+    assert {row.row for row in TABLE} == set(range(1, 16))
 
 
 class Case(NamedTuple):
@@ -244,7 +296,7 @@ def expected(case: Case) -> tuple[str, str]:
     """The contract's table, spelled a second time and in words, so that a slip in one spelling is seen."""
     looked = case.live != "not looked at"
     word = case.live.removesuffix(", no longer active")
-    active = word == case.live and case.live != "gone"
+    active = word == case.live and not case.live.startswith("gone")
     # The one refinement: while another status is on its way, last-applied is not the last word.
     last = case.last_applied if case.sent in (None, case.last_applied) else None
     differs = looked and word not in {
@@ -256,8 +308,12 @@ def expected(case: Case) -> tuple[str, str]:
         return "hold", "suspended"
     if looked and not differs:
         return "noop", "in_sync"
-    if looked and (word in ("completed", "available", "absent", "failed") or not active):
+    if looked and word in ("completed", "available", "absent", "failed", "gone, its call has ended"):
         return "report", "ended" if last == case.desired else "ended_before_effect"
+    if word == "gone, on another call":
+        return "report", "moved"
+    if looked and not active:
+        return "wait", "not_found"
     if looked and word in ("accepted", "transcoding"):
         return "wait", "not_controllable"
     if case.sent == case.desired and case.within_deadline:
@@ -324,7 +380,7 @@ any_case = st.sampled_from(CASES)
 @given(any_case)
 def test_nothing_is_sent_to_what_is_final_or_not_active(case: Case) -> None:
     live = LOOKS[case.live]
-    if live is not None and live.final:
+    if live is not None and (live.final or not live.active):
         assert decided(case).kind != "patch"
 
 
@@ -391,6 +447,12 @@ def test_last_applied_counts_unless_another_status_is_on_its_way() -> None:
     assert effective_last_applied(again) is Status.PAUSED
     overtaken = record(**on_its_way("ongoing", last_applied=Status.PAUSED))
     assert effective_last_applied(overtaken) is None
+
+
+def test_how_long_a_recording_is_waited_for_is_how_long_a_call_may_live() -> None:
+    late = missing_for(60)
+    assert decide(key(), document(), late, look("gone"), NOW, call_seconds=61).kind == "wait"
+    assert decide(key(), document(), late, look("gone"), NOW, call_seconds=60).kind == "report"
 
 
 def test_a_patch_without_a_deadline_is_not_waited_for() -> None:

@@ -142,6 +142,8 @@ async def test_a_recording_that_has_ended_is_reported_once_and_nothing_is_sent(
         bench.world.recordings.clear()
     else:
         bench.world.add(KEY, word.split()[0], active="inactive" not in word)
+    if word in ("gone", "ongoing but inactive"):
+        bench.world.ended_calls.add(KEY.call)
     bench.time.pass_by(300)
     for _ in range(3):
         turn = await bench.turn(KEY, Priority.RESYNC)
@@ -151,7 +153,11 @@ async def test_a_recording_that_has_ended_is_reported_once_and_nothing_is_sent(
     assert bench.row(KEY).phase is Phase.ENDED
     ended = [event for event in bench.history() if event.event == "ended"]
     assert [event.cause for event in ended] == ["ended" if confirmed else "ended_before_effect"]
-    assert [line.values["reason"] for line in bench.log.of("ended")] == [ended[0].cause]
+    assert [(event.from_status, event.to_status) for event in ended] == [
+        ("paused" if confirmed else None, bench.row(KEY).live)
+    ]
+    lines = [(line.level, line.values["reason"]) for line in bench.log.of("ended")]
+    assert lines == [("info" if confirmed else "warning", ended[0].cause)]
 
 
 async def test_a_recording_that_ends_before_its_patch_took_effect_is_unconfirmed(bench: Bench):
@@ -217,7 +223,7 @@ async def test_a_pause_made_by_hand_is_overruled_under_heal_alone(bench: Bench, 
     assert bench.world.word(KEY) == ("ongoing" if drift is Drift.HEAL else "paused")
     assert bench.row(KEY).phase is (Phase.APPLIED if drift is Drift.HEAL else Phase.DRIFTED)
     causes = [event.cause for event in bench.history() if event.event == "drift_detected"]
-    assert causes == {Drift.HEAL: [], Drift.SAFE: ["foreign_pause"], Drift.REPORT: ["drift"]}[drift]
+    assert causes == {Drift.HEAL: ["drift"], Drift.SAFE: ["foreign_pause"], Drift.REPORT: ["drift"]}[drift]
     flagged = [event.resumes_foreign for event in bench.history() if event.event == "patch_sent"]
     assert flagged == [True, True] if drift is Drift.HEAL else [True]
 
@@ -445,7 +451,8 @@ async def test_accepted_past_the_deadline_is_unconfirmed_once_and_then_waited_fo
     assert (await bench.turn(KEY)).outcome is Outcome.UNCONFIRMED
     bench.time.pass_by(1)
     turn = await bench.turn(KEY)
-    assert (turn.phase, turn.outcome) == (Phase.WAITING, None)
+    assert (turn.phase, turn.outcome) == (Phase.UNCONFIRMED, None)
+    assert bench.row(KEY).phase is Phase.UNCONFIRMED
     assert bench.words().count("unconfirmed") == 1
     assert statuses(bench.world.patches) == ["paused"], "nothing can be sent to a recording that is not controllable"
 
@@ -749,7 +756,7 @@ async def test_a_refusal_that_cannot_be_looked_into_is_tried_again(bench: Bench)
     bench.world.look_faults.extend([None, Fault.SERVER_ERROR])
     turn = await bench.turn(KEY)
     assert turn.again is not None
-    assert bench.row(KEY).phase is Phase.FAILED
+    assert bench.row(KEY).phase is Phase.BLIND
     bench.time.pass_by(turn.again.after_seconds)
     await bench.until_idle(KEY)
     assert bench.world.word(KEY) == "paused"
@@ -767,11 +774,12 @@ async def test_a_look_that_fails_is_tried_again_and_nothing_is_concluded(bench: 
     bench.world.look_faults.append(fault)
     bench.world.retry_after = 2.0
     turn = await bench.turn(KEY)
-    assert (turn.phase, turn.outcome) == (Phase.FAILED, Outcome.FAILED)
+    blind = fault is not Fault.THROTTLED
+    assert (turn.phase, turn.outcome) == (Phase.BLIND if blind else Phase.PENDING, Outcome.FAILED)
     assert turn.again is not None
     assert turn.again.priority is Priority.RETRY
     assert bench.world.patches == []
-    assert bench.row(KEY).attempts == 1
+    assert (bench.row(KEY).phase, bench.words()) == (turn.phase, ["blind"] if blind else [])
     assert bench.log.words == ["throttled" if fault is Fault.THROTTLED else "retry_scheduled"]
     bench.time.pass_by(turn.again.after_seconds)
     await bench.until_idle(KEY)

@@ -11,10 +11,12 @@ from datetime import datetime, timedelta
 import pytest
 from examples import NOW, document, look, record
 
-from reconciler.errors import BirdUnavailable
-from reconciler.model import Applied, Phase, Status, Suspend
+from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable
+from reconciler.model import Applied, Phase, Reason, Status, Suspend
 from reconciler.reconcile.record import (
     CLOCK_STEP,
+    as_accepted,
+    as_blind,
     as_declared,
     as_edited,
     as_failed,
@@ -24,7 +26,11 @@ from reconciler.reconcile.record import (
     as_not_sent,
     as_rejected,
     as_unanswered,
+    as_unconfirmed,
+    as_waiting,
+    standing,
     with_document,
+    with_look,
     with_overtaken,
     within_reach,
 )
@@ -43,8 +49,8 @@ UNDER_WAY = record(
 
 
 def test_a_document_that_says_nothing_new_leaves_the_very_same_record() -> None:
-    known = as_declared(document().key, document(), "/srv")
-    assert known == record(base="/srv")
+    known = as_declared(document().key, document(), "/srv", NOW)
+    assert known == record(base="/srv", reason="edit", phase_since=NOW, unmet_since=NOW)
     assert with_document(known, document(), "/srv") is known
 
 
@@ -57,7 +63,14 @@ def test_what_a_document_says_beside_its_status_touches_nothing_under_way() -> N
 
 def test_a_new_desired_status_forgets_what_became_of_the_old_one_but_not_what_was_sent() -> None:
     failed = UNDER_WAY._replace(attempts=4, error="no answer", rejected=Status.PAUSED, rejected_live="ongoing")
-    assert as_edited(failed, Status.ONGOING, "abc") == UNDER_WAY._replace(desired=Status.ONGOING, revision="abc")
+    assert as_edited(failed, Status.ONGOING, "abc", NOW) == UNDER_WAY._replace(
+        desired=Status.ONGOING,
+        revision="abc",
+        phase=Phase.PENDING,
+        reason="edit",
+        phase_since=NOW,
+        unmet_since=NOW,
+    )
 
 
 @pytest.mark.parametrize("confirm_by", [None, NOW, NOW + CONFIRM, NOW + CONFIRM + CLOCK_STEP])
@@ -106,20 +119,21 @@ def test_when_a_status_was_applied_is_kept_until_it_is_brought_about_anew(
 
 
 def test_an_intent_knows_nothing_yet_of_its_acceptance() -> None:
-    intent = as_intended(UNDER_WAY, NOW, timedelta(seconds=3), "abc")
+    intent = as_intended(UNDER_WAY, Reason.EDIT, NOW, timedelta(seconds=3), "abc")
     assert (intent.sent, intent.sent_at, intent.accepted_at) == (Status.PAUSED, NOW, None)
     assert intent.confirm_by == NOW + timedelta(seconds=3)
 
 
 def test_what_was_not_sent_leaves_what_was_under_way_and_what_may_have_been_keeps_its_intent() -> None:
-    assert as_not_sent(UNDER_WAY, ERROR) == UNDER_WAY._replace(phase=Phase.FAILED, attempts=1, error=str(ERROR))
+    not_sent = as_not_sent(UNDER_WAY, ERROR, NOW)
+    assert not_sent == standing(UNDER_WAY, Phase.FAILED, "api_away", NOW)._replace(attempts=1, error=str(ERROR))
     lost = as_unanswered(UNDER_WAY, ERROR, NOW)
     assert lost == UNDER_WAY._replace(attempts=1, error=str(ERROR), confirm_by=NOW)
 
 
 @pytest.mark.parametrize(("word", "phase"), [("ongoing", Phase.REJECTED), ("failed", Phase.ENDED)])
 def test_a_rejection_is_kept_beside_what_was_live(word: str, phase: Phase) -> None:
-    rejected = as_rejected(record(attempts=2), look(word), ERROR)
+    rejected = as_rejected(record(attempts=2), look(word), ERROR, NOW)
     assert (rejected.phase, rejected.rejected, rejected.rejected_live) == (phase, Status.PAUSED, word)
     assert (rejected.attempts, rejected.error) == (0, str(ERROR))
 
@@ -130,10 +144,96 @@ def test_a_rejected_status_that_is_there_all_the_same_is_applied() -> None:
     assert found.error == ""
 
 
+#: A PATCH under way, what the API has refused or a limit has, and what is over: a look that fails changes none of it.
+KEPT = {Phase.SENDING, Phase.CONFIRMING, Phase.UNCONFIRMED, Phase.REJECTED, Phase.REFUSED, Phase.ENDED, Phase.HELD}
+
+
 @pytest.mark.parametrize("phase", Phase)
-def test_a_failed_look_hides_neither_a_rejection_nor_a_patch_under_way(phase: Phase) -> None:
+def test_a_look_without_an_answer_blinds_what_is_owed_and_hides_nothing_that_was_answered(phase: Phase) -> None:
     known = record(phase=phase, error="the words of before")
-    failed = as_failed(known, ERROR)
+    blind = as_blind(known, ERROR, NOW)
+    assert blind.phase is (phase if phase in KEPT or phase is Phase.APPLIED else Phase.BLIND)
+    if phase in (Phase.APPLIED, Phase.REJECTED, Phase.REFUSED, Phase.ENDED):
+        assert blind is known  # nothing to write, however many there are
+    else:
+        assert blind.error == str(ERROR)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (BirdUnavailable("no answer", code="timeout"), "api_away"),
+        (BirdUnauthorized("answered 401", status=401, workspace_id="w"), "key_refused"),
+        (BirdRejected("answered 422", status=422, code="Invalid"), "request_refused"),
+    ],
+)
+def test_blindness_has_its_reason(error: BirdError, reason: str) -> None:
+    assert as_blind(record(), error, NOW).reason == reason
+
+
+def test_a_look_that_waits_for_its_share_of_the_budget_is_no_blindness() -> None:
+    throttled = BirdUnavailable("answered 429", code="http_429", throttled=True)
+    assert as_blind(record(), throttled, NOW).phase is Phase.PENDING
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_patch_that_cannot_leave_hides_neither_a_rejection_nor_one_under_way(phase: Phase) -> None:
+    known = record(phase=phase, error="the words of before")
+    failed = as_failed(known, ERROR, NOW)
     under_way = phase in (Phase.SENDING, Phase.CONFIRMING, Phase.UNCONFIRMED)
     assert failed.phase is (phase if under_way or phase is Phase.REJECTED else Phase.FAILED)
     assert failed.error == (known.error if phase is Phase.REJECTED else str(ERROR))
+
+
+# Why and since when.
+
+
+def test_since_when_a_recording_stands_as_it_does_is_kept_until_phase_or_reason_change() -> None:
+    waits = as_waiting(record(), Reason.NOT_FOUND, "", BEFORE)
+    assert (waits.phase_since, waits.reason) == (BEFORE, "not_found")
+    assert as_waiting(waits, Reason.NOT_FOUND, "", NOW).phase_since == BEFORE
+    assert as_waiting(waits, Reason.NOT_CONTROLLABLE, "", NOW).phase_since == NOW
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_what_is_owed_is_owed_since_it_was_first_not_seen(phase: Phase) -> None:
+    nothing_owed = phase in (Phase.APPLIED, Phase.HELD, Phase.ENDED)
+    assert standing(record(unmet_since=BEFORE), phase, "", NOW).unmet_since == (None if nothing_owed else BEFORE)
+    assert standing(record(), phase, "", NOW).unmet_since == (None if nothing_owed else NOW)
+
+
+def test_an_edit_is_owed_since_it_was_asked_for_whatever_was_owed_before() -> None:
+    assert as_edited(record(unmet_since=BEFORE), Status.ONGOING, None, NOW).unmet_since == NOW
+
+
+@pytest.mark.parametrize(
+    "phase",
+    [each for each in Phase if each not in {Phase.APPLIED, Phase.ENDED, Phase.REJECTED, Phase.REFUSED, Phase.HELD}],
+)
+def test_unconfirmed_holds_whatever_is_tried_meanwhile(phase: Phase) -> None:
+    unconfirmed = as_unconfirmed(UNDER_WAY, CONFIRM, timedelta(seconds=1), BEFORE)
+    held = standing(unconfirmed, phase, "another", NOW)
+    assert (held.phase, held.reason, held.phase_since) == (Phase.UNCONFIRMED, "no_effect", BEFORE)
+
+
+def test_unconfirmed_ends_with_a_new_desired_status() -> None:
+    unconfirmed = as_unconfirmed(UNDER_WAY, CONFIRM, timedelta(seconds=1), BEFORE)
+    assert as_edited(unconfirmed, Status.ONGOING, None, NOW).phase is Phase.PENDING
+
+
+def test_when_a_patch_was_first_sent_is_kept_while_it_is_sent_again() -> None:
+    first = as_intended(record(), Reason.EDIT, BEFORE, CONFIRM, None)
+    unconfirmed = as_unconfirmed(as_accepted(first, BEFORE, CONFIRM), CONFIRM, timedelta(seconds=1), NOW)
+    again = as_accepted(as_intended(unconfirmed, Reason.EDIT, NOW, CONFIRM, None), NOW, CONFIRM)
+    assert (again.first_sent_at, again.sent_at, again.phase) == (BEFORE, NOW, Phase.UNCONFIRMED)
+    other = as_intended(again._replace(desired=Status.ONGOING), Reason.EDIT, NOW, CONFIRM, None)
+    assert other.first_sent_at == NOW
+    assert as_in_sync(again, again, NOW).first_sent_at is None
+
+
+def test_since_when_a_recording_is_not_found_is_kept_until_it_is() -> None:
+    missing = with_look(record(missing_since=BEFORE), look("gone"))
+    assert (missing.missing_since, missing.observed_at) == (BEFORE, NOW)
+    assert with_look(record(), look("gone")).missing_since == NOW
+    for found in (look("paused"), look("gone", ended=True), look("gone", moved_to="another"), look("failed")):
+        assert with_look(missing, found).missing_since is None

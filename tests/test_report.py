@@ -62,7 +62,7 @@ def plan() -> Plan:
         7: look("paused"),
         8: look("ongoing"),
         9: look("completed"),
-        10: look("gone", detail="the call has ended (completed) and the workspace has no such recording"),
+        10: look("gone", detail="the call has ended (completed) and the workspace has no such recording", ended=True),
         11: look("ongoing"),
         12: look("paused"),
         13: look("accepted"),

@@ -101,7 +101,7 @@ def plan() -> Plan:
     words = ["paused", "ongoing", "accepted", "paused", "paused", "ongoing"]
     words += ["paused", "ongoing", "completed", "gone", "paused", "paused"]
     live = {key(number): look(word) for number, word in enumerate(words, start=1)}
-    live[key(10)] = look("gone", detail="the call has ended")
+    live[key(10)] = look("gone", detail="the call has ended", ended=True)
     return make_change_plan(
         desired,
         before,
@@ -306,7 +306,7 @@ HOSTILE = [
 def hostile(words: str) -> Plan:
     """A plan with the words wherever text from outside may stand."""
     desired = [document(1, name=words, file=words), document(2, file=words)]
-    live = {key(1): look(words), key(2): look("gone", detail=words)}
+    live = {key(1): look(words), key(2): look("gone", detail=words, ended=True)}
     made = make_change_plan(desired, [], {}, live, base=None, now=NOW, limits=Limits())
     return replace(made, unread=frozenset({key(3)}))
 

@@ -6,12 +6,13 @@ asked everywhere it could be, or a list read without end.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 from urllib.parse import quote
 
 import httpx
@@ -21,7 +22,7 @@ from reconciler.bird.guard import STATUS_BODIES, Route, call_path, recording_pat
 from reconciler.bird.wire import RequestMetric, Timeouts, TransportName, Wire
 from reconciler.budget import Budgets
 from reconciler.errors import BirdRejected, BirdUnavailable
-from reconciler.model import CallKey, Live, LiveStatus, Priority, RecordingKey, Status, parse_uuid
+from reconciler.model import UUID_PATTERN, CallKey, Live, LiveStatus, Priority, RecordingKey, Status, parse_uuid
 from reconciler.scrub import scrub
 
 #: The largest page that every list takes: Bird's pages name 99, 100 and 1000 as the maximum, and defaults of 10 and 25.
@@ -46,6 +47,17 @@ class Accepted:
     #: From leaving the gate to the last byte of the answer, in milliseconds.
     took_ms: float
     requested_at: datetime
+
+
+class _Elsewhere(NamedTuple):
+    """Where a recording was found that is not on its call."""
+
+    call_id: str
+    #: Its word there.
+    word: str
+
+    def words(self, recording_id: str) -> str:
+        return f"recording {recording_id} is on call {self.call_id} now, {self.word}: change callId"
 
 
 class Bird:
@@ -162,7 +174,8 @@ class Bird:
 
         Returns:
             For every ID that was wanted or listed what was seen of it; `gone`, with words about the call, where it is
-            nowhere.
+            nowhere. That it has ended is concluded from a call that has, or from a final word among the workspace's
+            recordings, and never from a 404: the API may lag, and may answer so where a right is missing.
 
         Raises:
             BirdError: one of the reads failed; nothing is concluded from the others.
@@ -184,10 +197,15 @@ class Bird:
                     seen[recording_id] = live
         if missing:
             record = await self._get_call(call, priority)
-            seen |= await self._find_in_workspace(call, missing, record, priority)
-            detail = _gone_detail(record)
+            found, elsewhere = await self._find_in_workspace(call, missing, record, priority)
+            seen |= found
+            detail, ended = _gone_detail(record), _has_ended(record)
             for recording_id, asked_at in missing.items():
-                seen.setdefault(recording_id, Live.gone(asked_at, detail))
+                moved = elsewhere.get(recording_id)
+                if recording_id not in found:
+                    words = detail if moved is None else moved.words(recording_id)
+                    moved_to = None if moved is None else moved.call_id
+                    seen[recording_id] = Live.gone(asked_at, words, ended=ended and moved is None, moved_to=moved_to)
         return seen
 
     async def list_recordings(self, call: CallKey, *, priority: Priority) -> dict[str, Live]:
@@ -234,7 +252,7 @@ class Bird:
 
         Only a match on both the recording's and the call's ID counts: that the two lists share their IDs is assumed.
         """
-        found = await self._find_in_workspace(key.call, [key.recording_id], None, priority)
+        found, _ = await self._find_in_workspace(key.call, [key.recording_id], None, priority)
         return found.get(key.recording_id)
 
     async def set_status(self, key: RecordingKey, status: Status) -> Accepted:
@@ -270,13 +288,18 @@ class Bird:
 
     async def _find_in_workspace(
         self, call: CallKey, missing: Collection[str], record: Mapping[str, Any] | None, priority: Priority
-    ) -> dict[str, Live]:
+    ) -> tuple[dict[str, Live], dict[str, _Elsewhere]]:
         """Search the workspace's recordings, by filter after filter until all are found.
+
+        Returns:
+            What was found of the call, and what was found of the same IDs on another one, by the recording's ID.
 
         Source: https://docs.bird.com/api/voice-api/recordings-api/list-recordings. The filter named `id` is described
         as the call's ID; that `sourceId` is the call is assumed; so the channel and the time of the call come last.
         """
         found: dict[str, Live] = {}
+        elsewhere: dict[str, _Elsewhere] = {}
+        ended = _has_ended(record)
         path = f"/workspaces/{parse_uuid(call.workspace_id)}/recordings?limit={PAGE_SIZE}"
         for query in (
             f"id={call.call_id}",
@@ -290,15 +313,20 @@ class Bird:
                 async for entries, asked_at in pages:
                     for entry in entries:
                         recording_id = _lower(entry.get("id"))
-                        if recording_id in missing and _lower(entry.get("sourceId")) == call.call_id:
+                        if recording_id not in missing:
+                            continue
+                        call_id = _lower(entry.get("sourceId"))
+                        if call_id == call.call_id:
                             detail = "found among the workspace's recordings only"
-                            found[recording_id] = _live(entry, asked_at, active=False, detail=detail)
+                            found[recording_id] = _live(entry, asked_at, active=False, detail=detail, ended=ended)
+                        elif _is_uuid(call_id):
+                            elsewhere[recording_id] = _Elsewhere(call_id, _live(entry, asked_at).word)
                     count += 1
-                    if len(found) == len(missing):
-                        return found
+                    if len(found.keys() | elsewhere.keys()) == len(missing):
+                        return found, elsewhere
                     if count == LOOKUP_PAGES:
                         break
-        return found
+        return found, elsewhere
 
     async def _pages(
         self, route: Route, workspace_id: str, target: str, priority: Priority
@@ -330,19 +358,25 @@ class Bird:
             used.add(token)
 
 
-def _live(entry: Mapping[str, Any], asked_at: datetime, *, active: bool = True, detail: str = "") -> Live:
+def _live(
+    entry: Mapping[str, Any], asked_at: datetime, *, active: bool = True, detail: str = "", ended: bool = False
+) -> Live:
     word = entry.get("status")
     if not isinstance(word, str):
         word = ""
-    live = Live.from_word(word, asked_at, active=active, detail=detail)
+    live = Live.from_word(word, asked_at, active=active, detail=detail, ended=ended)
     if live.status is not LiveStatus.UNKNOWN:
         return live
     # A word of any length and kind, from outside, on its way into logs and the state.
-    return Live.from_word(scrub(word, ""), asked_at, active=active, detail=detail)
+    return Live.from_word(scrub(word, ""), asked_at, active=active, detail=detail, ended=ended)
 
 
 def _lower(identifier: object) -> str:
     return identifier.lower() if isinstance(identifier, str) else ""
+
+
+def _is_uuid(text: str) -> bool:
+    return re.fullmatch(UUID_PATTERN, text) is not None
 
 
 def _call_word(record: Mapping[str, Any]) -> str:
@@ -350,12 +384,17 @@ def _call_word(record: Mapping[str, Any]) -> str:
     return scrub(word, "")[:64] if isinstance(word, str) else ""
 
 
+def _has_ended(record: Mapping[str, Any] | None) -> bool:
+    """Return whether the API says of a call that it has ended. That it does not know the call proves nothing."""
+    return record is not None and (_call_word(record) in ENDED_CALL or bool(record.get("endedAt")))
+
+
 def _gone_detail(record: Mapping[str, Any] | None) -> str:
     if record is None:
         return "Bird does not know the call: check workspaceId, channelId and callId, and that the key may view calls"
     word = _call_word(record)
-    if word in ENDED_CALL:
-        return f"the call has ended ({word}) and the workspace has no such recording"
+    if _has_ended(record):
+        return f"the call has ended ({word or 'without a status'}) and the workspace has no such recording"
     return f"the call is {word or 'without a status'} but has no such recording: check recordingId"
 
 

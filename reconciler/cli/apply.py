@@ -51,13 +51,14 @@ from reconciler.cli.validate import index_for
 from reconciler.converge import Observed, converge
 from reconciler.errors import BirdUnauthorized, BirdUnavailable, LeaseLost, ReconcilerError, StalePlan, UnsafePlan
 from reconciler.logs import make_log
-from reconciler.model import ActionKind, Desired, LiveStatus, Outcome, Phase, RecordingKey, Status
+from reconciler.model import LOST, ActionKind, Desired, LiveStatus, Outcome, Phase, RecordingKey, Status
 from reconciler.observer import Observer
 from reconciler.plan import Plan, hold_against, make_plan, narrow
 from reconciler.reconcile import Reconciler, Sender, Turn, check_lease
-from reconciler.report import as_text
+from reconciler.report import REASONS, as_text
 from reconciler.revision import Revisions
 from reconciler.saved import SavedPlan, check_approved, check_fits, check_place, load_saved
+from reconciler.scrub import visible
 from reconciler.source import Source
 from reconciler.store import Store, Writer, open_store, open_writer
 from reconciler.window import Window
@@ -165,15 +166,16 @@ async def _apply(
             before_write=partial(check_lease, writer),
         ) as (api, _):
             observer = Observer(api, clock.now)
-            observed = await look(desired, settings, api, observer, clock)
+            observed = await look(desired, applied, settings, api, observer, clock)
             plan = make_plan(
                 desired,
-                applied,
+                observed.records(applied),
                 observed.live,
                 now=clock.now(),
                 limits=settings.limits,
                 revision=revisions.whole,
                 unread=observed.unread(document.key for document in desired),
+                call_seconds=settings["call_seconds"],
             )
             if (whose := revisions.describe()) is not None:
                 writer.describe(whose)
@@ -216,6 +218,8 @@ async def _apply(
                 ),
                 run_id=run_id,
                 confirm_seconds=settings["confirm_seconds"],
+                call_seconds=settings["call_seconds"],
+                command="apply",
                 first_looks=observed.live,
                 revision_of=lambda key: revisions.of((documents.get(key) or applied[key]).file),
                 expected=None if request.saved is None else {action.key: action for action in plan.actions},
@@ -230,6 +234,7 @@ async def _apply(
                     clock=clock,
                     concurrency=turns_at_once(settings["concurrency"], settings["rate_limit"]),
                     give_up_seconds=settings["give_up_seconds"],
+                    look_again_seconds=settings["confirm_seconds"],
                     progress=tick,
                     stop=stop,
                 )
@@ -237,9 +242,12 @@ async def _apply(
 
 
 async def _agreed(plan: Plan, request: _Request, stop: asyncio.Event) -> bool:
-    """Ask, where something would be sent or released and nobody has said yes beforehand."""
-    releases = any(action.kind is ActionKind.RELEASE for action in plan.actions)
-    if request.yes or not (plan.patches or releases):
+    """Ask, where something would be sent or released and nobody has said yes beforehand.
+
+    What waits may be sent as well, should it be found or become controllable meanwhile.
+    """
+    acts = any(action.kind in (ActionKind.RELEASE, ActionKind.WAIT) for action in plan.actions)
+    if request.yes or not (plan.patches or acts):
         return True
     return await confirm("Apply this plan?", stop)
 
@@ -273,12 +281,19 @@ def conclude(
     outcomes = Counter(turn.outcome for turn in turns.values() if turn.outcome is not None)
     for action in plan.actions:
         turn = turns.get(action.key)
-        if turn is not None and turn.outcome not in (None, Outcome.APPLIED):
+        if turn is None:
+            continue
+        if turn.reason in LOST and turn.outcome is not Outcome.UNCONFIRMED:
+            detail = "" if turn.detail == "" else f": {visible(turn.detail)}"
+            click.echo(f"{action.name}: {REASONS[turn.reason]}{detail}", err=True)
+        elif turn.outcome not in (None, Outcome.APPLIED):
             click.echo(f"{action.name}: {turn.outcome}{_why(turn)}", err=True)
     applied, unconfirmed, rejected = (
         outcomes[outcome] for outcome in (Outcome.APPLIED, Outcome.UNCONFIRMED, Outcome.REJECTED)
     )
-    failed = outcomes[Outcome.FAILED] + len(plan.unread)
+    # What nobody could find, or had ended before, has failed: its desired status was never seen.
+    lost = sum(turn.reason in LOST and turn.outcome is None for turn in turns.values())
+    failed = outcomes[Outcome.FAILED] + len(plan.unread) + lost
     skipped = outcomes[Outcome.SKIPPED] + len(plan.withheld)
     if interrupted:
         confirmed = sum(key in turns and turns[key].outcome is Outcome.APPLIED for key in tally.accepted)

@@ -50,7 +50,7 @@ class _Tree:
 @click.option("--out", type=click.Path(dir_okay=False), help="Add the documents to this file, or make it.")
 @click.option("--out-dir", type=click.Path(file_okay=False), help="Write each document into a file of its own there.")
 @paths_argument
-@setting_options(*COMMON, *DOCUMENTS, *REACH, without=("confirm_seconds",))
+@setting_options(*COMMON, *DOCUMENTS, *REACH, without=("confirm_seconds", "call_seconds"))
 @click.pass_context
 def command(
     context: click.Context,

@@ -36,7 +36,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 COMMON: Final = ("api_url", "state", "log_format", "log_level", "no_color")
 DOCUMENTS: Final = ("max_file_bytes", "max_depth", "max_aliases", "max_documents", "max_keys")
-REACH: Final = ("allow_http", "transport", "rate_limit", "concurrency", "confirm_seconds", "give_up_seconds")
+REACH: Final = (
+    *("allow_http", "transport", "rate_limit", "concurrency"),
+    *("confirm_seconds", "give_up_seconds", "call_seconds"),
+)
 #: A Git branch in place of files.
 GIT: Final = ("git", "branch", "path", "git_interval", "git_depth", "git_timeout_seconds", "git_token_file")
 SIGNATURES: Final = ("verify", "verify_scope", "allowed_signers", "gpg_keyring")

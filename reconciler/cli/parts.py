@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,14 +20,14 @@ from urllib.parse import urlsplit
 import click
 
 from reconciler.cli.options import Values
-from reconciler.converge import Observed, observe_all
+from reconciler.converge import Observed, doubtful, observe_all
 from reconciler.errors import SettingsError
 from reconciler.files import read_regular, write_whole
-from reconciler.model import Desired
+from reconciler.model import Applied, Desired, RecordingKey
 from reconciler.observer import Observer
 from reconciler.outlet import Outlet
 from reconciler.place import make_state_folder, state_folder
-from reconciler.reconcile import Clock
+from reconciler.reconcile import CONTRADICTED_SECONDS, Clock
 from reconciler.stops import handed_over
 from reconciler.store import Retention
 
@@ -347,22 +347,47 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
-async def observe(desired: Sequence[Desired], settings: Values, *, sandbox: bool, state: str) -> Observed:
+async def observe(
+    desired: Sequence[Desired],
+    applied: Mapping[RecordingKey, Applied],
+    settings: Values,
+    *,
+    sandbox: bool,
+    state: str,
+) -> Observed:
     """Look at the live state of every document's recording, for a plan that nothing follows."""
     clock = system_clock()
     async with bird(settings, desired, sandbox=sandbox, state=state) as (api, _):
-        return await look(desired, settings, api, Observer(api, clock.now), clock)
+        return await look(desired, applied, settings, api, Observer(api, clock.now), clock)
 
 
 async def look(
     desired: Sequence[Desired],
+    applied: Mapping[RecordingKey, Applied],
     settings: Values,
     api: Bird,
     observer: Observer,
     clock: Clock,
 ) -> Observed:
-    """Look at the live state of every document's recording. Whoever asks to stop meanwhile breaks it off."""
+    """Look at the live state of every document's recording. Whoever asks to stop meanwhile breaks it off.
+
+    What contradicts a record of a moment ago is looked at twice.
+    """
     keys = [document.key for document in desired]
+    observed = await _look_at(keys, settings, api, observer, clock)
+    doubted = doubtful(desired, applied, observed.live)
+    if doubted:
+        await asyncio.sleep(CONTRADICTED_SECONDS)
+        again = await _look_at(doubted, settings, api, observer, clock)
+        observed.doubted = {key: observed.live.pop(key) for key in doubted}
+        observed.live |= again.live
+        observed.failures |= again.failures
+    return observed
+
+
+async def _look_at(
+    keys: Collection[RecordingKey], settings: Values, api: Bird, observer: Observer, clock: Clock
+) -> Observed:
     with progress("Reading calls", len({key.call for key in keys})) as tick:
         return await observe_all(
             keys,

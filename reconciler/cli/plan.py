@@ -148,8 +148,8 @@ class _Question:
         """Hold the documents against last-applied, and against live state where that is read."""
         loaded = self._load(self.paths)
         desired = loaded.desired
-        applied = self._applied(desired)
-        live, unread, failures = self._look(desired)
+        applied: Mapping[RecordingKey, Applied] = self._applied(desired)
+        applied, live, unread, failures = self._look(desired, applied)
         plan = make_plan(
             desired,
             applied,
@@ -158,6 +158,7 @@ class _Question:
             limits=self.settings.limits,
             revision=revisions_of(self.paths, loaded, self._reader).whole,
             unread=unread,
+            call_seconds=self.settings["call_seconds"],
         )
         return plan, failures
 
@@ -210,8 +211,8 @@ class _Question:
         before = change.before(self.settings.document_limits, loaded)
         explain_problems(loaded, change.after, before.problems)
         desired = loaded.desired
-        applied = self._applied(desired) if self.refresh else {}
-        live, unread, failures = self._look(desired)
+        applied: Mapping[RecordingKey, Applied] = self._applied(desired) if self.refresh else {}
+        applied, live, unread, failures = self._look(desired, applied)
         plan = make_change_plan(
             desired,
             before.desired,
@@ -222,6 +223,7 @@ class _Question:
             limits=self.settings.limits,
             revision=revisions_of(self.paths, loaded, change.after.read).whole,
             unread=unread,
+            call_seconds=self.settings["call_seconds"],
         )
         return plan, failures
 
@@ -249,15 +251,18 @@ class _Question:
         return Source(self.paths, max_file_bytes=self.settings["max_file_bytes"]).read(file)
 
     def _look(
-        self, desired: tuple[Desired, ...]
-    ) -> tuple[Mapping[RecordingKey, Live] | None, frozenset[RecordingKey], list[BirdError]]:
+        self, desired: tuple[Desired, ...], applied: Mapping[RecordingKey, Applied]
+    ) -> tuple[
+        Mapping[RecordingKey, Applied], Mapping[RecordingKey, Live] | None, frozenset[RecordingKey], list[BirdError]
+    ]:
+        """Return our records as of before the look that counts, what it saw, and what it could not see."""
         if not self.refresh:
-            return None, frozenset(), []
+            return applied, None, frozenset(), []
         from reconciler.cli.parts import observe, run_async  # the HTTP client, which an offline plan does without
 
-        observed = run_async(observe(desired, self.settings, sandbox=self.sandbox, state=self._state))
+        observed = run_async(observe(desired, applied, self.settings, sandbox=self.sandbox, state=self._state))
         unread = observed.unread(document.key for document in desired)
-        return observed.live, unread, list(observed.failures.values())
+        return observed.records(applied), observed.live, unread, list(observed.failures.values())
 
 
 def load_or_explain(paths: Sequence[str], settings: Values, index: Index | None) -> Loaded:

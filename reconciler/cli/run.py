@@ -273,14 +273,15 @@ class _Run:
         with ExitStack() as sending:
             async with self._api(patient=True, on_circuit=self._note_circuit) as (api, _):
                 observer = Observer(api, self._clock.now)
-                observed = await look(desired, self._settings, api, observer, self._clock)
+                observed = await look(desired, applied, self._settings, api, observer, self._clock)
                 plan = make_plan(
                     desired,
-                    applied,
+                    observed.records(applied),
                     observed.live,
                     now=self._clock.now(),
                     limits=self._settings.limits,
                     unread=observed.unread(self._catalog.desired),
+                    call_seconds=self._settings["call_seconds"],
                 )
                 self._say_unread(observed)
                 for refusal in plan.refusals:
@@ -297,6 +298,7 @@ class _Run:
                         clock=self._clock,
                         concurrency=self._turns_at_once,
                         give_up_seconds=self._settings["give_up_seconds"],
+                        look_again_seconds=self._settings["confirm_seconds"],
                         progress=tick,
                         stop=stop,
                     )
@@ -371,6 +373,8 @@ class _Run:
             log=self._log,
             run_id=self._run_id,
             confirm_seconds=self._settings["confirm_seconds"],
+            call_seconds=self._settings["call_seconds"],
+            command="run",
             meters=self._metrics,
             first_looks=first_looks,
             revision_of=self._catalog.revision_of,

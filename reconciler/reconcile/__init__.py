@@ -11,11 +11,19 @@ history and measures, and `surroundings` says what all of them need of the rest 
 """
 
 from reconciler.reconcile.patch import LIMIT_SECONDS, UNKNOWN_FATE_SECONDS
+from reconciler.reconcile.record import with_look
 from reconciler.reconcile.refused_keys import UNAUTHORIZED_SECONDS
 from reconciler.reconcile.surroundings import Clock, Sender, Turn, Writer, check_lease
-from reconciler.reconcile.turn import FRESH_SECONDS, NOT_STARTED_SECONDS, UNKNOWN_STATUS_SECONDS, Reconciler
+from reconciler.reconcile.turn import (
+    CONTRADICTED_SECONDS,
+    FRESH_SECONDS,
+    NOT_STARTED_SECONDS,
+    UNKNOWN_STATUS_SECONDS,
+    Reconciler,
+)
 
 __all__ = [
+    "CONTRADICTED_SECONDS",
     "FRESH_SECONDS",
     "LIMIT_SECONDS",
     "NOT_STARTED_SECONDS",
@@ -28,4 +36,5 @@ __all__ = [
     "Turn",
     "Writer",
     "check_lease",
+    "with_look",
 ]

@@ -6,16 +6,23 @@ next turn looks before it sends again, and what it may conclude from that look s
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 
-from reconciler.backoff import retry_seconds
+from reconciler.backoff import repeat_seconds, retry_seconds
 from reconciler.errors import BirdError, BirdUnavailable
 from reconciler.logs import Log
-from reconciler.model import Applied, Event, Outcome, Phase, Priority
+from reconciler.model import Applied, Event, Outcome, Phase, Priority, RecordingKey
 from reconciler.reconcile.notes import Notes, named
-from reconciler.reconcile.record import as_failed, as_not_sent, as_unanswered, as_unconfirmed
+from reconciler.reconcile.record import as_blind, as_failed, as_not_sent, as_unanswered, as_unconfirmed, why
 from reconciler.reconcile.surroundings import Clock, Reader, Turn, Writer
 from reconciler.workqueue import Again
+
+#: How many PATCHes that showed no effect are sent again in a second, all recordings together. One that was lost goes
+#: out at once; where hundreds have no effect the API is not well, and to repeat them all would not mend it.
+REPEATS_PER_SECOND = 5.0
+#: The longest that a repetition is put off so that others may go before it, in seconds.
+REPEAT_QUEUE_SECONDS = 600.0
 
 
 class Failures:
@@ -30,30 +37,64 @@ class Failures:
         self._log = log
         self._notes = notes
         self._confirm = confirm
+        #: Looks in a row that were not answered. Not on disk: of a recording that was in sync nothing new is known.
+        self._unanswered: Counter[RecordingKey] = Counter()
+        #: When, in monotonic seconds, the next repetition of a PATCH may leave.
+        self._next_repeat = 0.0
 
-    async def failed(self, applied: Applied, error: BirdError) -> Turn:
-        """Record that live state could not be read, or that a PATCH may not leave for longer than a moment."""
-        record = as_failed(applied, error)._replace(attempts=applied.attempts + 1)
-        await self._writer.save(record)
+    def answered(self, key: RecordingKey) -> None:
+        """Forget the looks at a recording that were not answered, now that one was."""
+        self._unanswered.pop(key, None)
+
+    async def blind(self, applied: Applied, error: BirdError) -> Turn:
+        """Come back, because a look was asked for and not answered."""
+        phase = await self.note_blind(applied, error)
+        self._unanswered[applied.key] += 1
+        attempts = self._unanswered[applied.key]
         if isinstance(error, BirdUnavailable):
-            return self._retry(record, error)
-        seconds = retry_seconds(record.attempts, self._clock.random)
-        self._log.warning("retry_scheduled", **named(record), after_seconds=round(seconds, 3), error=str(error))
-        return Turn(record.phase, Again(seconds, Priority.RETRY), Outcome.FAILED, error)
+            return self._retry(applied._replace(phase=phase, attempts=attempts), error)
+        seconds = retry_seconds(attempts, self._clock.random)
+        self._log.warning("retry_scheduled", **named(applied), after_seconds=round(seconds, 3), error=str(error))
+        return Turn(phase, Again(seconds, Priority.RETRY), Outcome.FAILED, error)
 
     async def not_tried(self, applied: Applied, error: BirdUnavailable, priority: Priority) -> Turn:
         """Come back, as urgent as before, when a look may leave: the API has not been asked, so nothing is known anew.
 
-        Written down only where somebody should see it, and once: all recordings of a workspace may come by here again
-        and again while the API is down.
+        All recordings of a workspace may come by here again and again while the API is down.
         """
-        phase = applied.phase
-        if not error.throttled:
-            record = as_failed(applied, error)
-            phase = record.phase
-            if record != self._reader.get(applied.key):
-                await self._writer.save(record)
+        phase = await self.note_blind(applied, error)
         return Turn(phase, Again(error.retry_after or 0.0, priority), Outcome.FAILED, error)
+
+    async def note_blind(self, applied: Applied, error: BirdError) -> Phase:
+        """Write down, once, that nobody sees a recording of which something is owed; return the phase to show.
+
+        A recording that was in sync costs no write: that it is out of sight now is known of its workspace.
+        """
+        now = self._clock.now()
+        expired = applied.confirm_by is not None and now >= applied.confirm_by
+        if expired and applied.sent is applied.desired and applied.accepted_at is not None:
+            # Whether somebody can look or not, the effect has not been seen in time.
+            await self.unconfirmed(applied)
+            return Phase.UNCONFIRMED
+        record = as_blind(applied, error, now)
+        stored = self._reader.get(applied.key)
+        throttled = isinstance(error, BirdUnavailable) and error.throttled
+        # What only waits for its share of the budget, and was never asked for, is not worth a row of its own.
+        untried = throttled and isinstance(error, BirdUnavailable) and error.held and stored is None
+        if record != stored and not untried:
+            begins = record.phase is Phase.BLIND and applied.phase is not Phase.BLIND
+            events = (
+                (self._notes.seen("blind", applied, record, cause=why(error), detail=str(error)),) if begins else ()
+            )
+            await self._writer.save(record, *events)
+        hidden = record.phase is Phase.APPLIED and not throttled
+        return Phase.BLIND if hidden else record.phase
+
+    async def failed(self, seen: Applied, error: BirdUnavailable) -> Turn:
+        """Record that a PATCH may not leave for longer than a moment."""
+        record = as_failed(seen, error, self._clock.now())._replace(attempts=seen.attempts + 1)
+        await self._writer.save(record)
+        return self._retry(record, error)
 
     async def send_failed(self, seen: Applied, intent: Applied, error: BirdUnavailable, started: float) -> Turn:
         """Record a PATCH that got no answer to rely on; the next turn looks before it sends again."""
@@ -70,24 +111,27 @@ class Failures:
 
     async def not_sent(self, seen: Applied, error: BirdError, started: float, *, answer: str) -> Applied:
         """Record that a PATCH was not processed: what was under way before it is under way still."""
-        record = as_not_sent(seen, error)
+        record = as_not_sent(seen, error, self._clock.now())
         await self._writer.save(record, self._failure(record, answer, started))
         return record
 
     async def unconfirmed(self, seen: Applied) -> Turn:
-        """Record that an accepted PATCH showed no effect by its deadline."""
-        record = as_unconfirmed(seen, self._confirm)
-        event = self._notes.event(
+        """Record that an accepted PATCH showed no effect by its deadline, and when it may leave again."""
+        now, tick = self._clock.now(), self._clock.monotonic()
+        wait = repeat_seconds(seen.attempts + 1)
+        queued = min(max(0.0, self._next_repeat - tick), REPEAT_QUEUE_SECONDS)
+        self._next_repeat = tick + queued + 1.0 / REPEATS_PER_SECOND
+        record = as_unconfirmed(seen, self._confirm, timedelta(seconds=max(wait, queued)), now)
+        event = self._notes.done(
             "unconfirmed", record, cause="confirm", outcome=Outcome.UNCONFIRMED, requested_at=seen.sent_at
         )
         await self._writer.save(record, event)
         self._log.warning("unconfirmed", **named(record), desired=record.desired.value, live=record.live)
         self._notes.patch_ended(record.key, Outcome.UNCONFIRMED)
-        again = Again(retry_seconds(record.attempts, self._clock.random), Priority.RETRY)
-        return Turn(Phase.UNCONFIRMED, again, Outcome.UNCONFIRMED)
+        return Turn(Phase.UNCONFIRMED, Again(wait, Priority.RETRY), Outcome.UNCONFIRMED)
 
     def _failure(self, record: Applied, answer: str, started: float) -> Event:
-        return self._notes.event(
+        return self._notes.done(
             "patch_failed",
             record,
             outcome=Outcome.FAILED,

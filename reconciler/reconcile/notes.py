@@ -20,19 +20,19 @@ def named(record: Applied) -> dict[str, str]:
 class Notes:
     """Makes events, and measures edits that were seen."""
 
-    def __init__(self, clock: Clock, meters: Meters, run_id: str) -> None:
+    def __init__(self, clock: Clock, meters: Meters, run_id: str, command: str) -> None:
         self._clock = clock
         self._meters = meters
         self._run_id = run_id
+        self._command = command
         self._edits_seen: dict[RecordingKey, float] = {}
 
-    def event(
+    def done(
         self,
         event: str,
         record: Applied,
         *,
         cause: str = "",
-        from_status: str | None = None,
         requested_at: datetime | None = None,
         request_ms: float | None = None,
         answer: str | None = None,
@@ -41,7 +41,10 @@ class Notes:
         resumes_foreign: bool = False,
         detail: str = "",
     ) -> Event:
-        """Return a line of the history, as of now; the status that it tells of is the one last seen, unless given."""
+        """Return a line about something that this program did or tried, as of now: from what is live to what is asked.
+
+        Who did it is who asked for it: the commit that the document is of, or the command where there is none.
+        """
         return Event(
             at=self._clock.now(),
             event=event,
@@ -49,7 +52,7 @@ class Notes:
             name=record.name,
             cause=str(cause),
             revision=record.revision,
-            from_status=from_status if from_status is not None else record.live,
+            from_status=record.live,
             to_status=record.desired.value,
             requested_at=requested_at,
             request_ms=request_ms,
@@ -59,6 +62,41 @@ class Notes:
             resumes_foreign=resumes_foreign,
             run_id=self._run_id,
             detail=detail,
+            reason=record.reason,
+            by_kind="commit" if record.revision else "command",
+            by_text=record.revision or self._command,
+        )
+
+    def seen(
+        self,
+        event: str,
+        before: Applied,
+        record: Applied,
+        *,
+        cause: str = "",
+        ours: bool = False,
+        detail: str = "",
+    ) -> Event:
+        """Return a line about something that a look has shown, as of now: from what was seen before to what is now.
+
+        Args:
+            event: its word.
+            before: the record with the look before.
+            record: the record with this look.
+            cause: its cause.
+            ours: whether this program brought it about; else somebody has, or the recording by itself.
+            detail: what a person should know beside it.
+        """
+        done = self.done(event, record, cause=cause, detail=detail)
+        changed = before.live is not None and before.live != record.live
+        whose = (done.by_kind, done.by_text) if ours or before.live == record.live else ("somebody", "")
+        return done._replace(
+            from_status=before.live,
+            to_status=record.live,
+            by_kind=whose[0],
+            by_text=whose[1],
+            last_seen=before.live if changed else None,
+            last_seen_at=before.observed_at if changed else None,
         )
 
     def saw_edit(self, key: RecordingKey) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from reconciler.backoff import confirm_seconds_after
+from reconciler.backoff import LONGEST_SECONDS, confirm_seconds_after, missing_seconds
+from reconciler.bird import Timeouts
 from reconciler.errors import (
     BirdError,
     BirdRejected,
@@ -23,9 +24,20 @@ from reconciler.limits import Refusal
 from reconciler.logs import Log
 from reconciler.model import Action, Applied, Live, Outcome, Phase, Priority, Reason, RecordingKey
 from reconciler.observer import Observer
-from reconciler.reconcile.failures import Failures
+from reconciler.reconcile.failures import REPEAT_QUEUE_SECONDS, Failures
 from reconciler.reconcile.notes import Notes, named
-from reconciler.reconcile.record import as_accepted, as_found, as_intended, as_rejected
+from reconciler.reconcile.record import (
+    EARLIER_REQUEST,
+    KEY_REFUSED,
+    REJECTED,
+    as_accepted,
+    as_found,
+    as_intended,
+    as_rejected,
+    as_waiting,
+    standing,
+    with_look,
+)
 from reconciler.reconcile.refused_keys import RefusedKeys
 from reconciler.reconcile.surroundings import Clock, Sender, Turn, Writer, check_lease
 from reconciler.window import Window
@@ -35,6 +47,10 @@ from reconciler.workqueue import Again
 #: it is sent again. Short, because a lost pause must not wait for the whole confirm deadline; long enough for most
 #: effects.
 UNKNOWN_FATE_SECONDS = 3.0
+#: How long a request may be under way: one that an earlier process sent just before it died.
+REQUEST = timedelta(seconds=Timeouts().total)
+#: When to look whether such a request has had its effect, at the latest.
+EARLIER_LOOK_SECONDS = 1.0
 #: A limit frees itself as its ten minutes pass.
 LIMIT_SECONDS = 60.0
 
@@ -74,6 +90,7 @@ class Patcher:
         self._notes = notes
         self._refused_keys = refused_keys
         self._failures = failures
+        self._began = clock.now()
 
     async def patch(self, action: Action, seen: Applied, live: Live, now: datetime, priority: Priority) -> Turn:
         """Send the PATCH that was decided on, unless something holds it back.
@@ -85,24 +102,26 @@ class Patcher:
         if seen.rejected is seen.desired and seen.rejected_live == seen.live:
             # The API has refused exactly this, and neither side has changed since.
             self._notes.drop_edit(seen.key)
-            await self._writer.save(seen._replace(phase=Phase.REJECTED, attempts=0))
+            await self._writer.save(standing(seen, Phase.REJECTED, REJECTED, now)._replace(attempts=0))
             return Turn(Phase.REJECTED, outcome=Outcome.REJECTED, error=ReconcilerError(seen.error))
         if seen.sent is seen.desired and seen.accepted_at is not None and seen.confirm_by is not None:
             return await self._failures.unconfirmed(seen)
-        if action.drifted and seen.phase in (Phase.APPLIED, Phase.DRIFTED):
-            self._log.warning(
-                "drift_detected",
-                **named(seen),
-                desired=seen.desired.value,
-                live=live.word,
-                reason=action.reason.value,
-            )
+        rest = _rest_before_repeat(seen, now)
+        if rest is not None:
+            await self._writer.save(seen)
+            again = Again(min(rest.total_seconds(), LONGEST_SECONDS), Priority.RETRY)
+            return Turn(seen.phase, again, Outcome.UNCONFIRMED)
+        rest = self._rest_after_earlier_request(seen, now)
+        if rest is not None:
+            await self._writer.save(as_waiting(seen, EARLIER_REQUEST, "", now))
+            return Turn(Phase.WAITING, Again(min(rest.total_seconds(), EARLIER_LOOK_SECONDS), Priority.CONFIRM))
         workspace_id = seen.key.workspace_id
         rest = self._refused_keys.rest_before_patch(workspace_id, now)
         if rest is not None:
             blocked = self._refused_keys.blocked(workspace_id, rest)
-            await self._writer.save(seen._replace(phase=Phase.FAILED, error=str(blocked.error)))
-            return replace(blocked, phase=Phase.FAILED)
+            record = standing(seen, Phase.FAILED, KEY_REFUSED, now)._replace(error=str(blocked.error))
+            await self._writer.save(record)
+            return replace(blocked, phase=record.phase)
         held = self._held_back(workspace_id)
         if held is not None:
             # Asked before the intent is recorded: what cannot leave is no PATCH, neither in the history nor to the
@@ -131,8 +150,8 @@ class Patcher:
 
     async def _limit_refused(self, seen: Applied, refusal: Refusal) -> Turn:
         if seen.phase is not Phase.REFUSED or seen.error != str(refusal):
-            record = seen._replace(phase=Phase.REFUSED, error=str(refusal))
-            event = self._notes.event("limit_refused", record, cause=refusal.rule, outcome=Outcome.SKIPPED)
+            record = standing(seen, Phase.REFUSED, refusal.rule, self._clock.now())._replace(error=str(refusal))
+            event = self._notes.done("limit_refused", record, cause=refusal.rule, outcome=Outcome.SKIPPED)
             await self._writer.save(record, event)
             self._log.error(
                 "limit_refused",
@@ -145,12 +164,11 @@ class Patcher:
 
     async def _send(self, action: Action, seen: Applied, live: Live, now: datetime) -> Turn:
         grace = timedelta(seconds=min(UNKNOWN_FATE_SECONDS, self._confirm.total_seconds()))
-        intent = as_intended(seen, now, grace, self._asked_by(seen))
-        sent_event = self._notes.event(
+        intent = as_intended(seen, action.reason, now, grace, self._asked_by(seen))
+        sent_event = self._notes.done(
             "patch_sent",
             intent,
             cause=action.reason,
-            from_status=live.word,
             requested_at=now,
             irreversible=action.irreversible,
             resumes_foreign=action.foreign,
@@ -173,8 +191,8 @@ class Patcher:
                 self._observer.forget(intent.key.call)
         except BirdUnauthorized as error:
             self._notes.patch_failed()
-            await self._failures.not_sent(seen, error, started, answer=str(error.status))
-            return replace(self._refused_keys.refuse(error, reads=True), phase=Phase.FAILED)
+            record = await self._failures.not_sent(seen, error, started, answer=str(error.status))
+            return replace(self._refused_keys.refuse(error, reads=True), phase=record.phase)
         except BirdRejected as error:
             self._refused_keys.taken(intent.key.workspace_id)
             return await self._rejected(seen, error, started)
@@ -182,7 +200,7 @@ class Patcher:
             return await self._failures.send_failed(seen, intent, error, started)
         self._refused_keys.taken(intent.key.workspace_id)
         record = as_accepted(intent, self._clock.now(), self._confirm)
-        event = self._notes.event(
+        event = self._notes.done(
             "patch_accepted",
             record,
             cause=action.reason,
@@ -193,7 +211,17 @@ class Patcher:
         await self._writer.save(record, event)
         self._log.info("patch_accepted", **named(record), took_ms=round(accepted.took_ms, 1))
         self._notes.edit_step(record.key, "accepted")
-        return Turn(Phase.CONFIRMING, Again(confirm_seconds_after(0.0), Priority.CONFIRM))
+        return Turn(record.phase, Again(confirm_seconds_after(0.0), Priority.CONFIRM))
+
+    def _rest_after_earlier_request(self, seen: Applied, now: datetime) -> timedelta | None:
+        """Return how long a PATCH of an earlier process to another status may still be under way; None for not at all.
+
+        Nobody knows then which of the two would be the last to take effect. One of this process has ended by now.
+        """
+        if seen.sent in (None, seen.desired) or seen.accepted_at is not None or seen.sent_at is None:
+            return None
+        rest = seen.sent_at + REQUEST - now
+        return rest if seen.sent_at < self._began and timedelta(0) < rest <= REQUEST else None
 
     async def _rejected(self, seen: Applied, error: BirdRejected, started: float) -> Turn:
         """Look again after a refusal: the wanted status there is success, anything else a rejection that is kept."""
@@ -203,21 +231,25 @@ class Patcher:
         except BirdError as look_error:
             self._notes.patch_failed()
             not_sent = await self._failures.not_sent(seen, error, started, answer=str(error.status))
-            return await self._failures.failed(not_sent, look_error)
-        seen = seen._replace(live=live.word, observed_at=live.observed_at)
+            return await self._failures.blind(not_sent, look_error)
+        if live.missing:
+            # It is no answer to the status that was asked for: the recording is not there, or not yet.
+            record = await self._failures.not_sent(seen, error, started, answer=f"{error.status} {error.code}")
+            return Turn(record.phase, Again(missing_seconds(0.0), Priority.RETRY), Outcome.FAILED, error)
+        before, now = seen, self._clock.now()
+        seen = with_look(seen, live)
         took_ms = (self._clock.monotonic() - started) * 1000
         answer = f"{error.status} {error.code}"
         if live.satisfies(seen.desired):
-            record = as_found(seen, self._clock.now())
-            event = self._notes.event(
-                "applied", record, cause="confirm", answer=answer, request_ms=took_ms, outcome=Outcome.APPLIED
-            )
+            record = as_found(seen, now)
+            event = self._notes.seen("applied", before, record, cause="confirm", ours=True)
+            event = event._replace(answer=answer, request_ms=took_ms, outcome=Outcome.APPLIED.value)
             await self._writer.save(record, event)
             self._log.info("applied", **named(record), status=record.desired.value, answer=answer)
             self._notes.patch_ended(record.key, Outcome.APPLIED)
             return Turn(Phase.APPLIED, outcome=Outcome.APPLIED)
-        record = as_rejected(seen, live, error)
-        event = self._notes.event(
+        record = as_rejected(seen, live, error, now)
+        event = self._notes.done(
             "rejected",
             record,
             answer=answer,
@@ -237,6 +269,15 @@ class Patcher:
         )
         self._notes.patch_ended(record.key, Outcome.REJECTED)
         return Turn(record.phase, outcome=Outcome.REJECTED, error=error)
+
+
+def _rest_before_repeat(seen: Applied, now: datetime) -> timedelta | None:
+    """Return how long a PATCH that showed no effect has to wait before it is sent again; None when it may leave."""
+    if seen.phase is not Phase.UNCONFIRMED or seen.sent is not seen.desired or seen.due_at is None:
+        return None
+    rest = seen.due_at - now
+    # More than any wait is one from before the clock was set back.
+    return rest if timedelta(0) < rest <= timedelta(seconds=LONGEST_SECONDS + REPEAT_QUEUE_SECONDS) else None
 
 
 def _same(action: Action, expected: Action | None) -> bool:

@@ -2,31 +2,110 @@
 
 Pure: values in, a value out, time passed in. Nothing here decides, and nothing here is saved; each function answers
 what the record says once its name has come true. `seen` is a record that already holds the last look.
+
+What must never happen here: a phase that says more than the last answered look did, or one that is set past
+`standing`, which alone keeps why and since when a recording stands where it stands.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Final
 
-from reconciler.errors import BirdError
-from reconciler.model import Applied, Desired, Live, Phase, RecordingKey, Status
+from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable
+from reconciler.model import Applied, Desired, Live, Phase, Reason, RecordingKey, Status
 
 #: Less than this and a clock was corrected; more and it was set.
 CLOCK_STEP = timedelta(seconds=1)
+
+# Why a recording stands where it stands, beside the reasons of the decision.
+KEY_REFUSED: Final = "key_refused"
+API_AWAY: Final = "api_away"
+THROTTLED: Final = "throttled"
+REQUEST_REFUSED: Final = "request_refused"
+NO_EFFECT: Final = "no_effect"
+REJECTED: Final = "rejected"
+SEEN_AGAIN: Final = "seen_again"
+#: A PATCH to another status, of an earlier process, may still be under way.
+EARLIER_REQUEST: Final = "earlier_request"
+
+#: Phases in which nothing is owed: the desired status holds, nobody asks for it now, or nothing can bring it about.
+_NOTHING_OWED: Final = frozenset({Phase.APPLIED, Phase.HELD, Phase.ENDED})
+#: What ends an unconfirmed PATCH: its effect, the end of the recording, a refusal in so many words, or a suspension.
+_SETTLES_UNCONFIRMED: Final = frozenset({Phase.APPLIED, Phase.ENDED, Phase.REJECTED, Phase.REFUSED, Phase.HELD})
+#: Phases that a look which is not answered leaves as they are: a PATCH is under way, or what was answered before still
+#: holds, since only a change on either side could alter it.
+_NOT_BLINDED: Final = frozenset(
+    {
+        Phase.APPLIED,
+        Phase.SENDING,
+        Phase.CONFIRMING,
+        Phase.UNCONFIRMED,
+        Phase.REJECTED,
+        Phase.REFUSED,
+        Phase.ENDED,
+        Phase.HELD,
+    }
+)
+
+
+def standing(record: Applied, phase: Phase, reason: str, now: datetime) -> Applied:
+    """Return the record in a phase, for a reason: the one place where a record changes its phase.
+
+    A PATCH that was accepted and then showed no effect stays unconfirmed, whatever is tried meanwhile, until a look
+    shows its effect or proves that there will be none.
+    """
+    if record.phase is Phase.UNCONFIRMED and record.sent is record.desired and phase not in _SETTLES_UNCONFIRMED:
+        phase, reason = record.phase, NO_EFFECT
+    reason = str(reason)
+    unmet_since = None if phase in _NOTHING_OWED else record.unmet_since or now
+    unchanged = record.phase is phase and record.reason == reason and record.phase_since is not None
+    return record._replace(
+        phase=phase,
+        reason=reason,
+        phase_since=record.phase_since if unchanged else now,
+        unmet_since=unmet_since,
+    )
+
+
+def why(error: BirdError) -> str:
+    """Return in a word why the API did not do what it was asked for."""
+    match error:
+        case BirdUnauthorized():
+            return KEY_REFUSED
+        case BirdUnavailable(throttled=True):
+            return THROTTLED
+        case BirdRejected():
+            return REQUEST_REFUSED
+        case _:
+            return API_AWAY
 
 
 # Before the look: what the document says now, and what the clock did meanwhile.
 
 
-def as_declared(key: RecordingKey, desired: Desired, base: str) -> Applied:
+def as_declared(key: RecordingKey, desired: Desired, base: str, now: datetime) -> Applied:
     """Return the first record of a recording, whose document's file is relative to `base`."""
     first = Applied(key, desired.name, desired.file, desired.line, desired.status, desired.drift, desired.suspend)
-    return first._replace(base=_base(desired, base), labels=desired.labels)
+    first = first._replace(base=_base(desired, base), labels=desired.labels)
+    return standing(first, Phase.PENDING, Reason.EDIT, now)
 
 
-def as_edited(record: Applied, status: Status, revision: str | None) -> Applied:
-    """Return the record with a new desired status, which starts with a clean slate."""
-    return record._replace(desired=status, attempts=0, error="", rejected=None, rejected_live=None, revision=revision)
+def as_edited(record: Applied, status: Status, revision: str | None, now: datetime) -> Applied:
+    """Return the record with a new desired status, which starts with a clean slate: nobody has seen it hold yet."""
+    edited = record._replace(
+        desired=status,
+        attempts=0,
+        due_at=None,
+        error="",
+        rejected=None,
+        rejected_live=None,
+        revision=revision,
+        unmet_since=now,
+        missing_since=None,
+        first_sent_at=None,
+    )
+    return standing(edited, Phase.PENDING, Reason.EDIT, now)
 
 
 def with_document(record: Applied, desired: Desired, base: str) -> Applied:
@@ -58,9 +137,9 @@ def _base(desired: Desired, base: str) -> str:
     return "/" if desired.file.startswith("/") else base
 
 
-def as_held(record: Applied, until: datetime, revision: str | None) -> Applied:
+def as_held(record: Applied, until: datetime, revision: str | None, now: datetime) -> Applied:
     """Return the record of a suspended recording."""
-    return record._replace(phase=Phase.HELD, due_at=until, revision=revision)
+    return standing(record, Phase.HELD, Reason.SUSPENDED, now)._replace(due_at=until, revision=revision)
 
 
 def within_reach(record: Applied, now: datetime, confirm: timedelta) -> Applied:
@@ -78,6 +157,19 @@ def within_reach(record: Applied, now: datetime, confirm: timedelta) -> Applied:
 # After the look.
 
 
+def with_look(record: Applied, live: Live) -> Applied:
+    """Return the record with what was just seen, and since when the recording has not been found."""
+    missing_since = None
+    if live.missing and live.moved_to is None:
+        missing_since = record.missing_since or live.observed_at
+    return record._replace(live=live.word, observed_at=live.observed_at, missing_since=missing_since)
+
+
+def as_seen_again(record: Applied, now: datetime) -> Applied:
+    """Return the record of a recording whose looks are answered again; what follows from them is decided next."""
+    return standing(record, Phase.PENDING, SEEN_AGAIN, now)._replace(error="")
+
+
 def with_overtaken(record: Applied, live: Live, now: datetime) -> Applied:
     """Take a PATCH for applied that a newer desired status has overtaken, once a look shows its effect.
 
@@ -92,20 +184,21 @@ def with_overtaken(record: Applied, live: Live, now: datetime) -> Applied:
         sent_at=None,
         accepted_at=None,
         confirm_by=None,
+        first_sent_at=None,
     )
 
 
 def as_in_sync(seen: Applied, before: Applied, now: datetime) -> Applied:
     """Return the record of a recording that is as desired: by our PATCH, or as it was found."""
     unchanged = seen.sent is not seen.desired and before.last_applied is seen.desired
-    return seen._replace(
-        phase=Phase.APPLIED,
+    return standing(seen, Phase.APPLIED, Reason.IN_SYNC, now)._replace(
         last_applied=seen.desired,
         applied_at=before.applied_at if unchanged else now,
         sent=None,
         sent_at=None,
         accepted_at=None,
         confirm_by=None,
+        first_sent_at=None,
         rejected=None,
         rejected_live=None,
         attempts=0,
@@ -114,10 +207,12 @@ def as_in_sync(seen: Applied, before: Applied, now: datetime) -> Applied:
     )
 
 
-def as_reported(seen: Applied, detail: str, *, ended: bool) -> Applied:
+def as_reported(seen: Applied, reason: Reason, detail: str, now: datetime) -> Applied:
     """Return the record of a recording that is not as desired, and that nothing will be sent to."""
-    return seen._replace(
-        phase=Phase.ENDED if ended else Phase.DRIFTED,
+    ended = reason in (Reason.ENDED, Reason.ENDED_BEFORE_EFFECT)
+    lost = reason in (Reason.NOT_FOUND, Reason.MOVED)
+    phase = Phase.ENDED if ended else Phase.FAILED if lost else Phase.DRIFTED
+    return standing(seen, phase, reason, now)._replace(
         sent=None if ended else seen.sent,
         due_at=None,
         attempts=0,
@@ -125,45 +220,63 @@ def as_reported(seen: Applied, detail: str, *, ended: bool) -> Applied:
     )
 
 
+def as_drifted(seen: Applied, now: datetime) -> Applied:
+    """Return the record of a recording whose drift is about to be corrected."""
+    return standing(seen, Phase.DRIFTED, Reason.DRIFT, now)
+
+
+def as_waiting(seen: Applied, reason: Reason | str, detail: str, now: datetime) -> Applied:
+    """Return the record of a recording that nothing can be sent to yet."""
+    return standing(seen, Phase.WAITING, reason, now)._replace(error=detail)
+
+
 # A PATCH and its answer.
 
 
-def as_intended(seen: Applied, now: datetime, grace: timedelta, revision: str | None) -> Applied:
+def as_intended(seen: Applied, reason: Reason, now: datetime, grace: timedelta, revision: str | None) -> Applied:
     """Return the record of a PATCH that is about to leave, and that has so long to show an effect if it gets lost."""
-    return seen._replace(
-        phase=Phase.SENDING,
+    first = seen.first_sent_at if seen.sent is seen.desired else None
+    return standing(seen, Phase.SENDING, reason, now)._replace(
         sent=seen.desired,
         sent_at=now,
+        first_sent_at=first or now,
         accepted_at=None,
         confirm_by=now + grace,
+        due_at=None,
         revision=revision,
     )
 
 
 def as_accepted(intent: Applied, now: datetime, confirm: timedelta) -> Applied:
     """Return the record of a PATCH that the API accepted, which is not yet its effect."""
-    return intent._replace(phase=Phase.CONFIRMING, accepted_at=now, confirm_by=now + confirm, error="", due_at=None)
+    accepted = standing(intent, Phase.CONFIRMING, Reason.CONFIRMING, now)
+    return accepted._replace(accepted_at=now, confirm_by=now + confirm, error="", due_at=None)
+
+
+def as_confirming(seen: Applied, now: datetime) -> Applied:
+    """Return the record of a PATCH whose effect is waited for: accepted, or of unknown fate."""
+    return standing(seen, Phase.SENDING if seen.accepted_at is None else Phase.CONFIRMING, Reason.CONFIRMING, now)
 
 
 def as_found(seen: Applied, now: datetime) -> Applied:
     """Return the record of a PATCH that was rejected, where the wanted status is there all the same."""
-    return seen._replace(
-        phase=Phase.APPLIED,
+    return standing(seen, Phase.APPLIED, Reason.IN_SYNC, now)._replace(
         last_applied=seen.desired,
         applied_at=now,
         sent=None,
         sent_at=None,
         accepted_at=None,
         confirm_by=None,
+        first_sent_at=None,
         attempts=0,
         error="",
     )
 
 
-def as_rejected(seen: Applied, live: Live, error: BirdError) -> Applied:
+def as_rejected(seen: Applied, live: Live, error: BirdError, now: datetime) -> Applied:
     """Return the record of a PATCH that was rejected: kept until either side changes."""
-    return seen._replace(
-        phase=Phase.ENDED if live.final else Phase.REJECTED,
+    phase, reason = (Phase.ENDED, Reason.ENDED_BEFORE_EFFECT) if live.final else (Phase.REJECTED, REJECTED)
+    return standing(seen, phase, reason, now)._replace(
         rejected=seen.desired,
         rejected_live=live.word,
         attempts=0,
@@ -174,19 +287,33 @@ def as_rejected(seen: Applied, live: Live, error: BirdError) -> Applied:
 # Failures.
 
 
-def as_failed(record: Applied, error: BirdError) -> Applied:
-    """Return the record of a turn that failed before it had anything to send."""
+def as_failed(record: Applied, error: BirdError, now: datetime) -> Applied:
+    """Return the record of a turn that was answered, and whose PATCH then could not leave."""
     # A refusal by the API is still the last that is known, and its words are what a person needs.
     if record.phase is Phase.REJECTED:
         return record
     if record.phase in (Phase.SENDING, Phase.CONFIRMING, Phase.UNCONFIRMED):
         return record._replace(error=str(error))
-    return record._replace(phase=Phase.FAILED, error=str(error))
+    return standing(record, Phase.FAILED, why(error), now)._replace(error=str(error))
 
 
-def as_not_sent(seen: Applied, error: BirdError) -> Applied:
+def as_blind(record: Applied, error: BirdError, now: datetime) -> Applied:
+    """Return the record of a recording whose look was not answered.
+
+    One that was seen as desired keeps its record, since nothing new is known of it: that its workspace is out of sight
+    is told by the workspace, at no cost for each of a hundred thousand.
+    """
+    if record.phase in (Phase.APPLIED, Phase.REJECTED, Phase.REFUSED, Phase.ENDED):
+        return record
+    if record.phase in _NOT_BLINDED or why(error) == THROTTLED:
+        return record._replace(error=str(error))
+    return standing(record, Phase.BLIND, why(error), now)._replace(error=str(error))
+
+
+def as_not_sent(seen: Applied, error: BirdError, now: datetime) -> Applied:
     """Return the record of a PATCH that was not processed: what was under way before it is under way still."""
-    return seen._replace(phase=Phase.FAILED, attempts=seen.attempts + 1, error=str(error))
+    failed = standing(seen, Phase.FAILED, why(error), now)
+    return failed._replace(attempts=seen.attempts + 1, error=str(error))
 
 
 def as_unanswered(intent: Applied, error: BirdError, confirm_by: datetime | None) -> Applied:
@@ -194,11 +321,11 @@ def as_unanswered(intent: Applied, error: BirdError, confirm_by: datetime | None
     return intent._replace(attempts=intent.attempts + 1, error=str(error), confirm_by=confirm_by)
 
 
-def as_unconfirmed(seen: Applied, confirm: timedelta) -> Applied:
-    """Return the record of a PATCH that was accepted and then showed no effect."""
-    return seen._replace(
-        phase=Phase.UNCONFIRMED,
+def as_unconfirmed(seen: Applied, confirm: timedelta, again: timedelta, now: datetime) -> Applied:
+    """Return the record of a PATCH that was accepted and then showed no effect, and that leaves again after a wait."""
+    return standing(seen, Phase.UNCONFIRMED, NO_EFFECT, now)._replace(
         confirm_by=None,
         attempts=seen.attempts + 1,
+        due_at=now + again,
         error=f"accepted, but not {seen.desired} within {confirm.total_seconds():g} s",
     )

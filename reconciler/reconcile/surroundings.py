@@ -13,7 +13,7 @@ from typing import Protocol
 from reconciler.bird import Accepted
 from reconciler.errors import LeaseLost, ReconcilerError
 from reconciler.limits import Refusal
-from reconciler.model import Applied, Event, Outcome, Phase, RecordingKey, Status
+from reconciler.model import Applied, Event, Outcome, Phase, Reason, RecordingKey, Status
 from reconciler.workqueue import Again
 
 
@@ -88,3 +88,7 @@ class Turn:
     looked: bool = True
     #: Whether the recording was seen in a status that nothing leads out of.
     final: bool = False
+    #: What was decided after the look; None when there was none.
+    reason: Reason | None = None
+    #: What a person should know of what was seen.
+    detail: str = ""

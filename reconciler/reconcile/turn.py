@@ -11,9 +11,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from reconciler.alarm import Alarm
-from reconciler.backoff import confirm_seconds_after, retry_seconds
-from reconciler.decide import decide
-from reconciler.errors import BirdError, BirdUnauthorized, BirdUnavailable, LeaseLost, StoreError
+from reconciler.backoff import confirm_seconds_after, missing_seconds, retry_seconds
+from reconciler.decide import CALL_SECONDS, decide
+from reconciler.errors import BirdError, BirdUnauthorized, BirdUnavailable, LeaseLost, ReconcilerError, StoreError
 from reconciler.logs import Log
 from reconciler.model import (
     Action,
@@ -33,12 +33,19 @@ from reconciler.reconcile.failures import Failures
 from reconciler.reconcile.notes import Notes, named
 from reconciler.reconcile.patch import Patcher
 from reconciler.reconcile.record import (
+    EARLIER_REQUEST,
+    as_confirming,
     as_declared,
+    as_drifted,
     as_edited,
     as_held,
     as_in_sync,
     as_reported,
+    as_seen_again,
+    as_waiting,
+    standing,
     with_document,
+    with_look,
     with_overtaken,
     within_reach,
 )
@@ -50,6 +57,17 @@ from reconciler.workqueue import Again
 #: When to look again at a recording that has not started (Bird's `accepted`), and at one in an unknown status.
 NOT_STARTED_SECONDS = 1.0
 UNKNOWN_STATUS_SECONDS = 30.0
+#: When to look again after a look that contradicts the one of a moment ago: long enough for another copy of what the
+#: API knows to answer, or for the same one to catch up.
+CONTRADICTED_SECONDS = 0.25
+#: How many recordings that are not found are looked at in a second, all together. Each costs several requests, and a
+#: workspace ID that is wrong may stand in a hundred thousand documents.
+MISSING_PER_SECOND = 20.0
+#: For so long a recording that is not found is looked for before others are looked at again.
+MISSING_URGENT = timedelta(seconds=60)
+#: A look that changes nothing is written down when the one on disk is so much older: until then the recording is known
+#: to have been as it was.
+LOOK_KEPT = timedelta(seconds=1)
 #: How old a plan's look, or one that a resync shares, may be for a PATCH to be decided on it.
 FRESH_SECONDS = 2.0
 #: Turns of one call that begin this close together share a look: less than a person needs to notice, and more than a
@@ -75,6 +93,8 @@ class Reconciler:
         log: Log,
         run_id: str,
         confirm_seconds: float,
+        call_seconds: float = CALL_SECONDS,
+        command: str = "reconciler",
         meters: Meters | None = None,
         first_looks: Mapping[RecordingKey, Live] | None = None,
         expected: Mapping[RecordingKey, Action] | None = None,
@@ -99,6 +119,8 @@ class Reconciler:
             log: where the events go.
             run_id: stands in every event of the history.
             confirm_seconds: how long an effect is waited for.
+            call_seconds: how long a call may live, and so how long a recording that is not found is waited for.
+            command: stands in the history as the author of what no commit asked for.
             meters: what is measured.
             first_looks: what a command has just seen for its plan. It serves each recording's first turn, except that a
                 PATCH is not decided on a look older than `FRESH_SECONDS`.
@@ -121,11 +143,14 @@ class Reconciler:
         #: Met by each turn that the state held up; who runs turns for long looks at it now and then.
         self.state_alarm = Alarm(log, "state_unwritable", "state_writable_again", clock.monotonic)
         self._confirm = timedelta(seconds=confirm_seconds)
+        self._call_seconds = call_seconds
+        #: Recordings that the last look did not find, without a proof of their end.
+        self._missing: set[RecordingKey] = set()
         self._first_looks = dict(first_looks or {})
         self._revision_of = revision_of
         self._newest_revision = newest_revision
         self._not_before = datetime.min.replace(tzinfo=UTC)
-        self._notes = Notes(clock, meters or NoMeters(), run_id)
+        self._notes = Notes(clock, meters or NoMeters(), run_id, command)
         self._refused_keys = RefusedKeys(clock, log, fingerprint, authorized_again)
         self._failures = Failures(reader, writer, clock, log, self._notes, self._confirm)
         self._patcher = Patcher(
@@ -196,9 +221,8 @@ class Reconciler:
                 return await self._hold(desired.suspend.until, stored, applied, now)
             rest = self._refused_keys.rest_before_look(key.workspace_id, now)
             if rest is not None:
-                if applied != stored:
-                    await self._writer.save(applied)
-                return replace(self._refused_keys.blocked(key.workspace_id, rest), looked=False)
+                blocked = self._refused_keys.blocked(key.workspace_id, rest)
+                return await self._refused(applied, blocked)
             return await self._look_and_act(key, desired, applied, priority)
         except LeaseLost:
             raise
@@ -211,9 +235,10 @@ class Reconciler:
     def _declared(self, key: RecordingKey, stored: Applied | None, desired: Desired) -> Applied:
         """Return the record with what the document says now."""
         if stored is None:
-            return as_declared(key, desired, self._base)
+            return as_declared(key, desired, self._base, self._clock.now())
         if stored.desired is not desired.status:
-            stored = as_edited(stored, desired.status, self._revision_of(key) or self._newest_revision())
+            revision = self._revision_of(key) or self._newest_revision()
+            stored = as_edited(stored, desired.status, revision, self._clock.now())
         return with_document(stored, desired, self._base)
 
     async def _look_and_act(self, key: RecordingKey, desired: Desired, applied: Applied, priority: Priority) -> Turn:
@@ -223,34 +248,64 @@ class Reconciler:
                 since = self._since(applied, priority)
                 live = await self._observer.observe(key, since=since, priority=priority)
         except BirdUnauthorized as error:
-            if applied.error != str(error):
-                await self._writer.save(applied._replace(error=str(error)))
-            return replace(self._refused_keys.refuse(error, reads=False), looked=False)
+            return await self._refused(applied, self._refused_keys.refuse(error, reads=False))
         except BirdError as error:
             if isinstance(error, BirdUnavailable) and error.held:
                 turn = await self._failures.not_tried(applied, error, priority)
             else:
-                turn = await self._failures.failed(applied, error)
+                turn = await self._failures.blind(applied, error)
             return replace(turn, looked=not isinstance(error, BirdUnavailable))
         self._refused_keys.look_answered(key.workspace_id)
+        self._failures.answered(key)
         now = self._clock.now()
         reached = within_reach(applied, now, self._confirm)
         if reached is not applied:
             await self._writer.save(reached)
+        if reached.phase is Phase.BLIND:
+            reached = await self._seen_again(reached, live, now)
         applied = with_overtaken(reached, live, now)
-        action = decide(key, desired, applied, live, now)
+        action = decide(key, desired, applied, live, now, call_seconds=self._call_seconds)
         # What was sent keeps the commit that asked for it.
         revision = self._asked_by(applied) if applied.sent is None else applied.revision
-        seen = applied._replace(live=live.word, observed_at=live.observed_at, revision=revision)
+        seen = with_look(applied, live)._replace(revision=revision)
+        if seen.missing_since is None:
+            self._missing.discard(key)
+        else:
+            self._missing.add(key)
+        turn = await self._act(action, applied, seen, live, now, priority)
+        return replace(turn, reason=action.reason, detail=live.detail)
+
+    async def _act(
+        self, action: Action, before: Applied, seen: Applied, live: Live, now: datetime, priority: Priority
+    ) -> Turn:
         match action.kind:
             case ActionKind.NOOP:
-                return await self._in_sync(action, applied, seen, now)
+                return await self._in_sync(action, before, seen, now)
             case ActionKind.REPORT:
-                return await self._report(action, applied, seen)
+                return await self._report(action, before, seen, now)
             case ActionKind.WAIT:
-                return await self._wait(action, applied, seen, now)
+                return await self._wait(action, before, seen, now)
             case _:
+                if action.drifted:
+                    seen = await self._drifted(action, before, seen, now)
                 return await self._patcher.patch(action, seen, live, now, priority)
+
+    async def _refused(self, applied: Applied, turn: Turn) -> Turn:
+        """Return the turn that the key of the workspace held up, once the record says so."""
+        if not isinstance(turn.error, BirdError):
+            return turn
+        return replace(turn, phase=await self._failures.note_blind(applied, turn.error), looked=False)
+
+    async def _seen_again(self, blind: Applied, live: Live, now: datetime) -> Applied:
+        """Say since when nobody saw the recording, now that somebody does."""
+        record = as_seen_again(blind, now)
+        since = blind.phase_since or now
+        event = self._notes.seen(
+            "seen_again", blind, with_look(record, live), detail=f"not seen since {since.isoformat()}: {blind.error}"
+        )
+        event = event._replace(last_seen=blind.live, last_seen_at=blind.observed_at)
+        await self._writer.save(record, event)
+        return record
 
     def _first_look(self, key: RecordingKey, desired: Desired, applied: Applied) -> Live | None:
         """Return what the plan saw, if this turn may still decide on it."""
@@ -259,14 +314,19 @@ class Reconciler:
             return None
         now = self._clock.now()
         fresh = timedelta(0) <= now - live.observed_at <= timedelta(seconds=FRESH_SECONDS)
-        return live if fresh or decide(key, desired, applied, live, now).kind is not ActionKind.PATCH else None
+        kind = decide(key, desired, applied, live, now, call_seconds=self._call_seconds).kind
+        return live if fresh or kind is not ActionKind.PATCH else None
 
     def _since(self, applied: Applied, priority: Priority) -> datetime:
         """Return when the look must have begun at the earliest."""
         now = self._clock.now()
         if applied.sent is None:
             shared = FRESH_SECONDS if priority is Priority.RESYNC else SHARED_SECONDS
-            return max(self._not_before, now - timedelta(seconds=shared))
+            since = max(self._not_before, now - timedelta(seconds=shared))
+            if applied.reason == Reason.CONTRADICTED and applied.observed_at is not None and applied.observed_at < now:
+                # One that began before it is no second opinion.
+                since = max(since, applied.observed_at + timedelta(microseconds=1))
+            return since
         if applied.accepted_at is None:
             # The fate of the PATCH is unknown: only a look that began after its failure was known says anything.
             return now
@@ -285,17 +345,22 @@ class Reconciler:
 
     async def _release(self, key: RecordingKey, applied: Applied | None) -> Turn:
         self._notes.drop_edit(key)
+        self._failures.answered(key)
+        self._missing.discard(key)
         if applied is not None:
-            released = applied._replace(revision=self._revision_of(key) or self._newest_revision())
-            await self._writer.release(key, self._notes.event("released", released, cause=Reason.REMOVED))
+            revision = self._revision_of(key) or self._newest_revision()
+            released = applied._replace(revision=revision, reason=Reason.REMOVED.value)
+            event = self._notes.done("released", released, cause=Reason.REMOVED)
+            await self._writer.release(key, event._replace(to_status=None))
             self._log.info("released", name=applied.name, recording_id=key.recording_id)
         return Turn(None)
 
     async def _hold(self, until: datetime, stored: Applied | None, applied: Applied, now: datetime) -> Turn:
         self._notes.drop_edit(applied.key)
-        held = as_held(applied, until, self._asked_by(applied))
+        held = as_held(applied, until, self._asked_by(applied), now)
         if applied.phase is not Phase.HELD:
-            await self._writer.save(held, self._notes.event("suspended", held, cause=Reason.SUSPENDED))
+            event = self._notes.done("suspended", held, cause=Reason.SUSPENDED)
+            await self._writer.save(held, event._replace(to_status=held.live))
             self._log.info("suspended", **named(held), until=until.isoformat())
         elif held != stored:
             await self._writer.save(held)
@@ -307,48 +372,58 @@ class Reconciler:
             # is seen now is not yet the end of it.
             until = max(seen.sent_at + self._confirm, seen.confirm_by or seen.sent_at)
             if now < until:
-                await self._writer.save(seen._replace(phase=Phase.CONFIRMING))
+                await self._writer.save(standing(seen, Phase.CONFIRMING, EARLIER_REQUEST, now))
                 return Turn(Phase.CONFIRMING, self._next_look(seen, now, until))
         confirmed = seen.sent is seen.desired
         record = as_in_sync(seen, before, now)
         if confirmed:
-            await self._writer.save(
-                record,
-                self._notes.event(
-                    "applied",
-                    record,
-                    cause="confirm",
-                    from_status=before.live,
-                    outcome=Outcome.APPLIED,
-                    requested_at=before.sent_at,
-                ),
-            )
+            event = self._notes.seen("applied", before, record, cause="confirm", ours=True)
+            event = event._replace(outcome=Outcome.APPLIED.value, requested_at=before.sent_at)
+            await self._writer.save(record, event)
             self._log.info("applied", **named(record), status=record.desired.value)
             self._notes.patch_ended(record.key, Outcome.APPLIED)
-        elif before.last_applied is not record.last_applied or before.phase is not Phase.APPLIED:
-            await self._writer.save(record, self._notes.event("in_sync", record, cause=action.reason))
+        elif before.last_applied is not record.last_applied or _news(before):
+            await self._writer.save(record, self._notes.seen("in_sync", before, record, cause=action.reason))
         else:
             await self._writer.save(record)
         self._notes.drop_edit(record.key)
         final = action.live is not None and action.live.final
         return Turn(Phase.APPLIED, outcome=Outcome.APPLIED if confirmed else None, final=final)
 
-    async def _report(self, action: Action, before: Applied, seen: Applied) -> Turn:
+    async def _drifted(self, action: Action, before: Applied, seen: Applied, now: datetime) -> Applied:
+        """Write down, once, that a recording has moved away from what was applied; what is done about it comes next."""
+        known = before.unmet_since is not None and before.reason != Reason.CONTRADICTED
+        if before.sent is not None or (known and before.live == seen.live):
+            return seen
+        record = as_drifted(seen, now)
+        await self._writer.save(record, self._notes.seen("drift_detected", before, record, cause=action.reason))
+        self._log.warning(
+            "drift_detected",
+            **named(record),
+            desired=record.desired.value,
+            live=record.live,
+            reason=action.reason.value,
+        )
+        return record
+
+    async def _report(self, action: Action, before: Applied, seen: Applied, now: datetime) -> Turn:
         ended = action.reason in (Reason.ENDED, Reason.ENDED_BEFORE_EFFECT)
+        away = action.reason in (Reason.MOVED, Reason.NOT_FOUND)
         detail = "" if action.live is None else action.live.detail
-        record = as_reported(seen, detail, ended=ended)
+        record = as_reported(seen, action.reason, detail, now)
         lost = ended and before.sent is before.desired
         self._notes.drop_edit(action.key)
-        if before.phase is record.phase and before.live == record.live:
+        if before.phase is record.phase and before.live == record.live and before.reason == record.reason:
             await self._writer.save(record)
         else:
-            event = "ended" if ended else "drift_detected"
+            word = "ended" if ended else action.reason.value if away else "drift_detected"
             outcome = Outcome.UNCONFIRMED if lost else Outcome.SKIPPED
-            await self._writer.save(
-                record, self._notes.event(event, record, cause=action.reason, outcome=outcome, detail=detail)
-            )
-            self._log.warning(
-                event,
+            event = self._notes.seen(word, before, record, cause=action.reason, detail=detail)
+            await self._writer.save(record, event._replace(outcome=outcome.value))
+            # That a call ends is the ordinary way of things, as long as it owed nothing.
+            log = self._log.info if action.reason is Reason.ENDED and not lost else self._log.warning
+            log(
+                word,
                 **named(record),
                 reason=action.reason.value,
                 desired=record.desired.value,
@@ -357,30 +432,67 @@ class Reconciler:
             )
         if lost:
             self._notes.patch_ended(record.key, Outcome.UNCONFIRMED)
-        return Turn(record.phase, outcome=Outcome.UNCONFIRMED if lost else None, final=ended)
+            return Turn(record.phase, outcome=Outcome.UNCONFIRMED, final=True)
+        if away:
+            return Turn(record.phase, outcome=Outcome.FAILED, error=ReconcilerError(detail))
+        return Turn(record.phase, final=ended)
 
     async def _wait(self, action: Action, before: Applied, seen: Applied, now: datetime) -> Turn:
         until = seen.confirm_by
         if seen.sent is seen.desired and until is not None:
             # Whatever word stands there while our PATCH takes its effect, it is the effect that is waited for.
             if now < until:
-                record = seen._replace(phase=Phase.SENDING if seen.accepted_at is None else Phase.CONFIRMING)
-                if before.phase is not record.phase or before.live != record.live:
+                record = as_confirming(seen, now)
+                if _differs(before, record):
                     await self._writer.save(record)
                 return Turn(record.phase, self._next_look(record, now, until))
             if seen.accepted_at is not None:
                 return await self._failures.unconfirmed(seen)
         unknown = action.live is not None and action.live.status is LiveStatus.UNKNOWN
-        record = seen._replace(phase=Phase.WAITING)
-        if before.phase is not Phase.WAITING or before.live != seen.live:
-            await self._writer.save(record, self._notes.event("waiting", record, cause=action.reason))
-            log = self._log.warning if unknown else self._log.info
-            log("waiting", **named(record), reason=action.reason.value, live=record.live)
-        seconds = UNKNOWN_STATUS_SECONDS if unknown else NOT_STARTED_SECONDS
-        return Turn(Phase.WAITING, Again(seconds, Priority.CONFIRM))
+        missing = action.reason is Reason.NOT_FOUND
+        detail = action.live.detail if missing and action.live is not None else ""
+        record = as_waiting(seen, action.reason, detail, now)
+        begins = before.reason != record.reason or before.live != record.live
+        if begins and record.phase is Phase.WAITING and action.reason is not Reason.CONTRADICTED:
+            event = self._notes.seen("waiting", before, record, cause=action.reason, detail=detail)
+            await self._writer.save(record, event)
+            log = self._log.warning if unknown or missing else self._log.info
+            log("waiting", **named(record), reason=action.reason.value, live=record.live, detail=detail)
+        elif _differs(before, record):
+            await self._writer.save(record)
+        return Turn(record.phase, self._look_again(action.reason, record, now, unknown=unknown))
+
+    def _look_again(self, reason: Reason, record: Applied, now: datetime, *, unknown: bool) -> Again:
+        """Return when to look again at a recording that nothing can be sent to yet."""
+        if reason is Reason.CONTRADICTED:
+            return Again(CONTRADICTED_SECONDS, Priority.CONFIRM)
+        if reason is not Reason.NOT_FOUND:
+            return Again(UNKNOWN_STATUS_SECONDS if unknown else NOT_STARTED_SECONDS, Priority.CONFIRM)
+        elapsed = now - (record.missing_since or now)
+        seconds = max(missing_seconds(elapsed.total_seconds()), len(self._missing) / MISSING_PER_SECOND)
+        return Again(seconds, Priority.RETRY if elapsed < MISSING_URGENT else Priority.RESYNC)
 
     def _next_look(self, record: Applied, now: datetime, until: datetime) -> Again:
         """Return when to look for the effect again; the last look comes just after the deadline."""
         since = record.accepted_at or record.sent_at or now
         seconds = confirm_seconds_after((now - since).total_seconds())
         return Again(min(seconds, (until - now).total_seconds() + 0.001), Priority.CONFIRM)
+
+
+def _differs(before: Applied, record: Applied) -> bool:
+    """Return whether a look is worth a write: it tells something new, or the one on disk has grown old."""
+    if (before.phase, before.reason, before.live, before.error) != (
+        record.phase,
+        record.reason,
+        record.live,
+        record.error,
+    ):
+        return True
+    if before.observed_at is None or record.observed_at is None:
+        return before.observed_at is not record.observed_at
+    return not timedelta(0) <= record.observed_at - before.observed_at < LOOK_KEPT
+
+
+def _news(before: Applied) -> bool:
+    """Return whether it is worth a line in the history that a recording is in sync: a doubt of a moment is not."""
+    return before.phase is not Phase.APPLIED and before.reason != Reason.CONTRADICTED

@@ -8,6 +8,6 @@ from __future__ import annotations
 
 from reconciler.report.data import as_data, as_json
 from reconciler.report.text import Paint, as_text, outline_as_text, plain
-from reconciler.report.words import instant, summary_line
+from reconciler.report.words import REASONS, instant, summary_line
 
-__all__ = ["Paint", "as_data", "as_json", "as_text", "instant", "outline_as_text", "plain", "summary_line"]
+__all__ = ["REASONS", "Paint", "as_data", "as_json", "as_text", "instant", "outline_as_text", "plain", "summary_line"]

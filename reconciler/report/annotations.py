@@ -44,7 +44,11 @@ def problems_as_annotations(problems: Iterable[Problem]) -> str:
 def _level(action: Action, plan: Plan) -> str:
     if action.key in plan.withheld:
         return "error"
-    return "warning" if action.irreversible or action.resumes or action.kind is ActionKind.REPORT else "notice"
+    return (
+        "warning"
+        if action.irreversible or action.resumes or action.kind is ActionKind.REPORT or action.lost
+        else "notice"
+    )
 
 
 def _data(text: str) -> str:

@@ -53,7 +53,7 @@ def _severity(action: Action, plan: Plan) -> str:
         return "critical"
     if action.resumes:
         return "major"
-    return "minor" if action.drifted or action.kind is ActionKind.REPORT else "info"
+    return "minor" if action.drifted or action.kind is ActionKind.REPORT or action.lost else "info"
 
 
 def _fingerprint(*parts: str) -> str:

@@ -52,7 +52,7 @@ def problems_as_junit(problems: Iterable[Problem], now: datetime) -> str:
 def _case(action: Action, plan: Plan) -> _Case:
     if action.kind is ActionKind.NOOP:
         return _Case(action.name, action.file)
-    expected = action.kind in _SKIPPED and not action.drifted
+    expected = action.kind in _SKIPPED and not (action.drifted or action.lost)
     result = "error" if action.key in plan.withheld else "skipped" if expected else "failure"
     return _Case(action.name, action.file, result, REASONS[action.reason], sentence(action, plan))
 

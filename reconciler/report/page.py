@@ -75,7 +75,7 @@ td { overflow-wrap: anywhere; }
 </style>
 </head>
 """
-_GRAVE: Final = ("irreversible", "resumes", "drift")
+_GRAVE: Final = ("irreversible", "resumes", "drift", "lost")
 
 
 def as_html(plan: Plan, *, show_all: bool = False) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from reconciler.model import Action, ActionKind, Reason, RecordingKey
+from reconciler.model import Action, ActionKind, RecordingKey
 from reconciler.plan import Plan
 from reconciler.report.words import REASONS, gravest_first, sentence, unread_line
 from reconciler.sarif import Result, write_sarif
@@ -46,5 +46,5 @@ def _place_of(plan: Plan, keys: Collection[RecordingKey]) -> tuple[str, int]:
 def _level(action: Action, plan: Plan) -> str:
     if action.key in plan.withheld:
         return "error"
-    grave = action.irreversible or action.resumes or action.kind is ActionKind.REPORT or action.reason is Reason.DRIFT
+    grave = action.irreversible or action.resumes or action.kind is ActionKind.REPORT or action.drifted or action.lost
     return "warning" if grave else "note"

@@ -29,8 +29,11 @@ REASONS: Final = {
     Reason.IN_SYNC: "in sync",
     Reason.ENDED_BEFORE_EFFECT: "ended before it took effect",
     Reason.ENDED: "ended",
+    Reason.MOVED: "on another call",
+    Reason.NOT_FOUND: "not found",
     Reason.NOT_CONTROLLABLE: "cannot be changed yet",
     Reason.CONFIRMING: "sent, being confirmed",
+    Reason.CONTRADICTED: "one look contradicts another, to be looked at again",
     Reason.DRIFT: "drift",
     Reason.FOREIGN_PAUSE: "paused by somebody else",
     Reason.EDIT: "edit",
@@ -42,9 +45,10 @@ _CAUSES: Final = list(CAUSES)
 
 def summary_line(summary: Summary) -> str:
     """Return the one line that every text report ends with."""
+    lost = f", {summary.lost} lost" if summary.lost else ""
     return (
         f"Plan: {summary.patch} to patch ({summary.drift} drift), {summary.wait} waiting, {summary.hold} held,"
-        f" {summary.report} to report, {summary.release} to release, {summary.noop} in sync."
+        f" {summary.report} to report, {summary.release} to release{lost}, {summary.noop} in sync."
     )
 
 
