@@ -23,8 +23,8 @@ from reconciler.model import CallKey, Priority, RecordingKey, Resting
 from reconciler.reconcile import UNAUTHORIZED_SECONDS, Clock
 
 #: While an edit waits, a question leaves this often, in seconds: the first PATCH shall leave within a second of the
-#: API's return, and two requests a second are a burden to nobody.
-HURRY_SECONDS: Final = 0.5
+#: API's return, and three requests a second are a burden to nobody.
+HURRY_SECONDS: Final = 0.35
 #: While none does, the questions come ever more seldom, down to one in so many seconds.
 LONGEST_SECONDS: Final = 15.0
 #: A question is given up after so long, in seconds, since the next may be answered at once where this one hangs for

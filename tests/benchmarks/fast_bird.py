@@ -185,9 +185,10 @@ def _content_length(head: bytes) -> int:
 class FastBird:
     """The client of a server that runs in a process of its own."""
 
-    def __init__(self, port: int, pid: int) -> None:
+    def __init__(self, port: int, process: subprocess.Popen[str]) -> None:
         self.port = port
-        self.pid = pid
+        self._process = process
+        self.pid = process.pid
         self.url = f"http://127.0.0.1:{port}"
 
     def counts(self) -> dict[str, int]:
@@ -210,6 +211,11 @@ class FastBird:
         if status is not None:
             self._ask("POST", f"/_status/{status}")
 
+    def stop(self) -> None:
+        """End the server: from now on connections to it are refused."""
+        self._process.terminate()
+        self._process.wait(60)
+
     def _ask(self, method: str, path: str) -> Any:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
@@ -220,7 +226,9 @@ class FastBird:
 
 
 @contextmanager
-def fast_bird(*, calls: int, recordings: int, status: str = "ongoing", settle_ms: float = 0.0) -> Iterator[FastBird]:
+def fast_bird(
+    *, calls: int, recordings: int, status: str = "ongoing", settle_ms: float = 0.0, port: int = 0
+) -> Iterator[FastBird]:
     """Run the server in a process of its own.
 
     Args:
@@ -228,13 +236,14 @@ def fast_bird(*, calls: int, recordings: int, status: str = "ongoing", settle_ms
         recordings: how many recordings each has.
         status: what they all begin with.
         settle_ms: how long a PATCH takes until it has its effect.
+        port: where to listen; 0 for any free one.
     """
-    arguments = {"calls": calls, "recordings": recordings, "status": status, "settle-ms": settle_ms}
+    arguments = {"port": port, "calls": calls, "recordings": recordings, "status": status, "settle-ms": settle_ms}
     command = [sys.executable, str(Path(__file__)), *(f"--{name}={value}" for name, value in arguments.items())]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None  # it is piped
         try:
-            yield FastBird(int(process.stdout.readline().rpartition(":")[2]), process.pid)
+            yield FastBird(int(process.stdout.readline().rpartition(":")[2]), process)
         finally:
             process.terminate()
 

@@ -1,0 +1,137 @@
+"""What an outage of the API costs the daemon, and how soon it sends what waited, beside the number of recordings.
+
+All recordings have been applied, and the resync is under way when the API goes: connections to it are refused. Then a
+few documents are edited, the daemon is watched, and the API comes back on the same port. Floor: the smallest number of
+recordings, since an outage shall cost the same whatever it hits.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from .fast_bird import fast_bird
+from .figures import Figure, Target, arguments, publish
+from .resident import LOG, daemon, wait_for, wait_for_first_looks
+from .scene import PER_CALL, document, scene
+
+SIZES: Final = (100, 10_000, 100_000)
+#: Documents that are edited while the API is away, in a file of their own.
+EDITS: Final = 5
+#: How often everything is looked at: the outage meets a resync that is under way.
+RESYNC_SECONDS: Final = "30"
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """What was seen of one."""
+
+    #: Of a core.
+    share: float
+    lines_a_minute: float
+    grown_bytes: int
+    #: From the API's return until the first PATCH came in.
+    first_patch_seconds: float
+
+
+def main() -> None:
+    parser = arguments(__doc__ or "", recordings=SIZES[-1])
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="N", help="of recordings")
+    parser.add_argument("--seconds", type=float, default=120.0, help="of the outage; default: %(default)s")
+    options = parser.parse_args()
+    found = {size: _outage(size, options.seconds) for size in options.sizes}
+    least = found[min(found)]
+    figures = []
+    for size, seen in found.items():
+        full = size == SIZES[-1]
+        beside = f"{min(found)} recordings"
+        figures += [
+            Figure(
+                f"outage with {size} recordings: CPU",
+                seen.share * 100,
+                "% of a core",
+                beside,
+                max(least.share * 100, 0.01),
+                (Target(2),) if full else (),
+            ),
+            Figure(
+                f"outage with {size} recordings: log",
+                seen.lines_a_minute,
+                "lines a minute",
+                beside,
+                max(least.lines_a_minute, 0.01),
+                (Target(30),) if full else (),
+            ),
+            Figure(
+                f"outage with {size} recordings: memory that was added",
+                seen.grown_bytes / 1e6,
+                "MB",
+                beside,
+                max(least.grown_bytes / 1e6, 0.01),
+                (Target(5),) if full else (),
+            ),
+            Figure(
+                f"outage with {size} recordings: the API's return to the first PATCH",
+                seen.first_patch_seconds,
+                "s",
+                beside,
+                max(least.first_patch_seconds, 0.001),
+                (Target(1),) if full else (),
+            ),
+        ]
+    publish("outage", figures, options.out, recordings=max(found))
+
+
+def _outage(size: int, seconds: float) -> Outage:
+    calls = -(-size // PER_CALL)
+    with scene("stream", size, applied=True) as folder, ExitStack() as stack:
+        api = stack.enter_context(fast_bird(calls=calls, recordings=PER_CALL, status="paused"))
+        resident = stack.enter_context(daemon(folder, api.url, "--resync-seconds", RESYNC_SECONDS))
+        wait_for_first_looks(api)
+        # All edited documents stand in one file, so that they are one change.
+        api.stop()
+        wait_for(lambda: "circuit_opened" in _log(folder), "the daemon finds the API away")
+        _edit(folder)
+        wait_for(lambda: _settled(folder), "the edits are taken in")
+        lines, busy, memory = _log(folder).count("\n"), resident.cpu_seconds(), resident.resident_bytes()
+        began = time.monotonic()
+        time.sleep(seconds)  # the outage that is measured
+        took = time.monotonic() - began
+        share = (resident.cpu_seconds() - busy) / took
+        grown = max(0, resident.resident_bytes() - memory)
+        said = (_log(folder).count("\n") - lines) / took * 60
+        with fast_bird(calls=calls, recordings=PER_CALL, status="paused", port=api.port) as again:
+            back_at = time.monotonic()
+            wait_for(lambda: bool(again.patches()), "the first PATCH", every=0.1)
+            first = min(at for at, _ in again.patches())
+            wait_for(lambda: len(again.patches()) >= EDITS, "all PATCHes", every=0.1)
+            stack.close()
+        return Outage(share, said, grown, max(0.0, first - back_at))
+
+
+def _edit(folder: Path) -> None:
+    file = folder / "desired_state" / "stream-0000.yaml"
+    text = file.read_text()
+    for number in range(EDITS):
+        text = text.replace(document(number), document(number, "ongoing"))
+    beside = file.with_name(".stream")
+    beside.write_text(text)
+    beside.replace(file)
+
+
+def _settled(folder: Path) -> bool:
+    """Tell whether the log has been quiet for a while: what the edits led to has been said."""
+    before = _log(folder)
+    time.sleep(2.0)  # a look in between, until it holds
+    return _log(folder) == before
+
+
+def _log(folder: Path) -> str:
+    return (folder / LOG).read_text()
+
+
+if __name__ == "__main__":
+    main()
