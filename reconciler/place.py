@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote
 
 from reconciler.errors import StoreError
 from reconciler.files import check_inside, write_whole
+
+#: What hides the folder from Git.
+_IGNORED: Final = b"*\n"
 
 
 def state_folder(url: str) -> Path:
@@ -36,7 +40,17 @@ def make_state_folder(folder: Path) -> None:
             place.mkdir(mode=0o700)
             place.chmod(0o700)  # Whatever the umask took away.
     if missing:
-        write_whole(folder / ".gitignore", b"*\n", mode=0o600)
+        write_whole(folder / ".gitignore", _IGNORED, mode=0o600)
+
+
+def is_our_folder(folder: Path) -> bool:
+    """Whether a folder was made by `make_state_folder` and is no volume: where it vanishes, it may be made again."""
+    ignored = folder / ".gitignore"
+    try:
+        ours = ignored.is_file() and not ignored.is_symlink() and ignored.stat().st_size == len(_IGNORED)
+        return ours and not folder.is_symlink() and not folder.is_mount()
+    except OSError:
+        return False
 
 
 def state_path(url: str) -> Path:

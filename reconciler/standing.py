@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from reconciler.model import Applied, Event, Phase, Reason, RecordingKey
 from reconciler.reconcile import Writer
-from reconciler.urgency import ENDED_SHOWN
+from reconciler.urgency import ENDED_SHOWN, is_ordinary_end
 
 #: Moments in the heap that are overtaken, and tolerated beside the valid ones before they are swept out.
 _STALE: Final = 64
@@ -170,4 +170,7 @@ class _Watched:
 
 def stand_of(record: Applied) -> Stand:
     """Return how a recording stands by its record."""
-    return Stand(record.phase, record.reason, record.phase_since or record.observed_at, record.unmet_since)
+    reason = record.reason
+    if record.phase is Phase.ENDED and not is_ordinary_end(record):
+        reason = Reason.ENDED_BEFORE_EFFECT.value
+    return Stand(record.phase, reason, record.phase_since or record.observed_at, record.unmet_since)

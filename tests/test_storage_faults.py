@@ -226,7 +226,10 @@ def test_nothing_is_sent_while_the_state_cannot_be_written_and_all_of_it_once_it
         eventually(lambda: get(daemon, "/readyz")[0] == 200)
         # Not a line for each recording and each attempt, and for each that it is over.
         for word in ("writable", "readable"):
-            assert len(daemon.events(f"state_un{word}")) == len(daemon.events(f"state_{word}_again")) <= 1
+            said = len(daemon.events(f"state_un{word}"))
+            if said:
+                daemon.wait_for(f"state_{word}_again", count=said)
+            assert len(daemon.events(f"state_un{word}")) <= 1
         daemon.signal(signal.SIGTERM)
         assert daemon.ended() == 0
     assert sorted(api.patches()) == sorted((numbered(100 + number), "paused") for number in range(COUNT))
@@ -253,6 +256,26 @@ def test_a_state_file_removed_under_the_daemon_is_begun_anew_and_nothing_is_repe
         assert daemon.ended() == 0
     known = shell("status", "--state", f"sqlite:///{disk.state}", "--format", "json").json()["recordings"]
     assert [each["phase"] for each in known] == ["applied"] * COUNT
+
+
+def test_a_state_folder_that_is_cleaned_away_under_the_daemon_is_made_again_and_a_pause_is_sent(
+    shell: Shell, api: ForeignApi
+) -> None:
+    shell.write("desired_state/one.yaml", document("ongoing"))
+    api.seed([recording()])
+    with shell.start("run", *daemon_options(api, "--listen", "127.0.0.1:0")) as daemon:
+        daemon.wait_for("resync_done")
+        shutil.rmtree(shell.folder / ".reconciler")
+        # By a heartbeat or by a turn, whichever comes first; and the page says what the log does.
+        daemon.wait_for("state_unwritable")
+        assert "\nreconciler_state_writable 0.0\n" in get(daemon, "/metrics")[1]
+        shell.write("desired_state/one.yaml", document("paused"))
+        daemon.wait_for("applied")
+        daemon.wait_for("state_writable_again")
+        eventually(lambda: "\nreconciler_state_writable 1.0\n" in get(daemon, "/metrics")[1])
+        assert api.patches() == [(RECORDING, "paused")]
+        assert (shell.folder / ".reconciler" / ".gitignore").read_text() == "*\n"
+        assert (shell.folder / ".reconciler").stat().st_mode & 0o777 == 0o700
 
 
 def test_losing_the_state_altogether_repeats_nothing_that_is_already_so(shell: Shell, api: ForeignApi) -> None:

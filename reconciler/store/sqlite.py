@@ -20,6 +20,7 @@ from typing import Final, Self
 
 from reconciler.errors import LeaseLost, StateHeld, StoreError
 from reconciler.model import Applied, Event, InForce, RecordingKey, Resting, Revision
+from reconciler.place import is_our_folder
 from reconciler.scrub import scrub
 from reconciler.store import connection as files
 from reconciler.store import rows, schema
@@ -94,6 +95,8 @@ class SqliteWriter:
         #: The file that is open, and its log: both are another's once the file was removed or replaced.
         self._identity: tuple[int, int] | None = None
         self._log: tuple[int, int] | None = None
+        #: Whether the folder was made for the state alone, and may be made again where somebody cleaned it away.
+        self._our_folder = False
         with files.explained(path):
             self._connection: sqlite3.Connection | None = self._open(wait_seconds)
         # A daemon thread: a program that fails before `close` must still end. What was not acknowledged goes with it.
@@ -301,6 +304,7 @@ class SqliteWriter:
             undo.pop_all()
         self._identity = identity
         self._log = files.log_identity(self._path)
+        self._our_folder = is_our_folder(self._path.parent)
         return connection
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
@@ -316,9 +320,11 @@ class SqliteWriter:
             return connection
         if identity is not None:
             files.check_log(self._path, self._log)
-        if not self._path.parent.exists():
-            # Not made again as at the start: a folder that vanished may be a volume that comes back.
-            raise StoreError(f"{self._path} cannot be opened: its folder is gone")
+        folder = self._path.parent
+        if not folder.exists() and not (self._our_folder and folder.parent.is_dir() and not folder.is_symlink()):
+            # Not made again as at the start: a folder that vanished, and that we did not make, may be a volume that
+            # comes back.
+            raise StoreError(f"{self._path} cannot be opened: its folder {folder} is gone; make it again")
         try:
             return self._open(0.0)
         except StateHeld as error:
