@@ -26,6 +26,7 @@ from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUna
 from reconciler.git import GitError, check_version, locate, resolve
 from reconciler.keys import KEY_FILE_VARIABLE, KEY_VARIABLE, KeyRing, KeySource
 from reconciler.model import RecordingKey, Revision
+from reconciler.reach import is_loopback
 from reconciler.store.health import Health, sqlite_version
 
 #: How far the clock may be off before it is worth a word, and before it does harm: suspensions end by it.
@@ -116,10 +117,9 @@ def check_address(api_url: str, *, allow_http: bool) -> Finding:
     """Judge the API's address: the key must not travel in the clear."""
     address = urlsplit(api_url)
     host = address.hostname or ""
-    loopback = host in ("localhost", "::1") or host.startswith("127.")
     if address.scheme not in ("http", "https") or not host:
         return Finding("api_url", Level.FAILURE, "the API's address is no http:// or https:// address", "set --api-url")
-    if address.scheme == "https" or loopback:
+    if address.scheme == "https" or is_loopback(host):
         return Finding("api_url", Level.OK, f"{address.scheme}://{host}")
     if allow_http:
         message = f"the key travels unencrypted to {host}, as --allow-http allows"

@@ -12,6 +12,7 @@ it. So each row says whether it may, and says no unless it is told otherwise.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -316,6 +317,22 @@ COMMAND_OPTIONS: Final = {
     "until": CommandOption("until"),
     "yes": CommandOption("yes"),
 }
+
+
+#: What Kubernetes sets for each Service of a namespace: https://kubernetes.io/docs/concepts/services-networking/service/
+#: So a Service called `reconciler` or `reconciler-x` gives names that begin as ours do.
+_LINK_NAME: Final = re.compile(r".*_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_\d+_[A-Z]+(?:_[A-Z]+)?)")
+_LINK_VALUE: Final = re.compile(r"(?:tcp|udp|sctp)://.*", re.IGNORECASE)
+
+
+def is_service_link(name: str, value: str) -> bool:
+    """Return whether an environment variable is one that an orchestrator sets for a service, by its name and value.
+
+    The one form of name that a setting may have as well is `..._PORT`: of such a variable the value tells.
+    """
+    if _LINK_NAME.fullmatch(name) is not None:
+        return True
+    return name.endswith("_PORT") and _LINK_VALUE.fullmatch(value) is not None
 
 
 @dataclass(frozen=True, slots=True)

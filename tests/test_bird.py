@@ -322,6 +322,35 @@ async def test_a_list_that_never_ends_is_an_error_and_not_a_loop(fake: FakeBird)
     assert asked == CALL_PAGES + 1
 
 
+@pytest.mark.parametrize("kind", ["entries", "bytes"])
+async def test_a_list_gives_no_more_than_any_list_could(fake: FakeBird, kind: str):
+    asked = 0
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        nonlocal asked
+        asked += 1
+        entry = {"id": str(uuid.uuid4()), "status": "ongoing", "more": "x" * (0 if kind == "entries" else 3_000_000)}
+        results = [entry] * (4_000 if kind == "entries" else 1)
+        return httpx.Response(200, json={"results": results, "nextPageToken": f"token-{asked}"})
+
+    async with a_bird(fake, transport=httpx.MockTransport(answer)) as bird:
+        with pytest.raises(BirdUnavailable, match="has more than 10,000 entries or 16,777,216 bytes") as caught:
+            await bird.list_recordings(a_key().call, priority=Priority.EDIT)
+    assert caught.value.code == "endless_list"
+    assert asked == (3 if kind == "entries" else 6)
+
+
+async def test_of_a_list_only_what_can_be_an_identifier_is_kept(fake: FakeBird):
+    key = a_key()
+    entries = [
+        {"id": key.recording_id.upper(), "status": "paused"},
+        {"id": "x" * 100_000},
+        {"id": key.recording_id + "0"},
+    ]
+    async with a_bird(fake, transport=_always(httpx.Response(200, json={"results": entries}))) as bird:
+        assert set(await bird.list_recordings(key.call, priority=Priority.EDIT)) == {key.recording_id}
+
+
 @pytest.mark.parametrize("content", [[], "text", 7, {}, {"results": None}, {"results": [], "nextPageToken": 5}])
 async def test_a_list_of_another_shape_is_an_error(fake: FakeBird, content: object):
     transport = _always(httpx.Response(200, json=content))
@@ -659,7 +688,8 @@ async def test_a_key_that_cannot_be_meant_is_refused_and_not_shown(fake: FakeBir
 @pytest.mark.parametrize(
     "address",
     ["", "api.bird.com", "ftp://api.bird.com", "http://", "https://user:pass@api.bird.com", "https://api.bird.com/?a=b",
-     "https://api.bird.com/#top", "https://[::1", "http://\x00"],
+     "https://api.bird.com/#top", "https://[::1", "http://\x00", "https://h/x/%2e%2e", "https://h/x/../y", "https://h/./y",
+     "https://h/x%2Fy", "https://h/..", "https://h/x/..%2f", "https://h/a b", "https://h/%41", "https://h\\@api.bird.com/"],
 )  # fmt: skip
 def test_an_address_that_cannot_be_meant_is_refused(fake: FakeBird, address: str):
     with pytest.raises(SettingsError, match="API address") as caught:

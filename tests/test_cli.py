@@ -21,12 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import jsonschema
 import pytest
 import yaml
 from foreign_api import CANARY_LINK, CANARY_PHONE, ForeignApi, running
 
-from reconciler.cli import main
+from reconciler.cli import HABITS, cli, main
 from reconciler.cli.options import GIT, HOOK, SIGNATURES
 
 COMMAND = str(Path(sys.executable).with_name("reconciler"))
@@ -539,6 +540,43 @@ def test_signatures_that_are_said_to_be_off_are_off_for_one_run(shell: Shell, fr
     shell.write("reconciler.yaml", "git: /srv/nowhere.git\nallowed_signers: signers\n")
     assert "reconciler.yaml: allowed_signers: signatures are not looked at" in front_door("run").err
     assert "signatures" not in front_door("run", "--once", "--verify", "off", BIRD_ACCESS_KEY="k").err
+
+
+def test_a_variable_that_kubernetes_sets_for_a_service_is_not_read_and_named(shell: Shell) -> None:
+    links = {"RECONCILER_PORT": "tcp://10.96.1.2:8420", "RECONCILER_SERVICE_HOST": "10.96.1.2"}
+    with shell.start("sandbox", "--port", "0", **links) as sandbox:
+        eventually(lambda: "http://127.0.0.1:" in sandbox.text, lambda: sandbox.text)
+        assert "Warning: RECONCILER_PORT is not read" in sandbox.text
+    assert shell("schema", **links).err == "", "nobody would have read it"
+    assert shell("sandbox", RECONCILER_PORT="many").code == 1
+
+
+HABITS_SHOWN = {
+    ("diff",): "reconciler plan",
+    ("diff", "desired_state", "--base", "main"): "reconciler plan",
+    ("dump",): "reconciler import",
+    ("export", "--all"): "reconciler import",
+    ("lint", "."): "reconciler validate",
+    ("get", "recordings"): "reconciler status",
+    ("logs", "-f"): "reconciler history",
+    ("apply", "--dry-run"): "reconciler plan",
+    ("apply", "--yes", "--dry-run", "desired_state"): "reconciler plan",
+    ("run", "--once", "--dry-run"): "reconciler plan",
+}
+
+
+@pytest.mark.parametrize("words", HABITS_SHOWN, ids=" ".join)
+def test_a_habit_of_another_tool_is_answered_by_the_right_command(
+    front_door: Callable[..., Done], words: tuple[str, ...]
+) -> None:
+    done = front_door(*words)
+    assert (done.code, done.out, len(done.err.splitlines())) == (64, "", 1)
+    assert f"use: {HABITS_SHOWN[words]} " in done.err
+
+
+def test_each_command_that_a_habit_is_answered_with_is_one() -> None:
+    assert {answer.split()[1] for answer in HABITS.values()} <= set(cli.list_commands(click.Context(cli)))
+    assert not HABITS.keys() & set(cli.list_commands(click.Context(cli)))
 
 
 WRONG_KEYS = {

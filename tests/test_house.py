@@ -34,7 +34,7 @@ PACKAGE = CHECKOUT / "reconciler"
 LAYERS = """
     __init__
     model
-    errors backoff files urgency
+    errors backoff files reach urgency
     blobs outlet place rewrite scrub shipped stops
     git labels
     budget commit decide documents hook keys limits logs metrics sandbox store systemd workqueue

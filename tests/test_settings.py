@@ -10,7 +10,15 @@ import pytest
 
 from reconciler.errors import SettingsError
 from reconciler.keys import KeySource
-from reconciler.settings import COMMAND_OPTIONS, SETTINGS, CommandOption, Setting, SettingsFile, read_settings
+from reconciler.settings import (
+    COMMAND_OPTIONS,
+    SETTINGS,
+    CommandOption,
+    Setting,
+    SettingsFile,
+    is_service_link,
+    read_settings,
+)
 
 WORKSPACE = str(UUID(int=1))
 KEY = "canaryCANARY0123456789canary"
@@ -231,3 +239,37 @@ def test_a_name_without_end_is_neither_quoted_whole_nor_compared() -> None:
     with pytest.raises(SettingsError) as caught:
         read_settings({"rate_limit" * 100_000: 1}, "reconciler.yaml", found=True)
     assert len(str(caught.value)) < 200
+
+
+# The environment.
+
+LINKS = {
+    "RECONCILER_PORT": "tcp://10.96.1.2:8420",
+    "RECONCILER_SERVICE_HOST": "10.96.1.2",
+    "RECONCILER_SERVICE_PORT": "8420",
+    "RECONCILER_SERVICE_PORT_HTTP": "8420",
+    "RECONCILER_PORT_8420_TCP": "tcp://10.96.1.2:8420",
+    "RECONCILER_PORT_8420_TCP_PROTO": "tcp",
+    "RECONCILER_PORT_8420_TCP_PORT": "8420",
+    "RECONCILER_PORT_8420_TCP_ADDR": "10.96.1.2",
+    "RECONCILER_HOOK_PORT": "udp://[fd00::1]:53",
+    "RECONCILER_HOOK_SERVICE_HOST": "fd00::1",
+}
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_what_kubernetes_sets_for_a_service_is_told_apart(name: str) -> None:
+    assert is_service_link(name, LINKS[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("RECONCILER_PORT", "8421"), ("RECONCILER_PORT", "x"), ("RECONCILER_GIT", "tcp://x")]
+)
+def test_what_somebody_sets_is_read_or_refused(name: str, value: str) -> None:
+    assert not is_service_link(name, value)
+
+
+def test_no_setting_has_a_name_that_would_always_be_a_link() -> None:
+    names = [setting.variable for setting in SETTINGS.values()]
+    names += [f"RECONCILER_{name.upper()}" for name in COMMAND_OPTIONS]
+    assert [name for name in names if is_service_link(name, "8421")] == []

@@ -32,8 +32,16 @@ CALL_PAGES: Final = 100
 #: How far each list of the workspace's recordings is followed in search of one that is not on its call. An API that
 #: ignores the filter would otherwise hand over the workspace's whole history.
 LOOKUP_PAGES: Final = 10
+#: What one list may give in all, whatever it says of itself: objects, bytes of all its pages, and seconds on the wire.
+#: A hundred full pages have fewer objects, and a tenth of these bytes.
+LIST_ENTRIES: Final = 10_000
+LIST_BYTES: Final = 16 * 1024 * 1024
+LIST_SECONDS: Final = 60.0
 #: How much earlier and later than its call a recording may be dated, so that clocks which disagree do not hide it.
 LOOKUP_MARGIN: Final = timedelta(minutes=5)
+
+#: Of a recording; nothing else can be one that was asked for.
+_IDENTIFIER: Final = re.compile(UUID_PATTERN)
 
 #: Call statuses after which nothing is recorded any more (assumed); others, unknown ones too, count as under way.
 ENDED_CALL: Final = frozenset({"completed", "no-answer", "busy", "failed"})
@@ -224,7 +232,7 @@ class Bird:
             async for entries, asked_at in pages:
                 for entry in entries:
                     recording_id = _lower(entry.get("id"))
-                    if recording_id:
+                    if _IDENTIFIER.fullmatch(recording_id):
                         listed[recording_id] = _live(entry, asked_at)
                 count += 1
                 if count > CALL_PAGES:
@@ -337,6 +345,8 @@ class Bird:
         """
         used: set[str] = set()
         token: str | None = None
+        entries = size = 0
+        seconds = 0.0
         while True:
             following = "" if token is None else f"&pageToken={quote(token, safe='')}"
             answer = await self._wire.get(route, workspace_id, target + following, priority)
@@ -346,6 +356,12 @@ class Bird:
             content = answer.content
             if not isinstance(content, dict) or not isinstance(content.get("results"), list):
                 raise _unexpected(route, "holds no list of results")
+            entries += len(content["results"])
+            size += answer.size
+            seconds += answer.seconds
+            if entries > LIST_ENTRIES or size > LIST_BYTES:
+                limit = f"{LIST_ENTRIES:,} entries or {LIST_BYTES:,} bytes"
+                raise _unexpected(route, f"has more than {limit} on its pages", code="endless_list")
             yield [entry for entry in content["results"] if isinstance(entry, dict)], answer.asked_at
             token = content.get("nextPageToken")
             # Absent, null and empty all mean the last page (the latter two are assumed).
@@ -355,6 +371,8 @@ class Bird:
                 raise _unexpected(route, "has a page token that is not text")
             if token in used:
                 return
+            if seconds > LIST_SECONDS:
+                raise _unexpected(route, f"does not end within {LIST_SECONDS:.0f} s", code="endless_list")
             used.add(token)
 
 

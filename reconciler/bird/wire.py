@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, cast
+from urllib.parse import urlsplit
 
 import aiohttp
 import httpx
@@ -29,6 +30,7 @@ from reconciler.bird.guard import GuardedTransport, Route
 from reconciler.budget import Budgets
 from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable, SettingsError
 from reconciler.model import Priority
+from reconciler.reach import is_loopback
 
 TransportName = Literal["aiohttp", "httpx"]
 
@@ -91,6 +93,8 @@ class Answer:
     #: When the request left.
     asked_at: datetime
     seconds: float
+    #: Bytes of the body.
+    size: int
 
 
 @dataclass(slots=True)
@@ -229,7 +233,7 @@ class Wire:
                 if isinstance(refused, BirdUnavailable):
                     refused.said = self._circuits.is_open(workspace_id, write=write)
                 raise refused
-            return Answer(reply.status, parsed, asked_at, seconds)
+            return Answer(reply.status, parsed, asked_at, seconds, len(reply.body or b""))
         finally:
             self._budget.release(workspace_id, priority)
 
@@ -436,6 +440,13 @@ def checked_url(api_url: str) -> httpx.URL:
         raise SettingsError(f"the API address must begin with http:// or https:// and name a host: {api_url[:200]!r}")
     if url.userinfo or url.query or url.fragment:
         raise SettingsError("the API address must hold neither user information nor a query nor a fragment")
+    # What the guard has checked is what leaves: a transport may resolve dots and read escapes otherwise than it does.
+    path = url.raw_path.decode("ascii")
+    if "%" in path or "\\" in api_url or {".", ".."} & {*urlsplit(api_url).path.split("/"), *path.split("/")}:
+        raise SettingsError(
+            "the API address must hold no percent sign, no backslash and no `.` or `..` in its path, nor a character"
+            f" that has to be escaped there: {api_url[:200]!r}"
+        )
     return url
 
 
@@ -469,8 +480,7 @@ def make_transport(name: TransportName, url: httpx.URL, connections: int) -> htt
 
 def _environment_proxy(url: httpx.URL) -> httpx.Proxy | None:
     """Return the proxy that the environment names for the API (HTTP_PROXY and the like, NO_PROXY)."""
-    loopback = url.host == "localhost" or url.host.startswith("127.") or url.host == "::1"
-    if loopback or urllib.request.proxy_bypass(url.netloc.decode("ascii")):
+    if is_loopback(url.host) or urllib.request.proxy_bypass(url.netloc.decode("ascii")):
         return None
     proxies = urllib.request.getproxies()
     address = proxies.get(url.scheme) or proxies.get("all")

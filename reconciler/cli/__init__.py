@@ -8,6 +8,7 @@ standard error.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final, cast
@@ -36,6 +37,16 @@ COMMANDS: Final = {
 }
 #: Those that change something: with standard output full, they have still done it.
 _ACTING: Final = frozenset({"apply", "run", "set", "suspend", "resume", "init"})
+#: Habits that other tools have left: what somebody types, and the command that does it here.
+HABITS: Final = {
+    "diff": "reconciler plan [PATH]...",
+    "dump": "reconciler import --workspace UUID",
+    "export": "reconciler import --workspace UUID",
+    "get": "reconciler status [NAME]...",
+    "lint": "reconciler validate [PATH]...",
+    "logs": "reconciler history [NAME]",
+}
+_DRY_RUN: Final = "--dry-run"
 #: Commands whose names cannot be those of modules.
 _MODULES: Final = {"import": "import_"}
 
@@ -62,6 +73,12 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
+        if name in HABITS and name not in COMMANDS:
+            raise click.UsageError(f"there is no `{name}` here; use: {HABITS[name]}")
+        if name in ("apply", "run") and _DRY_RUN in args[: args.index("--") if "--" in args else None]:
+            raise click.UsageError(
+                f"`{name}` has no {_DRY_RUN}; to see what it would send, use: reconciler plan [PATH]"
+            )
         if name not in COMMANDS and not name.startswith("-"):
             import difflib
 
@@ -72,12 +89,25 @@ class _Commands(click.Group):
 
 
 def with_variables(command: click.Command) -> click.Command:
-    """Give each option of a command that has none yet its environment variable, `RECONCILER_<NAME>`."""
-    from reconciler.settings import ENVIRONMENT_PREFIX
+    """Give each option of a command that has none yet its environment variable, `RECONCILER_<NAME>`.
+
+    A variable that an orchestrator has set for a service of its own is not read, and said so.
+    """
+    from reconciler.settings import ENVIRONMENT_PREFIX, is_service_link
 
     for parameter in command.params:
-        if isinstance(parameter, click.Option) and parameter.envvar is None:
+        if not isinstance(parameter, click.Option):
+            continue
+        if parameter.envvar is None:
             parameter.envvar = ENVIRONMENT_PREFIX + parameter.opts[0].lstrip("-").replace("-", "_").upper()
+        name = str(parameter.envvar)
+        if is_service_link(name, os.environ.get(name, "")):
+            parameter.envvar = None
+            click.echo(
+                f"Warning: {name} is not read: its value is one that Kubernetes sets for a Service of such a name;"
+                f" say {parameter.opts[0]}, or set enableServiceLinks to false",
+                err=True,
+            )
     return command
 
 

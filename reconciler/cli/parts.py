@@ -27,6 +27,7 @@ from reconciler.model import Applied, Desired, RecordingKey
 from reconciler.observer import Observer
 from reconciler.outlet import Outlet
 from reconciler.place import make_state_folder, state_folder
+from reconciler.reach import is_loopback
 from reconciler.reconcile import CONTRADICTED_SECONDS, Clock
 from reconciler.stops import handed_over
 from reconciler.store import Retention
@@ -128,8 +129,7 @@ def check_reach(values: Values, workspaces: Iterable[str]) -> None:
         SettingsError: a workspace has no usable key, or the key would leave unencrypted.
     """
     address = urlsplit(values["api_url"])
-    loopback = address.hostname in ("localhost", "::1") or (address.hostname or "").startswith("127.")
-    if address.scheme == "http" and not loopback and not values["allow_http"]:
+    if address.scheme == "http" and not is_loopback(address.hostname or "") and not values["allow_http"]:
         raise SettingsError(
             f"api_url: {values['api_url']} would carry the access key unencrypted to another machine; use https://,"
             " or allow it with --allow-http"
