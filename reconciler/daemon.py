@@ -19,21 +19,22 @@ from reconciler.bird import CircuitChange
 from reconciler.catalog import Catalog, CatalogChange
 from reconciler.errors import BirdUnauthorized, BirdUnavailable, LeaseLost, ReconcilerError, StoreError
 from reconciler.follow import Follower
-from reconciler.limits import Rule
+from reconciler.judging import Judge
 from reconciler.logs import Log
 from reconciler.metrics import Metrics, Standing
-from reconciler.model import CallKey, Desired, Phase, Priority, RecordingKey, Resting, Status
+from reconciler.model import CallKey, Desired, Phase, Priority, RecordingKey, Request, Resting, Status
 from reconciler.overview import FORMAT, Overview
 from reconciler.reconcile import UNAUTHORIZED_SECONDS, Clock, Reconciler, Turn
 from reconciler.report import instant
+from reconciler.requests import Answer, Desk, RequestRefused, Run
 from reconciler.rests import Cause, Questions, Rests
 from reconciler.resync import TICK_SECONDS, Resync
-from reconciler.scrub import frames, scrub, scrubbed
+from reconciler.scrub import frames, scrub, scrubbed, visible
 from reconciler.standing import Stand, Standings
 from reconciler.store import base as stored
 from reconciler.store.base import Store, Writer
 from reconciler.systemd import notify, watchdog_seconds
-from reconciler.window import ChangeSet, Window
+from reconciler.window import Window
 from reconciler.workqueue import Again, Workers
 
 #: How often the page's slow figures are brought up to date.
@@ -48,6 +49,8 @@ EDIT_RETRY_SECONDS = 1.0
 EDIT_RETRIES = 8
 #: Phases after which a restart finds nothing to do for a document that says what it said.
 _SETTLED = frozenset({Phase.APPLIED, Phase.HELD, Phase.DRIFTED, Phase.REJECTED, Phase.ENDED})
+#: How many names that a request gave and no document has are named in its answer.
+MISSING_NAMES = 10
 #: Phases in which a PATCH is under way, be its fate known or not.
 _SENT = frozenset({Phase.SENDING, Phase.CONFIRMING, Phase.UNCONFIRMED})
 
@@ -92,14 +95,15 @@ class Daemon:
         standings: Standings,
         reach: Reach,
         declared: Callable[[Iterable[Desired]], None],
+        look_now: Callable[[], object],
         source: Callable[[], dict[str, Any] | None] = lambda: None,
+        override_limits: bool = False,
     ) -> None:
         self._follower = follower
         self._catalog = catalog
         self._store = store
         self._writer = writer
         self._reconciler = reconciler
-        self._window = window
         self._timing = timing
         self._clock = clock
         self._metrics = metrics
@@ -107,6 +111,13 @@ class Daemon:
         self._run_id = run_id
         self._declared = declared
         self._source = source
+        self._override_limits = override_limits
+        self._look_now = look_now
+        run = Run(clock, log, run_id)
+        self._judge = Judge(window, catalog, store, writer, run, metrics)
+        self._desk = Desk(store, writer, run)
+        self._desk.serve("approve", self._approve)
+        self._desk.serve("sync", self._sync)
         self._workers = Workers(
             self._turn,
             concurrency=concurrency,
@@ -137,8 +148,6 @@ class Daemon:
         metrics.watch_queue(self._queue_depths)
         metrics.watch_resync(lambda: max(0.0, (clock.now() - (self._resync.last or self._began)).total_seconds()))
         metrics.watch_standing(self._standing)
-        for rule in Rule:
-            metrics.limit_refusals.labels(rule.value)
 
     async def run(self, stop: asyncio.Event, resync_now: asyncio.Event) -> None:
         """Work until `stop` is set; then let requests in flight end, for at most ten seconds.
@@ -161,6 +170,7 @@ class Daemon:
                 ("catch up", self._resync.catch_up()),
                 ("ask", self._rests.ask()),
                 ("beat", self._beat()),
+                ("requests", self._desk.work()),
             )
         ]
         stopped = asyncio.create_task(stop.wait())
@@ -203,7 +213,7 @@ class Daemon:
             if not settled or standing.desired is not document.status:
                 unsettled.add(key)
         new = {key for key in desired if key not in self._standings}
-        self._announce({*changed, *new}, changed)
+        self._judge.take_over({*changed, *new}, changed, self._phase_of, override=self._override_limits)
         # What is as it was left is only looked at again; all else is what the first pass is for.
         self._resync.first_pass = unsettled | new
         self._add_first(unsettled | new, changed)
@@ -221,6 +231,9 @@ class Daemon:
                 self._workers.add(key, Priority.PAUSE if pause else Priority.RETRY, passes=True)
 
     # Workspaces that are left alone.
+
+    def _phase_of(self, key: RecordingKey) -> Phase | None:
+        return self._standings[key].phase if key in self._standings else None
 
     def bring_back(self, workspace_id: str) -> None:
         """Bring back what waits for a workspace: its key is taken again."""
@@ -263,6 +276,9 @@ class Daemon:
             return turn.again
         if isinstance(turn.error, BirdUnauthorized):
             self._key_was_refused(turn.error)
+        phase = turn.phase or self._phase_of(key)
+        if phase is not None or key not in self._catalog.desired:
+            self._judge.turned(key, phase)
         self._resync.first_pass.discard(key)
         if turn.looked:
             self._resync.answered(key, final=turn.final and key in self._catalog.desired)
@@ -345,7 +361,8 @@ class Daemon:
     def _take_in(self, change: CatalogChange) -> None:
         self._declared(self._catalog.desired[key] for key in change.changed)
         records = (self._store.get(key) for key in change.changed)
-        self._announce(change.changed, {record.key: record.last_applied for record in records if record is not None})
+        last_applied = {record.key: record.last_applied for record in records if record is not None}
+        self._judge.announce(change.changed, last_applied)
         # Those of one call side by side, so that they share its looks.
         for key in sorted((*change.changed, *change.removed)):
             self._reconciler.saw_edit(key)
@@ -357,28 +374,38 @@ class Daemon:
             self._rests.edit_came(workspace_id)
         self._metrics.invalid_files.set(len(self._catalog.invalid))
 
-    def _announce(self, changed: Collection[RecordingKey], last_applied: Mapping[RecordingKey, Status | None]) -> None:
-        """Hold one change set against the limits on changes at once, and say so when it passes one.
+    # What other processes ask for.
 
-        Args:
-            changed: every recording whose document changed.
-            last_applied: what is recorded of those that are to be counted and have a record.
-        """
-        counted = {*changed, *last_applied}
-        states = (
-            (key, self._catalog.desired[key].status, last_applied.get(key))
-            for key in counted
-            if key in self._catalog.desired
-        )
-        change = ChangeSet.of(changed, states)
-        for refused in self._window.announce(change, self._store.count_last_applied(), self._clock.now()).refused:
-            self._log.error("limit_refused", **refused.refusal.as_log())
-            self._metrics.limit_refusals.labels(refused.refusal.rule.value).inc()
+    async def _approve(self, request: Request, about: Mapping[str, Any]) -> Answer:
+        answer, keys = await self._judge.approve(self._desk, request, about)
+        for key in keys:
+            self._workers.add(key, Priority.EDIT, passes=True)
+        return answer
+
+    async def _sync(self, _request: Request, about: Mapping[str, Any]) -> Answer:
+        """Look at everything now, or at the recordings of some documents."""
+        names = about.get("names")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise RequestRefused("`sync` takes a list of names")
+        if not names:
+            self._look_now()
+            total = len(self._catalog.desired)
+            return Answer(f"looking at all {total} recordings now", {"recordings": total})
+        wanted = set(names)
+        keys = {document.name: document.key for document in self._catalog.desired.values() if document.name in wanted}
+        missing = sorted(wanted - keys.keys())
+        if missing:
+            raise RequestRefused(f"no document in force is named {', '.join(map(visible, missing[:MISSING_NAMES]))}")
+        self._reconciler.look_afresh()
+        for key in sorted(keys.values()):
+            self._workers.add(key, Priority.EDIT)
+        count = "1 recording" if len(keys) == 1 else f"{len(keys)} recordings"
+        return Answer(f"looking at {count} now", {"recordings": len(keys)})
 
     def _begin_resync(self, asked: bool) -> None:
         if asked:
             self._reconciler.look_afresh()
-        self._window.begin_resync()
+        self._judge.begin_resync()
 
     def _all_answered(self) -> None:
         if self._resync.last is not None:
@@ -415,6 +442,7 @@ class Daemon:
         told = self._clock.monotonic()
         while True:
             self._look_at_state()
+            self._judge.look()
             for workspace_id in self._reconciler.try_new_keys():
                 self._rests.ask_now(workspace_id)
             self._metrics.managed.set(len(self._catalog.desired))
@@ -481,6 +509,8 @@ class Daemon:
             "managed": len(self._catalog.desired),
             **recordings,
             "oldestUnmetSeconds": round(self._overview.oldest_unmet_seconds(now), 3),
+            "refusals": self._judge.listed(),
+            "limitsOverridden": self._judge.overridden,
             "invalidFiles": {
                 file: [str(scrubbed(problem)) for problem in problems]
                 for file, problems in sorted(self._catalog.invalid.items())

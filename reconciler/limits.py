@@ -14,21 +14,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from reconciler.model import Action, ActionKind, RecordingKey, Status, Word, status_line
+from reconciler.model import Action, ActionKind, RecordingKey, Rule, Status, status_line
 
 #: Hexadecimal digits in the name of what is refused: as many as a person copies without a mistake.
 NAME_DIGITS: Final = 12
-
-
-class Rule(Word):
-    #: PATCHes that cannot be undone.
-    IRREVERSIBLE = "irreversible"
-    #: Resumes of pauses that this program did not make.
-    RESUMES = "resumes"
-    #: The share of recordings that change at once; PATCHes to `paused` are apart from it.
-    CHANGES = "changes"
-    #: The same share for PATCHes to `paused`, for those who must record everything.
-    PAUSES = "pauses"
 
 
 @dataclass(frozen=True, slots=True)

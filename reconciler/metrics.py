@@ -121,6 +121,10 @@ class Metrics:
         self.limit_refusals = Counter(
             "reconciler_limit_refusals", "PATCHes held back by a safety limit.", ["rule"], registry=self._registry
         )
+        self.limits_overridden = self._gauge(
+            "reconciler_limits_overridden",
+            "1 while no limit holds for what the daemon found at its start, since --override-limits said so.",
+        )
         self._edit_seconds = Histogram(
             "reconciler_edit_seconds",
             "Seconds from the moment an edit was seen until its PATCH was sent, accepted, confirmed.",

@@ -6,7 +6,7 @@ Values only. No file, no network, no clock, no logging in this room: time is pas
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -112,6 +112,10 @@ class RecordingKey(NamedTuple):
     @property
     def call(self) -> CallKey:
         return CallKey(self.workspace_id, self.channel_id, self.call_id)
+
+
+#: What an event has in place of a recording that is about none.
+NO_RECORDING: Final = RecordingKey("", "", "", "")
 
 
 def status_line(key: RecordingKey, status: Status) -> str:
@@ -354,6 +358,77 @@ class Resting(NamedTuple):
     reason: str
     #: Whether it is not looked at either; else only PATCHes wait.
     blind: bool
+
+
+class Rule(Word):
+    """The rules of the safety limits."""
+
+    #: PATCHes that cannot be undone.
+    IRREVERSIBLE = "irreversible"
+    #: Resumes of pauses that this program did not make.
+    RESUMES = "resumes"
+    #: The share of recordings that change at once; PATCHes to `paused` are apart from it.
+    CHANGES = "changes"
+    #: The same share for PATCHes to `paused`, for those who must record everything.
+    PAUSES = "pauses"
+
+
+class Judged(NamedTuple):
+    """What a rule said of one recording: that it may be brought to a status, or that this is refused."""
+
+    key: RecordingKey
+    rule: Rule
+    status: Status
+    #: The name of what is refused; None where it was let pass.
+    refusal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedSet:
+    """What is refused as a whole, as the state keeps it for people to see."""
+
+    #: Digits over its content: the rule, and every recording with the status that is wanted for it.
+    name: str
+    at: datetime
+    rule: Rule
+    #: How many recordings it holds back, and how many were counted against the limit when it was judged.
+    recordings: int
+    count: int
+    allowed: int
+    #: The setting with its value, such as `max_irreversible: 25`.
+    setting: str
+    #: The names of some of the documents.
+    sample: tuple[str, ...]
+
+
+class Judgements(NamedTuple):
+    """What the limits have newly said, in the order in which it is written down."""
+
+    #: Recordings of which nothing that was said before holds any more.
+    forgotten: Collection[RecordingKey] = ()
+    #: Names of what is refused no more.
+    lifted: Collection[str] = ()
+    judged: Collection[Judged] = ()
+    refused: Collection[RefusedSet] = ()
+
+
+class Request(NamedTuple):
+    """What another process asks of the one that holds the state. All of it but the number was written by that one."""
+
+    id: int
+    at: datetime
+    #: The command, such as `approve`.
+    kind: str
+    #: What the command was given; a JSON object if whoever wrote it kept to the form.
+    about: str
+    #: The system's user who asks, and why.
+    by: str
+    reason: str
+    taken_at: datetime | None = None
+    #: `done`, `refused` or `withdrawn`; None while it is open.
+    outcome: str | None = None
+    #: A JSON object.
+    answer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

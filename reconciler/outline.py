@@ -18,8 +18,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, TypeVar
 
 from reconciler.decide import decide
-from reconciler.limits import Limits, Rule, kinds_of, name_of, refusal_of
-from reconciler.model import ActionKind
+from reconciler.limits import Limits, kinds_of, name_of, refusal_of
+from reconciler.model import ActionKind, Rule
 from reconciler.plan import Plan, Summary
 
 if TYPE_CHECKING:

@@ -8,18 +8,31 @@ pass although it is part of what is refused, or a change set that is held agains
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import takewhile
+from itertools import islice, takewhile
 
-from reconciler.limits import Limits, Refusal, Rule, kinds_of, name_of_items, share_of
-from reconciler.model import Action, Phase, Reason, RecordingKey, Status
+from reconciler.limits import Limits, Refusal, kinds_of, name_of_items, share_of
+from reconciler.model import (
+    Action,
+    Judged,
+    Judgements,
+    Phase,
+    Reason,
+    RecordingKey,
+    RefusedSet,
+    Rule,
+    Status,
+)
 
 #: The rules by which a change of the documents is judged as a whole, in the order in which they are said.
 _OF_CHANGES = (Rule.CHANGES, Rule.PAUSES, Rule.IRREVERSIBLE)
 #: Phases in which nothing is left of what a recording was allowed: it is as desired, or nothing more will be sent.
-_ENDED = frozenset({Phase.APPLIED, Phase.DRIFTED, Phase.REJECTED, Phase.ENDED, Phase.HELD})
+ENDED = frozenset({Phase.APPLIED, Phase.DRIFTED, Phase.REJECTED, Phase.ENDED, Phase.HELD})
+
+#: So many of its documents are named with what is refused.
+SAMPLE = 5
 
 Items = Mapping[RecordingKey, Status]
 
@@ -62,17 +75,6 @@ class ChangeSet:
         return ChangeSet(self.changed, counted)
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What a rule said of one recording: that it may be brought to a status, or that this is refused."""
-
-    key: RecordingKey
-    rule: Rule
-    status: Status
-    #: The name of what is refused; None where it was let pass.
-    refusal: str | None = None
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Refused:
     """What is refused as a whole. `refusal.count` is what was counted against the limit when it was judged."""
@@ -96,6 +98,26 @@ class Refused:
         )
         return cls(named, items, at, whole)
 
+    def as_set(self, name_of: Callable[[RecordingKey], str | None]) -> RefusedSet:
+        """Return it as people see it, with the names of some of its documents."""
+        names = filter(None, (name_of(key) for key in islice(self.items, SAMPLE)))
+        said = self.refusal
+        return RefusedSet(
+            *(self.name, self.at, said.rule, len(self.items), said.count, said.allowed, said.setting),
+            tuple(sorted(names)),
+        )
+
+    @classmethod
+    def known(cls, refused: RefusedSet) -> Refused:
+        """Return what an earlier process refused, but for its recordings."""
+        refusal = Refusal(refused.rule, refused.count, refused.allowed, refused.setting, refused.name)
+        return cls(refusal, {}, refused.at)
+
+    def approved(self) -> Judgements:
+        """Return what is written down when it is approved, before it is lifted."""
+        rule = self.refusal.rule
+        return Judgements(lifted=(self.name,), judged=[Judged(key, rule, status) for key, status in self.items.items()])
+
     def judged(self) -> Iterator[Judged]:
         """Yield what was said of each of its recordings; of what time may let pass nothing was."""
         if not self.whole:
@@ -107,7 +129,7 @@ class Refused:
 class Verdict:
     """What was newly said, to be written down before anything of it is sent, and to be told."""
 
-    #: Recordings whose documents changed: nothing that was said of them before holds any more.
+    #: Recordings of which something was said that holds no more, since their documents changed.
     forgotten: frozenset[RecordingKey] = frozenset()
     passed: list[Judged] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
@@ -116,6 +138,25 @@ class Verdict:
 
     def __bool__(self) -> bool:
         return bool(self.forgotten or self.passed or self.refused or self.lifted)
+
+    def joined(self, later: Verdict) -> Verdict:
+        """Return both as one."""
+        return Verdict(
+            self.forgotten | later.forgotten,
+            [*self.passed, *later.passed],
+            [*self.refused, *later.refused],
+            [*self.lifted, *later.lifted],
+        )
+
+    def to_write(self, name_of: Callable[[RecordingKey], str | None]) -> Judgements:
+        """Return it as the state keeps it.
+
+        Args:
+            name_of: answers the name of a recording's document; None where it has none any more.
+        """
+        judged = [*self.passed, *(each for refused in self.refused for each in refused.judged())]
+        refused = [each.as_set(name_of) for each in self.refused]
+        return Judgements(self.forgotten, self.lifted, judged, refused)
 
 
 class Window:
@@ -155,6 +196,10 @@ class Window:
     def refused(self) -> tuple[Refused, ...]:
         """All that is refused as a whole, the oldest first."""
         return tuple(sorted(self._refused.values(), key=lambda each: each.at))
+
+    def refused_as(self, name: str) -> Refused | None:
+        """Return what is refused under a name; None where nothing is."""
+        return self._refused.get(name)
 
     # What comes in as a whole.
 
@@ -218,7 +263,7 @@ class Window:
             managed: how many recordings have a last-applied status.
             now: the time of the change set.
         """
-        verdict = Verdict(change.changed)
+        verdict = Verdict()
         self._forget(change.changed, verdict)
         for announced in self._announced.values():
             for key in list(takewhile(lambda key: now - announced[key] > self.BURST, announced)):  # noqa: B023 (at once)
@@ -258,14 +303,18 @@ class Window:
     def _forget(self, keys: frozenset[RecordingKey], verdict: Verdict) -> None:
         """Forget what was said of recordings. What they were refused with stays refused, under the name that fits."""
         shrunk: dict[str, None] = {}
+        known: set[RecordingKey] = set()
         self._overridden -= keys
         for key in keys:
             for rule in Rule:
-                self._passed[rule].pop(key, None)
+                if self._passed[rule].pop(key, None) is not None:
+                    known.add(key)
                 self._held[rule].drop(key)
                 name = self._refused_by[rule].pop(key, None)
                 if name is not None:
                     shrunk[name] = None
+                    known.add(key)
+        verdict.forgotten = frozenset(known)
         for name in shrunk:
             refused = self._refused.pop(name)
             verdict.lifted.append(name)
@@ -336,7 +385,7 @@ class Window:
         if phase is not Phase.REFUSED:
             for held in self._held.values():
                 held.drop(key)
-        if phase is None or phase in _ENDED:
+        if phase is None or phase in ENDED:
             self._overridden.discard(key)
             for passed in self._passed.values():
                 passed.pop(key, None)

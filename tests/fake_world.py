@@ -21,7 +21,7 @@ from examples import NOW
 
 from reconciler.bird import Accepted
 from reconciler.errors import BirdRejected, BirdUnauthorized, BirdUnavailable, StoreError
-from reconciler.limits import Limits, Rule
+from reconciler.limits import Limits
 from reconciler.metrics import Metrics
 from reconciler.model import (
     FINAL,
@@ -34,6 +34,7 @@ from reconciler.model import (
     LiveStatus,
     Priority,
     RecordingKey,
+    Rule,
     Status,
 )
 from reconciler.observer import Observer

@@ -13,8 +13,8 @@ from virtual_loop import run_virtually
 
 from reconciler.converge import Observed, converge, observe_all
 from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable, SettingsError, StoreError
-from reconciler.limits import Refusal, Rule
-from reconciler.model import CallKey, Live, Outcome, Phase, Priority, Reason, RecordingKey
+from reconciler.limits import Refusal
+from reconciler.model import CallKey, Live, Outcome, Phase, Priority, Reason, RecordingKey, Rule
 from reconciler.observer import Observer
 from reconciler.reconcile import Clock, Turn
 from reconciler.workqueue import Again

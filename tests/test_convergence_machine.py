@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from reconciler.bird import Accepted
 from reconciler.errors import BirdError, BirdUnavailable, StoreError
-from reconciler.limits import Limits, Rule
+from reconciler.limits import Limits
 from reconciler.model import (
     SATISFIES,
     CallKey,
@@ -33,6 +33,7 @@ from reconciler.model import (
     Phase,
     Priority,
     RecordingKey,
+    Rule,
     Status,
     Suspend,
 )
@@ -271,6 +272,7 @@ class Convergence(RuleBasedStateMachine):
     async def _turn(self, each: RecordingKey, priority: Priority) -> None:
         sent = self._patches_of(each)
         turn = await self.bench.turn(each, priority)
+        self.bench.window.turned(each, turn.phase)
         self.turns += 1
         if self._patches_of(each) > sent and not isinstance(turn.error, StoreError):
             told = [event for event in self.bench.history() if event.key == each]

@@ -44,8 +44,8 @@ LAYERS = """
     load outline
     baseline mirror reconcile report scan
     readings revision saved
-    converge discover follow rests standing
-    overview resync
+    converge discover follow requests rests standing
+    judging overview resync
     daemon web
     cli
     __main__

@@ -16,9 +16,9 @@ from examples import NOW, key, look, patch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.limits import Limits, Refusal, Rule, kinds_of, name_of_items, withhold
-from reconciler.model import Action, ActionKind, Phase, Reason, RecordingKey, Status
-from reconciler.window import ChangeSet, Judged, Verdict, Window
+from reconciler.limits import Limits, Refusal, kinds_of, name_of_items, withhold
+from reconciler.model import Action, ActionKind, Judged, Phase, Reason, RecordingKey, Rule, Status
+from reconciler.window import ChangeSet, Verdict, Window
 
 LIMITS = Limits()
 MINUTE = timedelta(minutes=1)

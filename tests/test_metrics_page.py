@@ -15,9 +15,8 @@ from test_acceptance import daemon_options, get
 from test_cli import CALL, KEY, Shell, Started, document, eventually, numbered, recording
 
 from reconciler import __version__
-from reconciler.limits import Rule
 from reconciler.metrics import Metrics
-from reconciler.model import Event, Outcome, Phase, Priority
+from reconciler.model import Event, Outcome, Phase, Priority, Rule
 from reconciler.store import open_writer
 
 #: Every label that a series may have; none of them grows with what is managed.

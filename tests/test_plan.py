@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.decide import decide
-from reconciler.limits import Limits, Rule
-from reconciler.model import Action, ActionKind, Applied, Desired, Live, RecordingKey, Status
+from reconciler.limits import Limits
+from reconciler.model import Action, ActionKind, Applied, Desired, Live, RecordingKey, Rule, Status
 from reconciler.plan import (
     Plan,
     Summary,

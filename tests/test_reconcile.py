@@ -17,8 +17,8 @@ from examples import NOW, document, key, look
 from fake_world import Bench, Fault, Killed, statuses
 
 from reconciler.errors import BirdUnavailable, LeaseLost, StoreError
-from reconciler.limits import Limits, Rule
-from reconciler.model import Drift, Outcome, Phase, Priority, RecordingKey, Status, Suspend
+from reconciler.limits import Limits
+from reconciler.model import Drift, Outcome, Phase, Priority, RecordingKey, Rule, Status, Suspend
 from reconciler.reconcile import (
     FRESH_SECONDS,
     LIMIT_SECONDS,

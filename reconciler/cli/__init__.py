@@ -26,6 +26,8 @@ COMMANDS: Final = {
     "run": "Keep recordings as the documents say, as a daemon.",
     "status": "Show what the state knows of each recording.",
     "history": "Show what happened, newest first.",
+    "approve": "Have the daemon send what a safety limit refused, once.",
+    "sync": "Have the daemon look at everything now.",
     "schema": "Print the JSON Schema of a kind.",
     "init": "Write a commented sample.",
     "import": "Write live recordings as documents.",

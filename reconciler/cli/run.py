@@ -8,7 +8,6 @@ import signal
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from reconciler import __version__
 from reconciler.budget import turns_at_once
 from reconciler.catalog import Catalog
 from reconciler.cli.apply import Tally, conclude, refuse_empty
+from reconciler.cli.asking import DAEMON
 from reconciler.cli.branch import check_git_settings, figures_of, open_branch, status_of
 from reconciler.cli.exits import DONE, ERROR
 from reconciler.cli.heap import give_large_blocks_back, spare_what_is_loaded
@@ -55,10 +55,9 @@ from reconciler.converge import Observed, converge
 from reconciler.daemon import Daemon, Reach, Timing
 from reconciler.errors import BirdUnauthorized, SettingsError
 from reconciler.follow import Follower
-from reconciler.limits import Rule
 from reconciler.logs import Log, adopt_libraries, make_log
 from reconciler.metrics import ApiState, Metrics
-from reconciler.model import Desired, Live, RecordingKey
+from reconciler.model import Desired, Live, RecordingKey, Rule
 from reconciler.observer import Observer
 from reconciler.plan import make_plan
 from reconciler.reconcile import Clock, Reconciler, Sender, check_lease
@@ -70,6 +69,9 @@ from reconciler.window import Window
 
 if TYPE_CHECKING:
     from reconciler.bird import Bird, CircuitChange, RequestMetric
+
+#: What holds the state, as others are told: one that takes requests, and one that does not.
+ONE_RUN = "reconciler run --once"
 
 
 @click.command("run")
@@ -124,7 +126,7 @@ def command(context: click.Context, paths: tuple[str, ...], once: bool, sandbox:
         writer = parts.enter_context(
             open_writer(
                 state,
-                holder="reconciler run",
+                holder=ONE_RUN if once else DAEMON,
                 wait_seconds=settings["wait_seconds"],
                 on_wait=standby.waits_for,
                 on_commit=metrics.committed,
@@ -171,7 +173,6 @@ class _Run:
         self._clock = own.clock
         self._run_id = own.run_id
         self._log = own.log
-        self._window = Window(settings.limits)
         self._standings = Standings()
         self._catalog = Catalog()
         self._branch = open_branch(settings, state, store, writer, self._clock, self._log) if settings["git"] else None
@@ -190,15 +191,16 @@ class _Run:
             # With a file that is invalid there are documents: they come into force when they are mended.
             where = (self._branch.state.address,) if self._branch else paths
             refuse_empty(len(self._catalog.desired), where, settings["allow_empty"])
-        self._remember_patches()
 
-    def _remember_patches(self) -> None:
-        """Let the limits count what earlier processes sent in the last ten minutes."""
-        for patch in self._store.patches_since(self._clock.now() - timedelta(minutes=10)):
+    def _window(self) -> Window:
+        """Return the daemon's memory of what was sent, which begins with what earlier processes sent lately."""
+        window = Window(self._settings.daemon_limits)
+        for patch in self._store.patches_since(self._clock.now() - Window.SPAN):
             if patch.irreversible:
-                self._window.remember(Rule.IRREVERSIBLE, patch.key, patch.at)
+                window.remember(Rule.IRREVERSIBLE, patch.key, patch.at)
             if patch.resumes_foreign:
-                self._window.remember(Rule.RESUMES, patch.key, patch.at)
+                window.remember(Rule.RESUMES, patch.key, patch.at)
+        return window
 
     async def daemon(self, front: Front) -> int:
         """Work until a signal comes; SIGHUP looks at everything now.
@@ -220,9 +222,11 @@ class _Run:
                 daemon.circuit_changed(change)
 
             async with self._api(patient=False, on_circuit=circuit_changed) as (api, seed):
+                window = self._window()
                 reconciler = self._reconciler(
                     api,
                     api,
+                    window,
                     Observer(api, self._clock.now),
                     lambda workspace_id: daemon.bring_back(workspace_id),
                 )
@@ -236,7 +240,7 @@ class _Run:
                     store=self._store,
                     writer=self._writer,
                     reconciler=reconciler,
-                    window=self._window,
+                    window=window,
                     timing=Timing(
                         self._settings["resync_seconds"],
                         self._settings["poll_seconds"],
@@ -251,6 +255,8 @@ class _Run:
                     reach=Reach(api.probe, api.rest_seconds),
                     declared=seed,
                     source=lambda: None if self._branch is None else status_of(self._branch.state),
+                    override_limits=self._settings["override_limits"],
+                    look_now=look_now,
                 )
                 nudge = None if self._branch is None else self._branch.nudge
                 front.attach(Answers(daemon.healthy, daemon.ready, self._metrics.render, daemon.status), nudge)
@@ -288,7 +294,8 @@ class _Run:
                     self._log.error("limit_refused", **refusal.as_log())
                 keys = [action.key for action in plan.actions if action.key not in plan.withheld]
                 tally = Tally(api)
-                reconciler = self._reconciler(api, tally, observer, lambda _workspace_id: None, observed.live)
+                window = Window(self._settings.limits)
+                reconciler = self._reconciler(api, tally, window, observer, lambda _workspace_id: None, observed.live)
                 stop = sending.enter_context(stop_on_signals())
                 spare_what_is_loaded()
                 with progress("Converging", len(keys)) as tick:
@@ -356,6 +363,7 @@ class _Run:
         self,
         api: Bird,
         sender: Sender,
+        window: Window,
         observer: Observer,
         authorized_again: Callable[[str], None],
         first_looks: Mapping[RecordingKey, Live] | None = None,
@@ -367,7 +375,7 @@ class _Run:
             writer=self._standings.watch(self._writer),
             observer=observer,
             sender=sender,
-            window=self._window,
+            window=window,
             managed=self._store.count_last_applied,
             clock=self._clock,
             log=self._log,

@@ -149,18 +149,17 @@ class Patcher:
         return Turn(seen.phase, outcome=Outcome.SKIPPED, error=error)
 
     async def _limit_refused(self, seen: Applied, refusal: Refusal) -> Turn:
-        if seen.phase is not Phase.REFUSED or seen.error != str(refusal):
-            record = standing(seen, Phase.REFUSED, refusal.rule, self._clock.now())._replace(error=str(refusal))
+        """Record that a limit holds the PATCH back. What it refuses as a whole is said once, by whoever judged it."""
+        record = standing(seen, Phase.REFUSED, refusal.rule, self._clock.now())._replace(error=str(refusal))
+        if seen.phase is not Phase.REFUSED:
             event = self._notes.done("limit_refused", record, cause=refusal.rule, outcome=Outcome.SKIPPED)
             await self._writer.save(record, event)
-            self._log.error(
-                "limit_refused",
-                **named(record),
-                **refusal.as_log(),
-            )
+            self._log.debug("limit_refused", **named(record), **refusal.as_log())
         else:
-            await self._writer.save(seen)
-        return Turn(Phase.REFUSED, Again(LIMIT_SECONDS, Priority.RESYNC), Outcome.SKIPPED, refusal=refusal)
+            await self._writer.save(record)
+        # What is refused under a name waits for a person, the rest for time.
+        again = None if refusal.name else Again(LIMIT_SECONDS, Priority.RESYNC)
+        return Turn(Phase.REFUSED, again, Outcome.SKIPPED, refusal=refusal)
 
     async def _send(self, action: Action, seen: Applied, live: Live, now: datetime) -> Turn:
         grace = timedelta(seconds=min(UNKNOWN_FATE_SECONDS, self._confirm.total_seconds()))

@@ -11,10 +11,12 @@ from reconciler.place import state_path
 from reconciler.store.base import EventQuery, Line, Receipt, Seen, SentPatch, Size, Standing, Store, Writer
 from reconciler.store.lease import LEASE_SECONDS, Clock
 from reconciler.store.reader import SqliteStore
+from reconciler.store.requests import Asker
 from reconciler.store.retention import Retention
 from reconciler.store.sqlite import SqliteWriter
 
 __all__ = [
+    "Asker",
     "Clock",
     "EventQuery",
     "Line",
@@ -26,6 +28,7 @@ __all__ = [
     "Standing",
     "Store",
     "Writer",
+    "open_asker",
     "open_store",
     "open_writer",
 ]
@@ -46,6 +49,15 @@ def open_store(url: str, *, must_exist: bool = False) -> Store:
         StoreError: the URL is of another form. What is wrong with the file itself is raised by the reads.
     """
     return SqliteStore(state_path(url), must_exist=must_exist)
+
+
+def open_asker(url: str, *, clock: Clock = _DEFAULT_CLOCK) -> Asker:
+    """Return who may ask the process that holds the state. Nothing is opened before something is asked.
+
+    Raises:
+        StoreError: the URL is of another form.
+    """
+    return Asker(state_path(url), clock)
 
 
 def open_writer(

@@ -15,7 +15,20 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from reconciler.errors import StoreError
-from reconciler.model import Applied, Event, InForce, Phase, RecordingKey, Resting, Revision, Status
+from reconciler.model import (
+    Applied,
+    Event,
+    InForce,
+    Judged,
+    Judgements,
+    Phase,
+    RecordingKey,
+    RefusedSet,
+    Request,
+    Resting,
+    Revision,
+    Status,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -161,6 +174,22 @@ class Store(Protocol):
         """Return the workspaces that the writer leaves alone, or did when it was last heard of, by their IDs."""
         ...
 
+    def judged(self) -> Iterator[Judged]:
+        """Stream what the limits said of recordings, ordered by key, and still holds."""
+        ...
+
+    def refusals(self) -> list[RefusedSet]:
+        """Return what the limits refuse as a whole, the oldest first."""
+        ...
+
+    def open_requests(self, now: datetime, most: int) -> list[Request]:
+        """Return what is asked of the writer and may still be taken, the oldest first, at most so many."""
+        ...
+
+    def request(self, number: int) -> Request | None:
+        """Return one request as it stands."""
+        ...
+
     def patches_since(self, since: datetime) -> list[SentPatch]:
         """Return every `patch_sent` event at or after an aware datetime, oldest first."""
         ...
@@ -215,6 +244,22 @@ class Writer(Protocol):
 
     def rest(self, workspace_id: str, resting: Resting | None) -> Receipt:
         """Keep how a workspace rests, or with None that it does no more."""
+        ...
+
+    def judge(self, judgements: Judgements, *events: Event) -> Receipt:
+        """Write down what the limits have newly said. Handed in before what it lets pass, it is on disk before that."""
+        ...
+
+    def take(self, request: Request, now: datetime) -> Receipt:
+        """Take a request, if whoever asks has not taken it back; `Store.request` then says so."""
+        ...
+
+    def answer(self, request: Request, outcome: str, answer: str, *events: Event) -> Receipt:
+        """Answer a request that was taken: `done` or `refused`, and a JSON object."""
+        ...
+
+    def forget_requests(self, now: datetime) -> Receipt:
+        """Take away requests of long ago."""
         ...
 
     def lease_valid(self) -> bool:

@@ -206,6 +206,15 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def open_for_asking(path: Path) -> sqlite3.Connection:
+    """Open an existing file for one small write beside the writer: it must outlive a crash of this process alone."""
+    connection = _connect(path)
+    connection.execute("PRAGMA synchronous = NORMAL")
+    # The writer folds its log by itself; to do so here would have it wait.
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    return connection
+
+
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     for pragma in WRITER_PRAGMAS:
         connection.execute(pragma)

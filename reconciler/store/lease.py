@@ -107,6 +107,11 @@ class Lease:
         row = connection.execute(SELECT).fetchone()
         return None if row is None else Holding(*row)
 
+    def living(self, connection: sqlite3.Connection) -> Holding | None:
+        """Return who holds the state now; None where nobody does, or who did is certainly gone."""
+        held = self.look(connection)
+        return None if held is None or self.is_free(held, 0.0) else held
+
     def take(self, connection: sqlite3.Connection, unchanged_for: float = 0.0) -> Holding | None:
         """Take the lease if that is safe, in a transaction of its own.
 

@@ -18,9 +18,20 @@ from types import TracebackType
 from typing import Final, Self
 
 from reconciler.errors import StoreError
-from reconciler.model import Applied, Event, InForce, RecordingKey, Resting, Revision, key_of_line
+from reconciler.model import (
+    Applied,
+    Event,
+    InForce,
+    Judged,
+    RecordingKey,
+    RefusedSet,
+    Request,
+    Resting,
+    Revision,
+    key_of_line,
+)
 from reconciler.store import connection as files
-from reconciler.store import rows, schema, selects
+from reconciler.store import judgements, requests, rows, schema, selects
 from reconciler.store.base import EventQuery, Line, Seen, SentPatch, Size, Standing
 from reconciler.store.lease import Clock, Holding, Lease
 from reconciler.store.size import measure
@@ -127,6 +138,27 @@ class SqliteStore:
     def resting(self) -> list[Resting]:
         return [rows.resting_from_row(row) for row in self._read(selects.resting)]
 
+    def judged(self) -> Iterator[Judged]:
+        try:
+            for row in self._stream(lambda layout: (selects.judged(layout), ())):
+                yield judgements.judged_from_row(row)
+        except ValueError as error:
+            raise self._unknown_word(error) from error
+
+    def refusals(self) -> list[RefusedSet]:
+        try:
+            return [judgements.refusal_from_row(row) for row in self._read(selects.refusals)]
+        except ValueError as error:
+            raise self._unknown_word(error) from error
+
+    def open_requests(self, now: datetime, most: int) -> list[Request]:
+        found = self._read(lambda _layout: requests.SELECT_OPEN, requests.open_between(now, most))
+        return [requests.request_from_row(row) for row in found]
+
+    def request(self, number: int) -> Request | None:
+        found = self._read(lambda _layout: requests.SELECT_ONE, (number,))
+        return requests.request_from_row(found[0]) if found else None
+
     def patches_since(self, since: datetime) -> list[SentPatch]:
         found = self._stream(lambda _layout: (selects.PATCHES, (rows.micros(since),)))
         return [rows.patch_from_row(row) for row in found]
@@ -201,7 +233,7 @@ class SqliteStore:
             return None  # A writer is making it at this moment.
         return connection, layout
 
-    def _unknown_word(self, error: KeyError) -> StoreError:
+    def _unknown_word(self, error: KeyError | ValueError) -> StoreError:
         return StoreError(f"{self._path} holds the word {error}, which this reconciler does not know: use a newer one")
 
     def _let_go(self) -> None:

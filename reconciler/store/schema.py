@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import StoreError
+from reconciler.store import judgements
 from reconciler.store.connection import transaction
 
 #: Marks the file as ours in its header ("RCNC"), so that another program's database is never mistaken for a state.
@@ -178,15 +179,18 @@ _VERSION_3: Final = (
     CREATE TABLE requests (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         at INTEGER NOT NULL,
-        kind TEXT NOT NULL,             -- the command, such as approve or sync
-        about TEXT NOT NULL,            -- a JSON object: what the command was given
-        by TEXT NOT NULL,               -- the system's user who asks
-        reason TEXT NOT NULL,
+        kind TEXT NOT NULL CHECK (length(kind) <= 64),       -- the command, such as approve or sync
+        about TEXT NOT NULL CHECK (length(about) <= 65536),  -- a JSON object: what the command was given
+        by TEXT NOT NULL CHECK (length(by) <= 256),          -- the system's user who asks
+        reason TEXT NOT NULL CHECK (length(reason) <= 1000),
         taken_at INTEGER,
         outcome TEXT,                   -- done, refused or withdrawn
         answer TEXT                     -- a JSON object
     ) STRICT
     """,
+    "CREATE INDEX requests_by_time ON requests (at)",
+    "CREATE INDEX requests_open ON requests (at) WHERE taken_at IS NULL AND outcome IS NULL",
+    *judgements.TABLES,
 )
 
 #: The statements that lead from version n to n + 1, at index n. Append to it; never change what has been released.

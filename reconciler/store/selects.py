@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
-from reconciler.store import lease
+from reconciler.store import judgements, lease
 from reconciler.store.base import EventQuery
 from reconciler.store.rows import EVENT, KEY, RECORDING, RESTING, REVISION, Row, micros
 
@@ -84,6 +84,16 @@ def revision(layout: int) -> str | None:
     if layout < _REVISIONS_SINCE:
         return None
     return f"SELECT {', '.join(REVISION)} FROM revisions WHERE id = ?"  # noqa: S608 (constants)
+
+
+def judged(layout: int) -> str:
+    """Return what reads what the limits said; nothing where the layout keeps none of it."""
+    return judgements.SELECT_JUDGED if layout >= _EVIDENCE_SINCE else "SELECT 1 WHERE 0"
+
+
+def refusals(layout: int) -> str | None:
+    """Return what reads what is refused as a whole; None where the layout keeps none of it."""
+    return judgements.SELECT_REFUSALS if layout >= _EVIDENCE_SINCE else None
 
 
 def in_force(layout: int) -> str | None:

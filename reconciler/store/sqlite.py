@@ -13,18 +13,20 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from reconciler.errors import LeaseLost, StateHeld, StoreError
-from reconciler.model import Applied, Event, InForce, RecordingKey, Resting, Revision
+from reconciler.model import Applied, Event, InForce, Judgements, RecordingKey, Request, Resting, Revision
 from reconciler.place import is_our_folder
 from reconciler.scrub import scrub
 from reconciler.store import connection as files
-from reconciler.store import rows, schema
+from reconciler.store import requests, rows, schema
 from reconciler.store.base import Receipt, settle_all
+from reconciler.store.judgements import statements
 from reconciler.store.lease import Clock, Holding, Lease
 from reconciler.store.retention import LINES_AT_ONCE, LINES_BETWEEN, SECONDS_BETWEEN, Retention, prune
 
@@ -131,6 +133,18 @@ class SqliteWriter:
             (rows.DELETE_RESTING, (workspace_id,)) if resting is None else (rows.PUT_RESTING, rows.resting_row(resting))
         )
         return self._hand_in(None, None, (), [fact])
+
+    def judge(self, judgements: Judgements, *events: Event) -> Receipt:
+        return self._hand_in(None, None, events, tuple(statements(judgements)))
+
+    def take(self, request: Request, now: datetime) -> Receipt:
+        return self._hand_in(None, None, (), (requests.taking(request, now),))
+
+    def answer(self, request: Request, outcome: str, answer: str, *events: Event) -> Receipt:
+        return self._hand_in(None, None, events, (requests.answering(request, outcome, answer),))
+
+    def forget_requests(self, now: datetime) -> Receipt:
+        return self._hand_in(None, None, (), (requests.forgetting(now),))
 
     def lease_valid(self) -> bool:
         return self._lease.valid()

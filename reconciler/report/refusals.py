@@ -1,0 +1,33 @@
+"""What a safety limit refuses as a whole, for people and for programs: wherever it is shown, in the same words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reconciler.limits import Refusal
+from reconciler.model import RefusedSet
+from reconciler.report.words import instant
+from reconciler.scrub import visible
+
+
+def refusal_line(refused: RefusedSet) -> str:
+    """Return it as one line: its name, what it is, since when, which documents, and what lifts it."""
+    said = Refusal(refused.rule, refused.count, refused.allowed, refused.setting, refused.name)
+    more = refused.recordings - len(refused.sample)
+    names = ", ".join(visible(name) for name in refused.sample)
+    others = f" and {more} more" if more > 0 else ""
+    return f"{said} Refused since {instant(refused.at)}: {names}{others}."
+
+
+def refusal_data(refused: RefusedSet) -> dict[str, Any]:
+    """Return it as plain data."""
+    return {
+        "name": refused.name,
+        "at": instant(refused.at),
+        "rule": refused.rule.value,
+        "recordings": refused.recordings,
+        "count": refused.count,
+        "allowed": refused.allowed,
+        "setting": refused.setting,
+        "sample": list(refused.sample),
+    }
