@@ -20,7 +20,7 @@ from reconciler.requests import Answer, Desk, RequestRefused, Run
 from reconciler.store.base import Store, Writer
 from reconciler.window import ENDED, ChangeSet, Refused, Verdict, Window
 
-#: So many recordings of what is refused have their names in an answer that lists it.
+#: So much of what is refused is named at once, the newest.
 _LISTED: Final = 50
 
 
@@ -126,8 +126,8 @@ class Judge:
         return self._window.overridden
 
     def listed(self) -> list[dict[str, Any]]:
-        """Return what is refused as plain data."""
-        return [refusal_data(refused.as_set(self._name)) for refused in self._window.refused]
+        """Return what was refused last as plain data, the oldest first, and only so much of it."""
+        return [refusal_data(refused.as_set(self._name)) for refused in self._window.refused[-_LISTED:]]
 
     def _tell(self, verdict: Verdict) -> None:
         if not verdict:
@@ -181,4 +181,4 @@ class Judge:
 
     def _others(self) -> str:
         names = [refused.name for refused in self._window.refused]
-        return f"Refused now: {', '.join(names[:_LISTED])}" if names else "Nothing is refused now"
+        return f"Refused now: {', '.join(names[-_LISTED:])}" if names else "Nothing is refused now"

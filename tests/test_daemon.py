@@ -103,6 +103,7 @@ class Running:
             standings=self.bench.standings,
             reach=Reach(self.world.probe, lambda _workspace_id: 0.0),
             declared=lambda _documents: None,
+            look_now=self.resync_now.set,
         )
         self.bench.on_authorized = self.daemon.bring_back
 
