@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,8 @@ from reconciler.workqueue import Again, Workers
 
 #: How often the page's slow figures are brought up to date.
 BEAT_SECONDS = 1.0
+#: How often the size of the state is measured.
+_MEASURE_SECONDS = 60.0
 #: How often a turn that waits for the state asks whether it can be written again.
 STATE_SECONDS = 0.1
 #: How long requests in flight may take to end after a stop.
@@ -440,9 +443,13 @@ class Daemon:
         """Bring the slow figures up to date, and tell systemd as long as the loop is healthy."""
         interval = watchdog_seconds()
         told = self._clock.monotonic()
+        measured: float | None = None
         while True:
             self._look_at_state()
             self._judge.look()
+            if measured is None or self._clock.monotonic() - measured >= _MEASURE_SECONDS:
+                measured = self._clock.monotonic()
+                await self._measure_state()
             for workspace_id in self._reconciler.try_new_keys():
                 self._rests.ask_now(workspace_id)
             self._metrics.managed.set(len(self._catalog.desired))
@@ -456,6 +463,13 @@ class Daemon:
                 notify("WATCHDOG=1")
                 told = now
             await asyncio.sleep(BEAT_SECONDS if interval is None else min(BEAT_SECONDS, interval))
+
+    async def _measure_state(self) -> None:
+        """Bring the figures of the state's size up to date; where it cannot be read, others say so."""
+        with suppress(StoreError):
+            size = await asyncio.to_thread(self._store.size, self._clock.now())
+            if size is not None:
+                self._metrics.state_measured(size.bytes, size.days_left)
 
     def _look_at_state(self) -> None:
         """Say that the state cannot be written even when no turn finds out, and end when it is another's."""

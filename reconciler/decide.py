@@ -84,7 +84,19 @@ def decide(
         if desired.status is Status.ONGOING and live.status is LiveStatus.PAUSED and desired.drift is Drift.SAFE:
             return _action(ActionKind.REPORT, Reason.FOREIGN_PAUSE, key, desired, applied, live)
         return _action(ActionKind.PATCH, Reason.DRIFT, key, desired, applied, live)
+    if applied is not None and applied.restored and _may_be_anybodys_pause(desired, live):
+        # What happened after the backup is not known: the record's own pause may have been resumed long ago.
+        return _action(ActionKind.REPORT, Reason.FOREIGN_PAUSE, key, desired, applied, live)
     return _action(ActionKind.PATCH, Reason.EDIT, key, desired, applied, live)
+
+
+def _may_be_anybodys_pause(desired: Desired, live: Live | None) -> bool:
+    return (
+        desired.status is Status.ONGOING
+        and live is not None
+        and live.status is LiveStatus.PAUSED
+        and desired.drift is not Drift.HEAL
+    )
 
 
 def effective_last_applied(applied: Applied | None) -> Status | None:
@@ -157,5 +169,5 @@ def _action(
 
 
 def _paused_by_us(applied: Applied | None) -> bool:
-    """Return whether the live pause is one that this program brought about or has sent."""
-    return applied is not None and Status.PAUSED in (applied.sent, applied.last_applied)
+    """Return whether the live pause is one that this program brought about or has sent, as far as anybody knows."""
+    return applied is not None and not applied.restored and Status.PAUSED in (applied.sent, applied.last_applied)

@@ -34,6 +34,8 @@ SKEW_WARNED: Final = timedelta(seconds=5)
 SKEW_REFUSED: Final = timedelta(seconds=60)
 #: A state file of a million recordings has less than a quarter of this.
 FREE_BYTES: Final = 1024 * 1024 * 1024
+#: Below so many days of room for the history it is time to act.
+LEAST_DAYS: Final = 30
 #: Open files besides one for each request in flight: the state, the watch, the page, the program itself.
 OTHER_FILES: Final = 64
 #: How many recordings of documents are asked about before a right counts as not proven.
@@ -298,6 +300,9 @@ def check_state(health: Health) -> Iterator[Finding]:
         held = "nobody holds it" if health.holder is None else f"held by {health.holder}"
         message = f"{path} is whole: {health.size_bytes // 1024} KiB, {health.last_applied} recordings applied; {held}"
         yield Finding("state", Level.OK, message)
+    if health.days_left is not None and health.days_left < LEAST_DAYS:
+        message = f"the disk of the state holds {health.days_left:.0f} more days of history at the present pace"
+        yield Finding("state", Level.WARNING, message, "make room, or keep less: --history-days")
     if health.layout < health.newest_layout:
         message = f"{path} has layout {health.layout}, older than this program's {health.newest_layout}"
         yield Finding("state", Level.WARNING, message, "the next `apply` or `run` brings it up to date, after a copy")

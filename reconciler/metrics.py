@@ -5,6 +5,7 @@ Labels are bounded: never the ID or the name of a recording, a call or a file.
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -100,6 +101,12 @@ class Metrics:
         self.vanished_paths = self._gauge(
             "reconciler_vanished_paths", "Given paths that are missing now; what they held stays in force."
         )
+        self._state_bytes = self._gauge("reconciler_state_bytes", "How large the state is, its log included.")
+        self._state_days_left = self._gauge(
+            "reconciler_state_days_left",
+            "For how many days the disk of the state holds what comes in, at the present pace; infinite where unknown.",
+        )
+        self._state_days_left.set(math.inf)
         self.unauthorized_workspaces = self._gauge(
             "reconciler_unauthorized_workspaces", "Workspaces that refused the key and have not taken it since."
         )
@@ -204,6 +211,11 @@ class Metrics:
     def committed(self, seconds: float) -> None:
         """Measure one commit of the state. Any thread may call it."""
         self._commits.observe(seconds)
+
+    def state_measured(self, size: int, days_left: float | None) -> None:
+        """Note how many bytes the state has, and for how many days there is room; None where that is not known."""
+        self._state_bytes.set(size)
+        self._state_days_left.set(math.inf if days_left is None else days_left)
 
     def render(self) -> bytes:
         """Return the page."""

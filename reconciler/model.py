@@ -311,6 +311,9 @@ class Applied(NamedTuple):
     missing_since: datetime | None = None
     #: When the first PATCH to the status that is not confirmed yet was sent; `sent_at` is the last one.
     first_sent_at: datetime | None = None
+    #: Whether it comes out of a backup and no look has shown the desired status since: a pause that is found may then
+    #: be anybody's, whatever the record says.
+    restored: bool = False
 
 
 class Event(NamedTuple):

@@ -65,7 +65,7 @@ RECORDS = (
     record(6, "too-late", phase=Phase.ENDED, reason="ended_before_effect", phase_since=ago(days=3)),
     record(7, "agent", phase=Phase.DRIFTED, reason="foreign_pause", phase_since=ago(minutes=7), revision=COMMIT),
     record(8, LONG, revision=COMMIT),
-    record(9, "sets/a-1", labels=(("team", "billing"), ("shift", "late"))),
+    record(9, "sets/a-1", labels=(("shift", "late"), ("team", "billing"))),
 )
 
 

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "history": "Show what happened, newest first.",
     "approve": "Have the daemon send what a safety limit refused, once.",
     "sync": "Have the daemon look at everything now.",
+    "state": "Back up the state, or check that it is whole.",
     "schema": "Print the JSON Schema of a kind.",
     "init": "Write a commented sample.",
     "import": "Write live recordings as documents.",
@@ -97,6 +98,8 @@ def with_variables(command: click.Command) -> click.Command:
     """
     from reconciler.settings import ENVIRONMENT_PREFIX, is_service_link
 
+    for below in getattr(command, "commands", {}).values():
+        with_variables(below)
     for parameter in command.params:
         if not isinstance(parameter, click.Option):
             continue

@@ -204,6 +204,7 @@ def as_in_sync(seen: Applied, before: Applied, now: datetime) -> Applied:
         attempts=0,
         due_at=None,
         error="",
+        restored=False,
     )
 
 
@@ -270,6 +271,7 @@ def as_found(seen: Applied, now: datetime) -> Applied:
         first_sent_at=None,
         attempts=0,
         error="",
+        restored=False,
     )
 
 

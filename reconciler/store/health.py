@@ -6,13 +6,16 @@ import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from reconciler.model import Phase
 from reconciler.place import state_path
 from reconciler.store import connection as files
 from reconciler.store import schema, selects
 from reconciler.store.lease import Clock, Lease
+from reconciler.store.size import measure
 
 #: More than a few faults say nothing more: the file is damaged.
 _FAULTS: Final = 5
@@ -38,6 +41,11 @@ class Health:
     holder: str | None
     #: How many recordings have a last-applied status.
     last_applied: int
+    #: How many there are, and how many lines of history.
+    recordings: int = 0
+    events: int = 0
+    #: For how many days its disk holds what comes in; None where that is not known.
+    days_left: float | None = None
 
 
 def sqlite_version() -> str:
@@ -63,10 +71,14 @@ def examine(url: str) -> Health:
         if files.identity(path) is None:
             return Health(path, None, False, free, 0, newest, (), None, 0)
         status = path.stat()
-        with closing(files.open_for_reading(path)) as connection:
+        opened, _ = files.open_as_it_is(path)
+        with closing(opened) as connection:
             layout = schema.layout_version(connection, path)
             checked = connection.execute(f"PRAGMA integrity_check({_FAULTS})").fetchall()
             faults = tuple(str(text) for (text,) in checked if text != "ok")
+            faults += _disagreements(connection) if layout and not faults else ()
+            recordings, events = (_count(connection, each) if layout else 0 for each in ("recordings", "history"))
+            size = measure(path, connection, datetime.now(UTC)) if layout else None
             held = Lease("doctor", 1.0, Clock()).look(connection) if layout else None
             counted = connection.execute(selects.COUNT_LAST_APPLIED).fetchone() if layout else None
     return Health(
@@ -79,4 +91,27 @@ def examine(url: str) -> Health:
         faults,
         None if held is None else str(held),
         int(counted[0]) if counted else 0,
+        recordings,
+        events,
+        None if size is None else size.days_left,
     )
+
+
+def _count(connection: sqlite3.Connection, table: str) -> int:
+    return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608 (constants)
+
+
+def _disagreements(connection: sqlite3.Connection) -> tuple[str, ...]:
+    """Return where rows that are each well formed contradict one another."""
+    found = [
+        f"row {row} of {table} refers to what is not there"
+        for table, row, *_ in connection.execute("PRAGMA foreign_key_check")
+    ][:_FAULTS]
+    kept = connection.execute(selects.COUNT_LAST_APPLIED).fetchone()
+    (counted,) = connection.execute("SELECT count(*) FROM recordings WHERE last_applied IS NOT NULL").fetchone()
+    if kept is None or kept[0] != counted:
+        found.append(f"{counted} recordings have a last-applied status, and the count that is kept says otherwise")
+    words = connection.execute("SELECT DISTINCT phase FROM recordings")
+    unknown = sorted(str(word) for (word,) in words if word not in list(Phase))
+    found += [f"a record is in the phase {word!r}, which this reconciler does not know" for word in unknown[:_FAULTS]]
+    return tuple(found)

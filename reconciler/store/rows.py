@@ -53,7 +53,7 @@ RECORDING: Final = (
         "error",
         "revision",
     ),
-    *("base", "labels", "reason", "phase_since", "unmet_since", "missing_since", "first_sent_at"),
+    *("base", "labels", "reason", "phase_since", "unmet_since", "missing_since", "first_sent_at", "restored"),
 )
 EVENT: Final = (
     *("at", "event", *KEY, "name", "cause", "revision", "from_status", "to_status", "requested_at", "request_ms"),
@@ -186,6 +186,7 @@ def recording_row(record: Applied) -> Row:
         _micros(record.unmet_since),
         _micros(record.missing_since),
         _micros(record.first_sent_at),
+        record.restored,
     )
 
 
@@ -243,6 +244,7 @@ def recording_from_row(row: Row) -> Applied:
         _moment(row[30]),
         _moment(row[31]),
         _moment(row[32]),
+        bool(row[33]),
     )
 
 

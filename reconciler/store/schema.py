@@ -154,6 +154,7 @@ _VERSION_3: Final = (
     "ALTER TABLE recordings ADD COLUMN unmet_since INTEGER",
     "ALTER TABLE recordings ADD COLUMN missing_since INTEGER",
     "ALTER TABLE recordings ADD COLUMN first_sent_at INTEGER",
+    "ALTER TABLE recordings ADD COLUMN restored INTEGER NOT NULL DEFAULT 0",
     # Who did it and why, and until when the status before was seen: intervals are proven by both ends.
     "ALTER TABLE history ADD COLUMN reason TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE history ADD COLUMN by_kind TEXT NOT NULL DEFAULT ''",

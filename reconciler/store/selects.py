@@ -28,6 +28,7 @@ _BEFORE_EVIDENCE: Final = {
     "unmet_since": "NULL",
     "missing_since": "NULL",
     "first_sent_at": "NULL",
+    "restored": "0",
     "by_kind": "''",
     "by_text": "''",
     "last_seen": "NULL",
