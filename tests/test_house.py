@@ -215,6 +215,7 @@ OPENERS = {
     "reconciler.shipped": "the schemas, which ship with the program",
     "reconciler.source.files": "documents, with a guard of its own against what is no regular file",
     "reconciler.source.tree": "folders of documents, with O_DIRECTORY",
+    "reconciler.store.backup": "a copy of the state, with O_EXCL and O_NOFOLLOW, and its folder",
     "reconciler.store.connection": "the state's own file, with O_EXCL, and its folder",
     "reconciler.store.lease": "what tells whether a process lives, at fixed places below /proc",
     "reconciler.store.schema": "a copy of the state, with O_EXCL",
