@@ -28,6 +28,7 @@ from yaml.reader import ReaderError
 
 from reconciler.documents import yaml_events
 from reconciler.documents.limits import ALIASED_VALUES, BYTES_PER_VALUE, EXPLAINING_SECONDS, DocumentLimits
+from reconciler.documents.misread import find_misread, is_suspect
 from reconciler.documents.wording import cut, nearest, pointer, quoted
 from reconciler.documents.yaml_events import AnyEvent
 from reconciler.model import Problem
@@ -178,7 +179,11 @@ def read_nodes(text: str, limits: DocumentLimits, problems: ProblemList) -> Iter
     """
     problems.end = _place(text)
     try:
-        parser = yaml_events.new_parser(text.encode("utf-8"))
+        data = text.encode("utf-8")
+        if is_suspect(data):
+            for misread in find_misread(text, yaml_events.new_parser(data).get_event):
+                problems.add(*_place(text[: misread.at]), "misread", misread.message, hint=misread.hint)
+        parser = yaml_events.new_parser(data)
         yield from _Composer(parser.get_event, limits, problems).documents()
     except yaml.MarkedYAMLError as error:
         _add_syntax_problem(error, text, problems)

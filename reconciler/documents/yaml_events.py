@@ -28,6 +28,7 @@ from yaml.reader import Reader
 from yaml.scanner import Scanner
 
 from reconciler.documents.limits import ALIASED_CHARACTERS, ALIASED_VALUES, DocumentLimits
+from reconciler.documents.misread import find_misread, is_suspect
 
 BOM: Final = b"\xef\xbb\xbf"
 _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
@@ -175,6 +176,8 @@ def read_documents(data: bytes, limits: DocumentLimits) -> Iterator[Document]:
     """
     if data.startswith(_UTF16_MARKS) or any(mark in data for mark in _HIDDEN_BREAKS):
         raise Irregular
+    if is_suspect(data):
+        _refuse_misread(data.removeprefix(BOM))
     try:
         yield from _Builder(new_parser(data.removeprefix(BOM)).get_event, limits).documents()
     except yaml.MarkedYAMLError as error:
@@ -182,6 +185,11 @@ def read_documents(data: bytes, limits: DocumentLimits) -> Iterator[Document]:
         raise Irregular(mark.line + 1 if mark else 1) from error
     except yaml.YAMLError as error:
         raise Irregular from error
+
+
+def _refuse_misread(data: bytes) -> None:
+    for misread in find_misread(data.decode("utf-8", errors="replace"), new_parser(data).get_event):
+        raise Irregular(1 + data.decode("utf-8", errors="replace").count("\n", 0, misread.at))
 
 
 class _Builder:
