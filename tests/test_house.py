@@ -358,6 +358,25 @@ def test_every_variable_that_speaks_of_one_repository_is_handled() -> None:
     assert set(said.split()) - LOCAL_VARIABLES == {"GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT"}
 
 
+#: A handler of signals set elsewhere would take a stop away from whoever counts on it.
+SIGNALS = {"reconciler.stops", "reconciler.cli.parts", "reconciler.sandbox.server"}
+#: These ask in the middle of the event loop, which then hears no signal.
+QUESTIONS = {"confirm", "prompt", "getchar", "pause"}
+
+
+def test_signals_have_their_owners_and_no_question_stops_the_loop() -> None:
+    found = []
+    for module, tree in TREES.items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Name | ast.Call):
+                continue
+            whose = ast.unparse(node.value)
+            sets = node.attr == "add_signal_handler" or (whose, node.attr) == ("signal", "signal")
+            if (sets and module not in SIGNALS) or (whose == "click" and node.attr in QUESTIONS):
+                found.append(f"{module}:{node.lineno}: {whose}.{node.attr}")
+    assert not found, "\n".join(found)
+
+
 def test_every_schema_is_valid() -> None:
     json_schemas = sorted((CHECKOUT / "schemas").glob("*.json"))
     for path in json_schemas:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -106,6 +108,41 @@ def test_what_is_no_answer_is_asked_again(scene: Scene) -> None:
         command.read_until(b"Please say y or n.")
         command.type(b"\x04")
         assert command.ended() == 130, command.said
+    assert scene.sandbox.patches() == {}
+
+
+def waiting_in(pipe: int) -> int:
+    """Return how many bytes nobody has read yet."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_reader_of_the_plan_that_stands_still_keeps_nobody_from_stopping(
+    scene: Scene, number: signal.Signals
+) -> None:
+    many = subjects(2000, first=1000)
+    scene.sandbox.seed(each.seed() for each in many)
+    scene.write("many.yaml", set_of("many", (each.item("paused") for each in many)))
+    reading, writing = os.pipe()
+    room = fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    process = subprocess.Popen(
+        [COMMAND, "apply", "--yes", *scene.options("--override-limits"), str(scene.documents)],
+        cwd=scene.folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=writing,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(writing)
+    try:
+        # The plan is longer than what the pipe holds.
+        eventually(lambda: waiting_in(reading) == room)
+        process.send_signal(number)
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reading)
     assert scene.sandbox.patches() == {}
 
 

@@ -16,7 +16,7 @@ from typing import Final, cast
 import click
 
 from reconciler import __version__, stops
-from reconciler.cli.streams import guard, lost
+from reconciler.cli.streams import abandon, guard, lost
 
 #: Command -> what it does, in the order of the help. The module is `reconciler.cli.<command>`, but for `_MODULES`.
 COMMANDS: Final = {
@@ -143,6 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         code = conclude(error)
         given = []
+        if isinstance(error, KeyboardInterrupt | click.Abort):
+            abandon()
     code = code if isinstance(code, int) else 0
     if why := lost():
         click.echo(f"Error: standard output could not be written: {why}", err=True)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import click
@@ -124,11 +124,18 @@ def command(
             request.state,
             holder="reconciler apply",
             wait_seconds=settings["wait_seconds"],
+            on_wait=say_once,
             retention=retention(settings),
         ) as writer,
         open_store(request.state, must_exist=True) as store,
     ):
         context.exit(run_async(_apply(request, desired, revisions, store, writer)))
+
+
+@cache
+def say_once(holder: str) -> None:
+    """Say whom the command waits for."""
+    click.echo(f"Waiting: the state is held by {holder}.", err=True)
 
 
 def _check_digest(digest: str, plan_file: str | None) -> None:

@@ -91,6 +91,12 @@ def _is_at(stream: io.TextIOBase, descriptor: int) -> bool:
         return False
 
 
+def abandon() -> None:
+    """Let standard output take nothing more: somebody asked to stop, and its reader may stand still for ever."""
+    if _out is not None and _out.failure is None:
+        _out.failure = BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 def lost() -> str:
     """Flush standard output, and return why something of it could not be written; empty where all could.
 
