@@ -311,6 +311,18 @@ def check_state(health: Health) -> Iterator[Finding]:
         yield Finding("state", Level.WARNING, message, f"take the right away: chmod 600 {path}")
 
 
+def check_folder(folder: Path, why: str) -> Iterator[Finding]:
+    """Judge the folder of the state.
+
+    Args:
+        folder: where the state is.
+        why: what others may do to it; empty for nothing.
+    """
+    if why:
+        message = f"whoever may write {folder} may replace the state: {why}"
+        yield Finding("state", Level.WARNING, message, f"make it yours alone: chmod 700 {folder}")
+
+
 def check_source(address: str, newest: Revision, in_force: str | None) -> Finding:
     """Say what the Git branch is at, and what the daemon has in force."""
     message = f"{address} is at {newest.id[:12]} by {newest.author}: {newest.subject}"

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol, TextIO, cast
 
 from reconciler.outlet import Outlet
-from reconciler.scrub import hide, scrub
+from reconciler.scrub import hide, scrub, visible_lines
 
 #: Answers the secrets that no line may hold, such as the access keys in use.
 Secrets = Callable[[], Iterable[str]]
@@ -131,7 +131,7 @@ class _Lines:
         if not lines:
             return
         try:
-            self._out.write(hide("\n".join([*lines, ""]), self._secrets()))
+            self._out.write(hide(visible_lines("\n".join([*lines, ""])), self._secrets()))
             self._out.flush()
         except (OSError, ValueError):  # a closed stream is a ValueError
             pass

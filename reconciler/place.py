@@ -6,7 +6,9 @@ never happen here: a URL in an error, since a password may stand in it.
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -51,6 +53,23 @@ def is_our_folder(folder: Path) -> bool:
         return ours and not folder.is_symlink() and not folder.is_mount()
     except OSError:
         return False
+
+
+def exposed_folder(folder: Path) -> str:
+    """Return why others could put a state of their own in the place of the one in a folder; empty where none can.
+
+    The files are their owner's alone, but whoever may write the folder may replace them.
+    """
+    try:
+        found = folder.stat()
+    except OSError:
+        return ""
+    sticky = found.st_mode & stat.S_ISVTX
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
+        return "others may write it"
+    if found.st_uid not in (os.geteuid(), 0):
+        return f"it belongs to another user ({found.st_uid})"
+    return ""
 
 
 def state_path(url: str) -> Path:

@@ -52,6 +52,9 @@ def scrub(text: str, secret: str = "") -> str:
 #: Source: src/Runner.Common/ActionCommand.cs of actions/runner
 _COMMAND: Final = re.compile(r"##(?=\[)|^(\s*):(?=:)")
 
+#: Tabs, and the colours, bold and dim that our own texts have on a terminal; none that conceals.
+_COLOUR: Final = re.compile(r"(\t|\x1b\[(?:[012]|3[0-7])m)")
+
 
 def is_visible(text: str) -> bool:
     """Return whether nothing in a text acts on whoever shows it: no control character, no mark, no command."""
@@ -65,10 +68,24 @@ def visible(text: str) -> str:
     """
     if is_visible(text):
         return text
-    shown = "".join(
+    return _COMMAND.sub(lambda match: r"#\x23" if match.group().endswith("#") else rf"{match[1]}\x3a", _escaped(text))
+
+
+def visible_lines(text: str) -> str:
+    """Return text of several lines in which nothing acts on a screen but line breaks, tabs and our own colours."""
+    return "\n".join(line if line.isprintable() else _visible_line(line) for line in text.split("\n"))
+
+
+def _visible_line(line: str) -> str:
+    # What the line was split at stands at the odd places.
+    parts = enumerate(_COLOUR.split(line))
+    return "".join(part if at % 2 else _escaped(part) for at, part in parts)
+
+
+def _escaped(text: str) -> str:
+    return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
-    return _COMMAND.sub(lambda match: r"#\x23" if match.group().endswith("#") else rf"{match[1]}\x3a", shown)
 
 
 def scrubbed(problem: Problem) -> Problem:

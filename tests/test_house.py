@@ -293,6 +293,32 @@ def test_the_check_of_openers_finds_each_way_to_open(written: str) -> None:
     assert not opens(ast.parse("store.open()").body[0].value)  # type: ignore[attr-defined]
 
 
+def test_what_a_person_reads_passes_one_of_two_gates() -> None:
+    """The standard streams make each line visible, and so does the log; nobody may write around them."""
+    around = []
+    for module, tree in TREES.items():
+        if module == "reconciler.cli.streams":
+            continue
+        for node in ast.walk(tree):
+            match node:
+                case ast.Attribute(value=ast.Name(id="sys"), attr="__stdout__" | "__stderr__"):
+                    around.append(f"{module}:{node.lineno} takes the interpreter's own stream")
+                case ast.Attribute(value=ast.Attribute(attr="stdout" | "stderr"), attr="buffer"):
+                    around.append(f"{module}:{node.lineno} writes bytes to a standard stream")
+                case ast.Call(func=ast.Attribute(value=ast.Name(id="os"), attr="write" | "writev")):
+                    # The log's own thread, which gets lines that the log has made visible.
+                    if module != "reconciler.outlet":
+                        around.append(f"{module}:{node.lineno} writes to a descriptor")
+    assert not around, "\n".join(around)
+    calls = {
+        module
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "visible_lines"
+    }
+    assert calls == {"reconciler.cli.streams", "reconciler.logs"}
+
+
 def test_only_the_command_line_prints() -> None:
     prints = [
         f"{module}:{node.lineno}"

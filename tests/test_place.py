@@ -65,3 +65,27 @@ def test_one_that_somebody_wants_in_git_stays_so(tmp_path: Path) -> None:
     (folder / ".gitignore").write_text("*.index\n")
     make_state_folder(folder)
     assert (folder / ".gitignore").read_text() == "*.index\n"
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"), [(0o700, False), (0o755, False), (0o777, True), (0o770, True), (0o1777, False)]
+)
+def test_a_state_folder_that_others_may_write_is_said_by_doctor(shell: Shell, mode: int, said: bool) -> None:
+    folder = shell.folder / ".reconciler"
+    folder.mkdir()
+    folder.chmod(mode)
+    findings = shell("doctor", "--format", "json").json()["findings"]
+    exposed = [finding for finding in findings if "may replace the state" in finding["message"]]
+    assert bool(exposed) == said
+    assert all(finding["level"] == "warning" and "chmod 700" in finding["remedy"] for finding in exposed)
+
+
+@pytest.mark.parametrize("command", [("status",), ("plan", "--no-refresh"), ("apply", "--yes"), ("doctor",)])
+def test_a_state_that_is_no_regular_file_is_called_so(shell: Shell, command: tuple[str, ...]) -> None:
+    shell.write("desired_state/one.yaml", document())
+    (shell.folder / ".reconciler").mkdir()
+    os.mkfifo(shell.folder / ".reconciler/state.db")
+    done = shell(*command)
+    assert done.code == 1
+    assert "state.db is not a regular file" in done.out + done.err
+    assert "system's log" not in done.out + done.err

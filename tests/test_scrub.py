@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reconciler.documents import DocumentLimits, parse_documents
 from reconciler.model import Problem
-from reconciler.scrub import scrub, scrubbed, visible
+from reconciler.scrub import scrub, scrubbed, visible, visible_lines
 from reconciler.source import Source
 
 LIMIT = 1_000_000
@@ -75,3 +75,24 @@ def test_visible_text_is_on_one_line_and_no_command(text: str) -> None:
     assert "##[" not in shown
     assert not shown.lstrip().startswith("::")
     assert visible(shown) == shown
+
+
+def test_lines_and_colours_of_our_own_stay_and_nothing_else_that_acts() -> None:
+    ours = "\x1b[31m\x1b[1mfile\x1b[0m:1\tmistake\nzahlungen-ü\n"
+    assert visible_lines(ours) == ours
+    theirs = "\x1b[8mhidden\x1b[2Jcleared\x1b]0;title\x07 a\rb\u202ec\u200b\u2066d\u2028e\x7f\x9bf\udcffg"
+    shown = visible_lines(theirs)
+    assert shown.isprintable()
+    for escaped in (
+        r"\x1b[8m",
+        r"\x1b[2J",
+        r"\x07",
+        r"\r",
+        r"\u202e",
+        r"\u200b",
+        r"\u2066",
+        r"\u2028",
+        r"\x9b",
+        r"\udcff",
+    ):
+        assert escaped in shown

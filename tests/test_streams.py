@@ -155,3 +155,61 @@ def test_an_interruption_while_the_program_is_being_loaded_shows_no_traceback(sh
         # Before the first line of ours runs, the interpreter alone is there, and it may say what it likes.
         assert "reconciler/cli" not in err, err
         assert "reconciler/settings" not in err, err
+
+
+#: Turns the direction of what follows; a name of a file may hold it.
+TURNED = "\u202egpj.yaml"
+
+
+def turned(shell: Shell) -> None:
+    shell.write(f"desired_state/a{TURNED}", document(name="turned", recording=numbered(9)))
+    shell.write(f"desired_state/b{TURNED}", "apiVersion: [\n")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "validate",
+        "validate --format github",
+        "validate --format json",
+        "validate --format sarif",
+        "plan --no-refresh",
+        "plan --no-refresh --report text --report markdown --report html",
+        "plan --no-refresh --report github --report junit --report gitlab --report sarif",
+        "set turned completed",
+        "doctor",
+        "$'x\u202ey'",
+        "status $'x\u202ey'",
+        "validate $'x\u202ey'",
+    ],
+)
+def test_nothing_that_turns_a_line_reaches_a_terminal_or_a_log(shell: Shell, command: str) -> None:
+    turned(shell)
+    _, out, err = by_shell(shell, f"$R {command}", LC_ALL="C.UTF-8")
+    assert "\u202e" not in out + err
+    (shell.folder / f"desired_state/b{TURNED}").unlink()
+    _, out, err = by_shell(shell, f"$R {command}", LC_ALL="C.UTF-8")
+    assert "\u202e" not in out + err
+
+
+def test_what_was_recorded_of_such_a_file_is_shown_visibly(shell: Shell, api: ForeignApi) -> None:
+    shell.env["RECONCILER_API_URL"] = api.url
+    (shell.folder / "desired_state/one.yaml").unlink()
+    shell.write(f"desired_state/a{TURNED}", document())
+    applied = shell("apply", "--yes", "--log-format", "text")
+    assert applied.code == 0
+    for done in (applied, shell("status"), shell("history"), shell("plan", "--all"), shell.terminal("status")):
+        assert "\u202e" not in done.out + done.err
+    assert "\\u202egpj.yaml" in shell("status").out
+
+
+def test_a_name_that_the_locale_cannot_read_is_blamed_on_the_locale(shell: Shell) -> None:
+    shell.write("zahlungen-ü/b-ü.yaml", document(name="b"))
+    strict = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for path in ("zahlungen-ü", "."):
+        code, out, err = by_shell(shell, f"$R validate {path}", **strict)
+        assert code == 1
+        assert "this process reads names as ascii, by its locale" in out + err
+        assert "LC_ALL=C.UTF-8" in out + err
+        assert "not UTF-8" not in out + err
+    assert by_shell(shell, "$R validate zahlungen-ü", LC_ALL="C.UTF-8")[0] == 0

@@ -23,6 +23,7 @@ from reconciler.doctor import (
     Level,
     check_address,
     check_clock,
+    check_folder,
     check_installation,
     check_key,
     check_open_files,
@@ -40,6 +41,7 @@ from reconciler.errors import ReconcilerError, SettingsError, StoreError
 from reconciler.load import load_documents
 from reconciler.logs import make_log
 from reconciler.model import Problem, RecordingKey, parse_uuid
+from reconciler.place import exposed_folder, state_folder
 from reconciler.scrub import hide
 from reconciler.settings import SETTINGS
 from reconciler.source import Source
@@ -181,7 +183,8 @@ def _judge_documents(
 
 def _examine_state(settings: Values) -> Iterable[Finding]:
     try:
-        return list(check_state(examine(settings["state"])))
+        folder = state_folder(settings["state"])
+        return [*check_state(examine(settings["state"])), *check_folder(folder, exposed_folder(folder))]
     except StoreError as error:
         return [Finding("state", Level.FAILURE, str(error), "mend it as it says, or name another with --state")]
 

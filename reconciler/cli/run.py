@@ -59,6 +59,7 @@ from reconciler.logs import Log, adopt_libraries, make_log
 from reconciler.metrics import ApiState, Metrics
 from reconciler.model import Desired, Live, RecordingKey, Rule
 from reconciler.observer import Observer
+from reconciler.place import exposed_folder, state_folder
 from reconciler.plan import make_plan
 from reconciler.reconcile import Clock, Reconciler, Sender, check_lease
 from reconciler.source import Source
@@ -118,6 +119,8 @@ def command(context: click.Context, paths: tuple[str, ...], once: bool, sandbox:
         secrets=settings.key_ring.secrets,
     )
     adopt_libraries(log)
+    if why := exposed_folder(state_folder(state)):
+        log.warning("state_exposed", folder=str(state_folder(state)), why=why)
     metrics = Metrics(__version__)
     with ExitStack() as parts:
         parts.callback(drain_standard_error)

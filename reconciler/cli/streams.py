@@ -7,11 +7,12 @@ that nobody is told of.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
 import sys
-from typing import Final
+from typing import Final, cast
 
 _BUFFER_BYTES: Final = 64 * 1024
 
@@ -47,6 +48,21 @@ class _Guarded(io.RawIOBase):
         return memoryview(data).nbytes
 
 
+class _Shown(io.TextIOWrapper):
+    """Makes visible what passes: names, values and words from outside may hold marks that turn a line's direction.
+
+    Nothing that this program writes for other programs holds such a character, so that all of it may go this way.
+    """
+
+    def write(self, text: str, /) -> int:
+        if not text.replace("\n", "").isprintable():
+            from reconciler.scrub import visible_lines  # late: hardly ever, and `--help` is to need no room below
+
+            super().write(visible_lines(text))
+            return len(text)
+        return super().write(text)
+
+
 _out: _Guarded | None = None
 
 
@@ -72,9 +88,10 @@ def guard() -> None:
         setattr(
             sys,
             name,
-            io.TextIOWrapper(
-                io.BufferedWriter(raw, _BUFFER_BYTES),
-                encoding="utf-8" if stream is None else stream.encoding,
+            _Shown(
+                io.BufferedWriter(cast("io.RawIOBase", raw), _BUFFER_BYTES),
+                # As click has it; but it would go around this object.
+                encoding="utf-8" if stream is None or _is_ascii(stream.encoding) else stream.encoding,
                 # In a locale that lacks a character, its number is better than no line at all.
                 errors="backslashreplace",
                 line_buffering=descriptor == 2 or raw.isatty(),
@@ -82,6 +99,10 @@ def guard() -> None:
         )
         if stream is not None:
             stream.flush()
+
+
+def _is_ascii(encoding: str) -> bool:
+    return codecs.lookup(encoding).name == "ascii"
 
 
 def _is_at(stream: io.TextIOBase, descriptor: int) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 import threading
 import time
 import unicodedata
@@ -492,6 +493,15 @@ def differs_in_case(name: str) -> bool:
 
 def unnameable(path: str) -> Problem:
     shown = path.encode("unicode_escape").decode("ascii")
+    reading = sys.getfilesystemencoding()
+    try:
+        told = path.encode(reading, sys.getfilesystemencodeerrors()).decode("utf-8")
+    except UnicodeError:
+        told = ""
+    if told != path and is_nameable(told) and told:
+        # The name is a good one, but not by the locale, in which each of its bytes became a character of its own.
+        message = f"the name is UTF-8, and this process reads names as {reading}, by its locale"
+        return Problem(told, 1, 1, message, hint="set LC_ALL=C.UTF-8, or PYTHONUTF8=1", rule="file-name")
     return Problem(shown, 1, 1, "the name holds control characters or is not UTF-8", rule="file-name")
 
 

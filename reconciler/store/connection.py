@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -81,6 +82,9 @@ def identity(path: Path) -> tuple[int, int] | None:
         found = os.stat(path)  # noqa: PTH116 (asked at every read: twice as fast as by way of the path object)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    if not stat.S_ISREG(found.st_mode):
+        # SQLite would call it a failing disk.
+        raise StoreError(f"{path} is not a regular file; name another place with --state, or take it away")
     return found.st_dev, found.st_ino
 
 
