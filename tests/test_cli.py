@@ -29,6 +29,9 @@ from foreign_api import CANARY_LINK, CANARY_PHONE, ForeignApi, running
 
 from reconciler.cli import HABITS, cli, main
 from reconciler.cli.options import GIT, HOOK, SIGNATURES
+from reconciler.cli.validate import SHOWN_ON_A_TERMINAL, show_problems
+from reconciler.model import Problem
+from reconciler.source import Tree
 
 COMMAND = str(Path(sys.executable).with_name("reconciler"))
 #: Must never be seen in anything that the command writes.
@@ -785,3 +788,37 @@ def test_a_path_that_is_not_there_is_an_error(shell: Shell) -> None:
     for command in (("validate",), ("plan", "--no-refresh"), ("apply", "--yes"), ("run", "--listen", "off")):
         done = shell(*command, "desired_state", "nowhere")
         assert (done.code, "nowhere" in done.out + done.err) == (1, True)
+
+
+def test_validate_of_nothing_warns_and_fails_where_documents_are_required(shell: Shell) -> None:
+    (shell.folder / "empty").mkdir()
+    done = shell("validate", "empty")
+    assert done.code == 0
+    assert "Warning: no document was found in empty" in done.err
+    refused = shell("validate", "empty", "--require-documents")
+    assert refused.code == 1
+    assert "Error: no document was found in empty" in refused.err
+    shell.declare("one.yaml", document())
+    assert shell("validate", "--require-documents").code == 0
+
+
+def test_a_terminal_is_shown_some_problems_and_how_many_more_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    class Counted:
+        read_count = 0
+
+        def walk(self) -> Tree:
+            raise NotImplementedError
+
+        def read(self, _file: str) -> bytes:
+            self.read_count += 1
+            return b"line\n" * 1000
+
+    source = Counted()
+    problems = [Problem(__file__, number + 1, 2, "m") for number in range(500)]
+    show_problems(problems, source, terminal=True)
+    shown = capsys.readouterr().out
+    assert source.read_count == 1
+    assert shown.count("  line\n") == SHOWN_ON_A_TERMINAL == 200
+    assert shown.endswith("... and 300 more problems; a file or a pipe gets all of them\n")
+    show_problems(problems, source, terminal=False)
+    assert len(capsys.readouterr().out.splitlines()) == 500

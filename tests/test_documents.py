@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -24,17 +26,22 @@ from reconciler.documents import (
     DEFAULT_LIMITS,
     DocumentLimits,
     FileDocuments,
+    Lines,
+    Patience,
+    Refused,
     cross_check,
     explain,
     load_plain,
     nearest,
     nodes,
     parse_documents,
+    parse_quickly,
     sample_text,
     schema,
     yaml_events,
 )
 from reconciler.documents.convert import is_date_time, parse_date_time
+from reconciler.documents.limits import EXPLAINING_SECONDS
 from reconciler.documents.nodes import Enough, ProblemList
 from reconciler.errors import DesiredStateError, SettingsError
 from reconciler.model import Drift, Problem, RecordingKey, Status, Suspend
@@ -600,8 +607,8 @@ def test_names_and_recordings_are_unique_over_all_files() -> None:
         parse("\n" + GOOD.replace("7781", "7782"), "c.yaml"),
         parse(GOOD, "d.yaml"),
     ]
-    same_name = "duplicate name `card-payment-7781`, already given in a.yaml:1, names are unique over all documents"
-    same_recording = f"duplicate recording {KEY.recording_id}, already declared in a.yaml:1, keep one of the two"
+    same_name = "duplicate name `card-payment-7781`, also given in a.yaml:1, names are unique over all documents"
+    same_recording = f"duplicate recording {KEY.recording_id}, also declared in a.yaml:1, keep one of the two"
     expected = [
         f"b.yaml:2:1: {same_name} [/metadata/name]",
         f"c.yaml:2:1: {same_recording} [/spec/recordingId]",
@@ -624,9 +631,7 @@ def test_one_document_may_repeat_two_others() -> None:
 def test_items_and_names_of_sets_are_unique() -> None:
     twice = parse(SET.replace("a-2", "a-1"), "twice.yaml")
     (problem,) = cross_check([twice])
-    assert str(problem).startswith(
-        "twice.yaml:12:1: duplicate name `evening-shift/a-1`, already given in twice.yaml:8, "
-    )
+    assert str(problem).startswith("twice.yaml:12:1: duplicate name `evening-shift/a-1`, also given in twice.yaml:8, ")
     assert problem.pointer == "/spec/recordings/1/name"
     empty = "apiVersion: reconciler/v1\nkind: CallRecordingSet\nmetadata: {name: evening-shift}\nspec:\n"
     empty += f"  workspaceId: {KEY.workspace_id}\n  channelId: {KEY.channel_id}\n  recordings: []\n"
@@ -645,7 +650,7 @@ def test_the_same_call_in_another_workspace_is_another_recording() -> None:
 def test_a_terminal_sees_the_source_line_with_a_caret() -> None:
     content = one("status: paused", "status: puased").encode()
     (problem,) = parse(content).problems
-    assert explain(problem, content) == f"{problem}\n    status: puased\n            ^"
+    assert explain(problem, Lines(as_bytes(content))) == f"{problem}\n    status: puased\n            ^"
     assert explain(problem, None) == str(problem)
 
 
@@ -666,7 +671,7 @@ def test_a_terminal_sees_the_source_line_with_a_caret() -> None:
 )
 def test_the_caret_stands_below_the_column(content: bytes, line: int, column: int, shown: str) -> None:
     problem = Problem("f.yaml", line, column, "m")
-    assert explain(problem, content) == (f"{problem}\n{shown}" if shown else str(problem))
+    assert explain(problem, Lines(as_bytes(content))) == (f"{problem}\n{shown}" if shown else str(problem))
 
 
 def test_the_nearest_word_disregards_case() -> None:
@@ -774,7 +779,7 @@ def assert_places_lie_within(content: bytes, problems: tuple[Problem, ...]) -> N
         assert 1 <= problem.line <= len(source)
         assert 1 <= problem.column <= len(source[problem.line - 1]) + 1
         assert str(problem).isprintable()
-        assert explain(problem, content).startswith(str(problem))
+        assert explain(problem, Lines(as_bytes(content))).startswith(str(problem))
 
 
 @given(ANYTHING)
@@ -875,3 +880,81 @@ def test_every_valid_document_is_read_the_same_by_both_parsers(values: list[dict
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(yaml_events, "new_parser", yaml_events.PureParser)
         assert parse(content) == result
+
+
+def test_a_merge_conflict_is_called_one_and_nothing_else_is_told() -> None:
+    text = one("  status: paused\n", "<<<<<<< HEAD\n  status: paused\n=======\n  status: ongoing\n>>>>>>> other\n")
+    assert [line.split(", ")[0] for line in lines(text)] == [
+        "11:1: a merge conflict was left here (`<<<<<<<`)",
+        "13:1: a merge conflict was left here (`=======`)",
+        "15:1: a merge conflict was left here (`>>>>>>>`)",
+    ]
+
+
+def test_a_line_of_text_that_looks_like_a_conflict_is_text() -> None:
+    text = plus("").replace("  labels:", "  annotations:\n    note: |\n      <<<<<<< a\n      =======\n  labels:")
+    assert parse(text).problems == ()
+
+
+def test_a_word_is_looked_for_among_so_many_and_no_more() -> None:
+    seen = 0
+
+    def words() -> Iterator[str]:
+        nonlocal seen
+        for number in range(10**9):
+            seen = number
+            yield f"anchor-{number:09d}"
+
+    assert nearest("anchor-00000017", words()) is not None
+    assert seen < 10_000
+
+
+HOSTILE = {
+    "anchors": "x: [" + ",".join(f"&a{number:06d} " for number in range(60_000)) + "]\ny: ["
+    + ",".join(f"*b{number:06d}" for number in range(64)) + "]\n",
+    "keys": GOOD + "".join(f"k{number}: \n" for number in range(200_000)),
+    "labels": one("{team: billing}", "\n" + "".join(f"    k{number}: {number}\n" for number in range(100_000))),
+    "documents": "---\n" * 400_000,
+    "mistakes": (GOOD.replace("paused", "pausd") + "---\n") * 5000,
+    "long texts behind aliases": "x: &x " + "y" * 500_000 + "\na: &a [" + ",".join(["*x"] * 20) + "]\nb: &b ["
+    + ",".join(["*a"] * 20) + "]\nc: [" + ",".join(["*b"] * 20) + "]\n",
+    "marks of conflicts": ">>>>>>> a\n" * 100_000,
+    "comments that touch": "a: [" + "'b',#\n" * 100_000 + "]",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_explaining_a_hostile_file_is_bounded(text: str) -> None:
+    refused = parse_quickly(text.encode(), "f.yaml")
+    assert isinstance(refused, Refused)
+    before = time.thread_time()
+    problems = refused.explain().problems
+    # A second, what is told of lines alone, and the last piece of work that was begun; on a slow machine.
+    assert time.thread_time() - before < 10 * EXPLAINING_SECONDS
+    assert 0 < len(problems) <= nodes.MAX_PROBLEMS + 1
+
+
+def test_what_there_is_no_time_to_explain_is_told_by_its_line() -> None:
+    text = many("status: paused}", "status: pausd}")
+    refused = parse_quickly(text.encode(), "f.yaml")
+    assert isinstance(refused, Refused)
+    for each in (refused, replace(refused, reason=None)):
+        found = each.explain(Patience(0)).problems
+        assert [problem.line for problem in found] == [12, 12]
+        assert "'pausd' is not one of" in found[0].message
+        assert found[0].pointer == "/spec/recordings/1/status"
+        assert found[1].message.startswith("only some problems are explained")
+
+
+def test_a_copy_of_a_large_file_costs_no_more_than_its_size() -> None:
+    text = GOOD.partition("  callId")[0].replace("CallRecording", "CallRecordingSet") + "  recordings:\n"
+    text += "".join(
+        f"    - {{name: a-{number}, callId: {KEY.call_id}, recordingId: {number:08d}-0000-4000-8000-000000000000,"
+        " status: paused}\n"
+        for number in range(3000)
+    )
+    one_file, other = parse(text, "a.yaml"), parse(text.replace("name: card-payment", "name: other"), "b.yaml")
+    found = cross_check([one_file, other])
+    assert len(found) == 1001
+    assert found[0].pointer == "/spec/recordings/0/recordingId"
+    assert "only some problems are explained: 2,000 more conflicts" in str(found[-1])

@@ -234,7 +234,7 @@ def test_a_commit_that_takes_a_name_of_another_file_is_refused(repository: Path)
     git(repository, "add", "--all")
     done = pre_commit(repository, "run", "reconciler-validate")
     assert done.returncode == 1
-    assert "desired_state/3.yaml:1:1: duplicate name `card-1`, already given in desired_state/1.yaml:1" in done.stdout
+    assert "desired_state/3.yaml:1:1: duplicate name `card-1`, also given in desired_state/1.yaml:1" in done.stdout
 
 
 def test_an_invalid_document_is_refused_with_its_place(repository: Path) -> None:
@@ -295,7 +295,7 @@ def test_a_name_that_another_staged_file_gives_up_is_free(repository: Path) -> N
     git(repository, "add", "--all")
     done = pre_commit(repository, "run")
     assert done.returncode == 1
-    assert "desired_state/4.yaml:1:1: duplicate name `card-2`, already given in desired_state/2.yaml:1" in done.stdout
+    assert "desired_state/4.yaml:1:1: duplicate name `card-2`, also given in desired_state/2.yaml:1" in done.stdout
 
 
 def test_two_commits_are_held_against_each_other_where_pre_commit_is_given_two(repository: Path) -> None:

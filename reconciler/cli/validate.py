@@ -6,8 +6,10 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -22,7 +24,7 @@ from reconciler.cli.options import (
     setting_options,
     values,
 )
-from reconciler.documents import explain
+from reconciler.documents import Lines, explain
 from reconciler.errors import StoreError
 from reconciler.load import Files, Loaded, load_documents
 from reconciler.model import Problem
@@ -31,6 +33,10 @@ from reconciler.source import Source
 
 if TYPE_CHECKING:
     from reconciler.index import Index
+
+
+#: Nobody scrolls through more; what is written to a file or a pipe is whole.
+SHOWN_ON_A_TERMINAL: Final = 200
 
 
 @click.command("validate")
@@ -52,9 +58,12 @@ if TYPE_CHECKING:
     help="Where PATH... are single files: the tree that their names and recordings must be unique in.",
 )
 @click.option("--staged", is_flag=True, help="Take the documents from Git's index, as a commit hook must.")
+@click.option("--require-documents", is_flag=True, help="Exit with 1 when no document is found.")
 @setting_options(*COMMON, *DOCUMENTS)
 @click.pass_context
-def command(context: click.Context, paths: tuple[str, ...], output: str, root: str, staged: bool) -> None:
+def command(
+    context: click.Context, paths: tuple[str, ...], output: str, root: str, staged: bool, require_documents: bool
+) -> None:
     """Check the documents in PATH... (default: desired_state) offline, and name every mistake.
 
     Of the files beside given ones only names and recordings are looked at, so that a hook answers at once.
@@ -90,6 +99,12 @@ def command(context: click.Context, paths: tuple[str, ...], output: str, root: s
         files = len({problem.file for problem in loaded.problems})
         click.echo(f"{_counted(len(loaded.problems), 'problem')} in {_counted(files, 'file')}.", err=True)
         context.exit(ERROR)
+    if not count:
+        places = ", ".join(paths_or_default(paths))
+        word = "Error" if require_documents else "Warning"
+        click.echo(f"{word}: no document was found in {places}", err=True)
+        if require_documents:
+            context.exit(ERROR)
     click.echo(f"{_counted(loaded.files, 'file')}, {_counted(count, 'recording')}: all valid.", err=True)
     context.exit(DONE)
 
@@ -140,13 +155,18 @@ def warn(loaded: Loaded) -> None:
 
 
 def show_problems(problems: Sequence[Problem], source: Files, terminal: bool, *, err: bool = False) -> None:
-    """Write each problem on its line; on a terminal with the source line and a caret below it."""
-    for problem in problems:
-        if not terminal:
+    """Write each problem on its line; on a terminal the first of them, with the source line and a caret below it."""
+    if not terminal:
+        for problem in problems:
             click.echo(str(problem), err=err)
-            continue
-        data = source.read(problem.file) if Path(problem.file).is_file() else None
-        click.echo(explain(problem, data if isinstance(data, bytes) else None), err=err)
+        return
+    for file, of_file in groupby(problems[:SHOWN_ON_A_TERMINAL], key=attrgetter("file")):
+        data = source.read(file) if Path(file).is_file() else None
+        lines = Lines(data) if isinstance(data, bytes) else None
+        for problem in of_file:
+            click.echo(explain(problem, lines), err=err)
+    if (more := len(problems) - SHOWN_ON_A_TERMINAL) > 0:
+        click.echo(f"... and {_counted(more, 'more problem')}; a file or a pipe gets all of them", err=err)
 
 
 def _as_json(loaded: Loaded) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from reconciler.documents import schema
 from reconciler.documents.conflicts import FileDocuments, Place, conflict, cross_check, in_bounds
 from reconciler.documents.convert import recording, recordings
-from reconciler.documents.excerpt import explain
+from reconciler.documents.excerpt import Lines, explain
 from reconciler.documents.limits import DEFAULT_LIMITS, DocumentLimits, Patience
 from reconciler.documents.plain import load_plain
 from reconciler.documents.schema import schema_text
@@ -31,6 +31,7 @@ __all__ = [
     "DEFAULT_LIMITS",
     "DocumentLimits",
     "FileDocuments",
+    "Lines",
     "Patience",
     "Place",
     "Refused",

@@ -61,13 +61,16 @@ class FileDocuments:
 
 
 def conflict(claim: str | RecordingKey, later: Place, earlier: Place, *, pointer: str = "") -> Problem:
-    """Word the conflict of two places that claim one name or one recording."""
+    """Word the conflict of two places that claim one name or one recording.
+
+    Which of the two is the copy nobody knows, so the words name both and blame neither.
+    """
     where = f"{earlier.file}:{earlier.line}"
     if isinstance(claim, RecordingKey):
-        message = f"duplicate recording {claim.recording_id}, already declared in {where}"
+        message = f"duplicate recording {claim.recording_id}, also declared in {where}"
         return Problem(later.file, later.line, 1, message, pointer, "keep one of the two", rule="duplicate-recording")
-    message = f"duplicate name `{cut(claim)}`, already given in {where}"
-    hint = "names are unique over all documents"
+    message = f"duplicate name `{cut(claim)}`, also given in {where}"
+    hint = "names are unique over all documents: if one is a copy of the other, rename or delete the copy"
     return Problem(later.file, later.line, 1, message, pointer, hint, rule="duplicate-name")
 
 

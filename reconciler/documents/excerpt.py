@@ -11,15 +11,41 @@ from reconciler.model import Problem
 #: The part of a long line that is shown, and how much of it stands before the caret.
 _WIDTH: Final = 100
 _BEFORE: Final = 60
+#: Of a line that is longer, in bytes, the rest is not looked at.
+_LONGEST: Final = 100_000
 _LINE_BREAK: Final = re.compile(rb"\r\n|\r|\n")
 
 
-def explain(problem: Problem, data: bytes | None) -> str:
+class Lines:
+    """The lines of a file, cheap for whoever asks for them in their order."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        #: Where a line begins, and its 1-based number.
+        self._begin = 0
+        self._number = 1
+
+    def get(self, number: int) -> str:
+        """Return one line by its 1-based number, empty where there is none."""
+        if number < self._number:
+            self._begin, self._number = 0, 1
+        while self._number < number:
+            match = _LINE_BREAK.search(self._data, self._begin)
+            if match is None:
+                return ""
+            self._begin = match.end()
+            self._number += 1
+        match = _LINE_BREAK.search(self._data, self._begin)
+        line = self._data[self._begin : match.start() if match else len(self._data)]
+        return line[:_LONGEST].decode("utf-8", errors="replace").removeprefix("\ufeff")
+
+
+def explain(problem: Problem, lines: Lines | None) -> str:
     """Return the problem's line and, if the file's content is at hand, the source line with a caret below the column.
 
     The source line is safe for a terminal: what cannot be printed is shown as `·`.
     """
-    source = _line(data, problem.line) if data is not None else ""
+    source = lines.get(problem.line) if lines is not None else ""
     if not source.strip():
         return str(problem)
     at = min(problem.column - 1, len(source))
@@ -28,19 +54,6 @@ def explain(problem: Problem, data: bytes | None) -> str:
     # Tabs stay, so that they are as wide below as above; a wide character takes two columns.
     padding = "".join("\t" if c == "\t" else " " * _columns(c) for c in shown[: at - begin])
     return f"{problem}\n  {shown}\n  {padding}^"
-
-
-def _line(data: bytes, number: int) -> str:
-    """Return one line by its 1-based number, empty where there is none."""
-    begin = 0
-    for _ in range(number - 1):
-        match = _LINE_BREAK.search(data, begin)
-        if match is None:
-            return ""
-        begin = match.end()
-    match = _LINE_BREAK.search(data, begin)
-    line = data[begin : match.start() if match else len(data)]
-    return line.decode("utf-8", errors="replace").removeprefix("\ufeff")
 
 
 def _columns(character: str) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
@@ -40,6 +41,10 @@ MAX_PROBLEMS: Final = 1000
 _VALUES_A_LOOK: Final = 64
 LINE_BREAK: Final = re.compile(r"\r\n|\r|\n")
 _NOT_TEXT: Final = re.compile("[^\t\n\r -~\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+#: Where a merge tool left a file to be finished by hand. No document of ours has such a line at its margin.
+_CONFLICT: Final = re.compile(r"^(?:<{7}|>{7})(?=[ \t\r\n]|\Z)|^(?:\|{7}|={7})(?=[ \t]*\r?$)", re.MULTILINE)
+#: So many markers of a file are told.
+_MOST_CONFLICTS: Final = 30
 _YAML_TAGS: Final = "tag:yaml.org,2002:"
 
 
@@ -179,6 +184,7 @@ def read_nodes(text: str, limits: DocumentLimits, problems: ProblemList) -> Iter
     """
     problems.end = _place(text)
     try:
+        _refuse_merge_conflict(text, problems)
         data = text.encode("utf-8")
         if is_suspect(data):
             for misread in find_misread(text, yaml_events.new_parser(data).get_event):
@@ -193,6 +199,16 @@ def read_nodes(text: str, limits: DocumentLimits, problems: ProblemList) -> Iter
         position = error.position if isinstance(error, ReaderError) else 0
         problems.add(*_place(text[:position]), "syntax", f"not valid YAML: {cut(str(error))}")
         raise Enough from error
+
+
+def _refuse_merge_conflict(text: str, problems: ProblemList) -> None:
+    """Tell of a merge that is not finished, and of nothing else: the rest follows from it."""
+    for marker in islice(_CONFLICT.finditer(text), _MOST_CONFLICTS):
+        hint = "choose what shall stand, and remove the lines that begin with <<<<<<<, |||||||, ======= and >>>>>>>"
+        message = f"a merge conflict was left here (`{marker[0]}`)"
+        problems.add(*_place(text[: marker.start()]), "merge-conflict", message, hint=hint)
+    if problems:
+        raise Enough
 
 
 def _place(before: str) -> tuple[int, int]:
