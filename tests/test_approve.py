@@ -97,6 +97,11 @@ def test_250_resumes_are_refused_in_one_line_and_pass_once_they_are_approved_by_
         assert listed.stdout.startswith(f"{said['refusal']}: 250 recordings that already have an applied status would")
         assert "and 245 more" in listed.stdout
 
+        shown = scene.run("status", "--state", scene.state)
+        assert f"Limit: {said['refusal']}: 250 recordings" in " ".join(shown.stdout.split())
+        data = json.loads(scene.run("status", "--state", scene.state, "--format", "json").stdout)
+        assert [(each["name"], each["recordings"]) for each in data["refusals"]] == [(said["refusal"], 250)]
+
         code, text = approve(scene, said["refusal"])
         assert (code, text) == (0, f"approved {said['refusal']}: 250 recordings")
         eventually(lambda: live(scene, flipped, "ongoing") == 250, daemon.said)
@@ -109,6 +114,10 @@ def test_250_resumes_are_refused_in_one_line_and_pass_once_they_are_approved_by_
 
     (approved,) = history(scene, "approved")
     assert (approved["cause"], approved["outcome"]) == (said["refusal"], "done")
+    assert (approved["reason"], approved["by"]["kind"]) == ("the shift has ended", "command")
+    assert approved["recordingId"] is None
+    lines = scene.run("history", "--state", scene.state, "--limit", "0").stdout
+    assert re.search(rf"approved .*\({said['refusal']}\).* by .+: the shift has ended", lines)
     (told,) = history(scene, "limit_refused")
     assert said["refusal"] in told["detail"]
     assert daemon.wait_for("approved")["reason"] == "the shift has ended"

@@ -59,7 +59,7 @@ def command(
                 f"the state {visible(str(path))} knows no recording or call {', '.join(map(visible, unknown))};"
                 " `reconciler status --all` lists all it knows, `reconciler history` also what it no longer keeps"
             )
-        state = StateSeen(url, str(path), store.writer(), store.size(now), store.resting(), now)
+        state = StateSeen(url, str(path), store.writer(), store.size(now), store.resting(), now, store.refusals())
         blind = state.blind
         found = [
             record

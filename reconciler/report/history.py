@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from reconciler.evidence import Look, Stretch, what_happened
-from reconciler.model import Event, RecordingKey, Revision
+from reconciler.model import NO_RECORDING, Event, RecordingKey, Revision
 from reconciler.report.words import instant
 from reconciler.scrub import visible
 from reconciler.store import Line
@@ -19,6 +19,8 @@ from reconciler.store import Line
 FORMAT = "reconciler.history/v2"
 #: Events that tell of one status, not of a way from one to another.
 _SINGLE: Final = frozenset({"released", "in_sync", "suspended"})
+#: The IDs of an event that is about no recording, such as what somebody asked the daemon for.
+_NO_IDS: Final = dict.fromkeys(("workspaceId", "channelId", "callId", "recordingId"))
 
 
 class Subject(NamedTuple):
@@ -56,7 +58,8 @@ def event_line(event: Event, known: Mapping[str, Revision]) -> str:
         whose = "" if revision is None else f" by {revision.author}: {revision.subject}"
         parts.append(visible(f"commit {event.revision[:12]}{whose}"))
     if event.by_kind and event.by_kind != "commit":
-        parts.append(visible(f"by {event.by_text or event.by_kind}"))
+        asked = f": {event.reason}" if event.key == NO_RECORDING and event.reason else ""
+        parts.append(visible(f"by {event.by_text or event.by_kind}{asked}"))
     return "  ".join(part for part in parts if part)
 
 
@@ -76,8 +79,8 @@ def event_data(line: Line, known: Mapping[str, Revision]) -> dict[str, object]:
         "seq": line.seq,
         "at": instant(event.at),
         "event": event.event,
-        "name": event.name,
-        **_ids(event.key),
+        "name": event.name or None,
+        **(_NO_IDS if event.key == NO_RECORDING else _ids(event.key)),
         "cause": event.cause,
         "reason": event.reason or None,
         "by": {"kind": event.by_kind, "text": event.by_text} if event.by_kind else None,

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
 
-from reconciler.model import Applied, Phase, Reason, Resting, Revision
+from reconciler.model import Applied, Phase, Reason, RefusedSet, Resting, Revision
 from reconciler.report.columns import UNBOUNDED, Column, age, byte_count, table, wrapped
+from reconciler.report.refusals import refusal_data, refusal_line
 from reconciler.report.text import Paint, plain
 from reconciler.report.words import instant
 from reconciler.scrub import visible
@@ -50,6 +51,8 @@ class StateSeen:
     resting: Sequence[Resting]
     #: When it was read, aware.
     read_at: datetime
+    #: What the safety limits refuse as a whole.
+    refusals: Sequence[RefusedSet] = ()
 
     @property
     def blind(self) -> dict[str, Resting]:
@@ -113,6 +116,7 @@ def as_data(
             }
             for each in state.resting
         ],
+        "refusals": [refusal_data(each) for each in state.refusals],
         "leftOut": left_out,
         "recordings": [_recording(record, known) for record in records],
     }
@@ -187,6 +191,8 @@ def as_text(
         what = "not looked at" if each.blind else "sent nothing"
         text = f"Workspace {each.workspace_id} is {what} since {instant(each.since)}: {visible(each.reason)}"
         lines += [paint(line, "danger") for line in wrapped(text, width, "")]
+    for refused in state.refusals:
+        lines += [paint(line, "danger") for line in wrapped(f"Limit: {refusal_line(refused)}", width, "")]
     lines.append("")
     if records:
         place = UNBOUNDED if width == UNBOUNDED else _PLACE
