@@ -70,6 +70,7 @@ PURE = {
     "report",
     "sarif",
     "scrub",
+    "urgency",
     "window",
 }
 IMPURE = {"asyncio", "logging", "os", "pathlib", "socket", "subprocess", "tempfile", "threading", "time"}

@@ -56,6 +56,9 @@ VARYING = {
     r'"run_id": "[0-9a-f]{12}"': '"run_id": "<run>"',
     r'"took_ms": [\d.]+': '"took_ms": <ms>',
     r"\bin \d+ ms\b": "in <ms>",
+    r"\b\d+\.\d KiB": "<size>",
+    # Ages, with what a longer one takes of the space after it; how many days a disk has room is another matter.
+    r"(?<= )\d+s +": "<age> ",
     r"process \d+ on \S+,": "process <process>,",
     r"sha256:[0-9a-f]{64}": "<digest>",
     r"commit [0-9a-f]{12}\b": "commit <id>",
@@ -417,7 +420,8 @@ def test_each_command_has_its_options() -> None:
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
         assert command is not None
-        options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+        each = getattr(command, "commands", {"": command})  # a group has the options of its commands
+        options = [one for part in each.values() for one in part.params if isinstance(one, click.Option)]
         declared = {word for option in options for word in (*option.opts, *option.secondary_opts)}
         table = {option.split()[0] for cell, *_ in rows(f"reconciler {name}") for option in quoted(cell)}
         table = {word for word in table if word.startswith("-")}
