@@ -25,6 +25,7 @@ from git_scene import GitScene, Team, isolate
 from hypothesis import given
 from hypothesis import strategies as st
 
+import reconciler.web.delivery
 from reconciler.cli.branch import make_hook
 from reconciler.cli.options import Values
 from reconciler.hook import Limiter, Seal, is_push, kind_of
@@ -246,6 +247,28 @@ async def test_only_so_many_bodies_are_read_at_once(tmp_path: Path) -> None:
     assert await page.answer_to(slow(), delivery("gitlab")) == 202, "nothing of it has to be read"
     more.set()
     assert await asyncio.gather(*reading) == [202] * 4
+
+
+async def test_a_body_that_takes_long_makes_room_for_one_that_comes_in_one_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler.web.delivery, "_LONG_SECONDS", 0.05)
+    page = Page(tmp_path, 30)
+
+    async def never() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    async def at_once() -> AsyncIterator[bytes]:
+        yield BODY
+
+    slow = [asyncio.create_task(page.answer_to(never(), delivery("github"))) for _ in range(4)]
+    await asyncio.sleep(0.1)
+    assert await page.answer_to(at_once(), delivery("github")) == 202
+    assert await slow[0] == 408
+    assert [each.done() for each in slow] == [True, False, False, False]
+    for each in slow:
+        each.cancel()
 
 
 # The installed daemon

@@ -18,8 +18,9 @@ from reconciler.hook import Hook, Seal, is_push, kind_of
 
 #: How long a delivery may take to arrive: a host sends it in one go.
 _DELIVERY_SECONDS: Final = 10.0
-#: So many bodies are read at once.
+#: So many bodies are read at once; when there is another, one that has taken longer than this makes room for it.
 _AT_ONCE: Final = 4
+_LONG_SECONDS: Final = 1.0
 
 
 class Deliveries:
@@ -27,7 +28,8 @@ class Deliveries:
 
     def __init__(self, hook: Hook) -> None:
         self._hook = hook
-        self._under_way = 0
+        #: When each body that is being read began, the oldest first.
+        self._under_way: dict[asyncio.Timeout, float] = {}
 
     async def take(self, request: Request) -> Response:
         """Answer one delivery."""
@@ -45,19 +47,30 @@ class Deliveries:
             return self._unauthorized(kind)
         if not seal.covers_body:
             return self._judged(kind, seal, request)
-        if self._under_way >= _AT_ONCE:
+        if len(self._under_way) >= _AT_ONCE and not self._make_room():
             busy = PlainTextResponse("too many at once\n", 503, {"Retry-After": "1"})
             return self._turned_away(kind, "too many at once", busy)
-        self._under_way += 1
+        limit = asyncio.timeout(_DELIVERY_SECONDS)
+        self._under_way[limit] = asyncio.get_running_loop().time()
         try:
-            return await self._read(kind, seal, request)
+            return await self._read(kind, seal, request, limit)
         finally:
-            self._under_way -= 1
+            self._under_way.pop(limit, None)
 
-    async def _read(self, kind: str, seal: Seal, request: Request) -> Response:
+    def _make_room(self) -> bool:
+        """End the oldest if it takes long, so that who sends in one go gets through; return whether it did."""
+        now = asyncio.get_running_loop().time()
+        oldest, began = next(iter(self._under_way.items()))
+        if now - began < _LONG_SECONDS:
+            return False
+        del self._under_way[oldest]
+        oldest.reschedule(now)
+        return True
+
+    async def _read(self, kind: str, seal: Seal, request: Request, limit: asyncio.Timeout) -> Response:
         size = 0
         try:
-            async with asyncio.timeout(_DELIVERY_SECONDS):
+            async with limit:
                 async for part in request.stream():
                     size += len(part)
                     if size > self._hook.max_bytes:
