@@ -242,6 +242,13 @@ def narrow(plan: Plan, keys: Collection[RecordingKey]) -> Plan:
     return replace(plan, actions=actions, summary=summarise(actions))
 
 
+def select(plan: Plan, keys: Collection[RecordingKey]) -> Plan:
+    """Return the plan with the actions of some recordings only, for a look at these; limits are those of the whole."""
+    actions = tuple(action for action in plan.actions if action.key in keys)
+    causes = None if plan.causes is None else {key: cause for key, cause in plan.causes.items() if key in keys}
+    return replace(plan, actions=actions, summary=summarise(actions), causes=causes, unread=plan.unread & set(keys))
+
+
 def summarise(actions: Iterable[Action]) -> Summary:
     """Count the actions by kind."""
     counts = dict.fromkeys(ActionKind, 0)

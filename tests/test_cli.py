@@ -798,7 +798,7 @@ def test_validate_of_nothing_warns_and_fails_where_documents_are_required(shell:
     refused = shell("validate", "empty", "--require-documents")
     assert refused.code == 1
     assert "Error: no document was found in empty" in refused.err
-    shell.declare("one.yaml", document())
+    shell.write("desired_state/one.yaml", document())
     assert shell("validate", "--require-documents").code == 0
 
 
@@ -822,3 +822,19 @@ def test_a_terminal_is_shown_some_problems_and_how_many_more_there_are(capsys: p
     assert shown.endswith("... and 300 more problems; a file or a pipe gets all of them\n")
     show_problems(problems, source, terminal=False)
     assert len(capsys.readouterr().out.splitlines()) == 500
+
+
+def test_a_plan_can_be_looked_at_by_label(shell: Shell) -> None:
+    labelled = document().replace("name: one", "name: one\n  labels: {team: billing, floor: '2'}")
+    shell.write("desired_state/one.yaml", labelled)
+    shell.write("desired_state/two.yaml", document(name="two", recording=numbered(2)))
+    chosen = shell("plan", "--no-refresh", "--label", "team=billing", "--label", "floor=2")
+    assert chosen.code == 0
+    assert "two" not in chosen.out
+    assert "Plan: 1 to patch" in chosen.out
+    assert "Only what is labelled team=billing, floor=2 is shown: 1 of 2 recordings." in chosen.err
+    none = shell("plan", "--no-refresh", "--detailed-exitcode", "--label", "team=sales")
+    assert none.code == 0
+    assert "Plan: 0 to patch" in none.out
+    assert shell("plan", "--no-refresh", "--label", "team").code == 64
+    assert shell("plan", "--no-refresh", "--label", "team=billing", "--out", "x.json").code == 64

@@ -20,6 +20,7 @@ from reconciler.cli.options import (
     REACH,
     Values,
     api_name,
+    label_option,
     paths_argument,
     paths_or_default,
     setting_options,
@@ -39,12 +40,14 @@ from reconciler.cli.reports import (
 from reconciler.cli.validate import commits_of_hook, index_for, show_problems, warn
 from reconciler.errors import BirdError, BirdUnauthorized, DesiredStateError
 from reconciler.index import Index
+from reconciler.labels import matches
 from reconciler.load import Files, Loaded, load_documents, uncollected
 from reconciler.model import Applied, Desired, Live, Problem, RecordingKey
 from reconciler.outline import Outline, make_outline
-from reconciler.plan import Plan, make_change_plan, make_plan
+from reconciler.plan import Plan, make_change_plan, make_plan, select
 from reconciler.revision import Revisions, find_revisions
 from reconciler.saved import as_saved
+from reconciler.scrub import visible
 from reconciler.source import Source
 from reconciler.store import Store, open_store
 
@@ -74,6 +77,7 @@ from reconciler.store import Store, open_store
     help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}, to standard output or to a file; repeatable.",
 )
 @click.option("--all", "show_all", is_flag=True, help="List what is in sync as well.")
+@label_option("Show and count only recordings whose document has this label, or had it when it was taken away.")
 @click.option("--out", type=click.Path(dir_okay=False), help="Save the plan for `apply --plan`.")
 @click.option("--sandbox", is_flag=True, help="Use an embedded sandbox in place of the API.")
 @setting_options(*COMMON, *DOCUMENTS, *REACH, *LIMITS)
@@ -88,6 +92,7 @@ def command(
     detailed_exitcode: bool,
     reports: tuple[Report, ...],
     show_all: bool,
+    labels: tuple[tuple[str, str], ...],
     out: str | None,
     sandbox: bool,
 ) -> None:
@@ -95,14 +100,17 @@ def command(
     with nothing_stale([*(report.file for report in reports if report.file), *([out] if out else [])]):
         if refresh and no_refresh:
             raise click.UsageError("--refresh and --no-refresh contradict each other")
+        if labels and out is not None:
+            raise click.UsageError("--out saves a whole plan: --label is for looking at a part of one")
         settings = values()
         paths = paths_or_default(paths)
         change = staged or base is not None
-        question = _Question(paths, settings, sandbox, refresh or not (change or no_refresh), staged)
+        question = _Question(paths, settings, sandbox, refresh or not (change or no_refresh), staged, labels)
         if not question.refresh:
             # Nothing here waits for anybody: it ends before garbage could matter.
             context.with_resource(uncollected())
-        listed = show_all or any(report.lists_all for report in reports)
+        # A part can be told from the rest only where every recording is listed.
+        listed = show_all or bool(labels) or any(report.lists_all for report in reports)
         text_only = out is None and all(report.format == "text" for report in reports)
         try:
             if change:
@@ -143,6 +151,7 @@ class _Question:
     sandbox: bool
     refresh: bool
     staged: bool
+    labels: tuple[tuple[str, str], ...]
 
     def plan(self) -> tuple[Plan, list[BirdError]]:
         """Hold the documents against last-applied, and against live state where that is read."""
@@ -160,7 +169,7 @@ class _Question:
             unread=unread,
             call_seconds=self.settings["call_seconds"],
         )
-        return plan, failures
+        return self._selected(plan, desired, applied.values()), failures
 
     def plan_offline(self, *, outlined: bool) -> Plan | Outline:
         """Hold the documents against last-applied; of what is in sync say only how much there is.
@@ -225,7 +234,20 @@ class _Question:
             unread=unread,
             call_seconds=self.settings["call_seconds"],
         )
-        return plan, failures
+        return self._selected(plan, (*before.desired, *desired), applied.values()), failures
+
+    def _selected(self, plan: Plan, desired: Iterable[Desired], applied: Iterable[Applied]) -> Plan:
+        """Return the part of a plan that the labels select, and say that it is one."""
+        if not self.labels:
+            return plan
+        documents = {document.key: document.labels for document in desired}
+        # What a document says now counts before what its record says.
+        known = {**{record.key: record.labels for record in applied}, **documents}
+        chosen = select(plan, {key for key, labels in known.items() if matches(labels, self.labels)})
+        words = ", ".join(f"{name}={value}" for name, value in self.labels)
+        shown, total = len(chosen.actions), len(plan.actions)
+        click.echo(f"Only what is labelled {visible(words)} is shown: {shown} of {total} recordings.", err=True)
+        return chosen
 
     def _compared(self, base: str | None) -> Compared:
         """Return what is compared: what was asked for, or what pre-commit says where it is given two commits."""
