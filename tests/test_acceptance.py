@@ -403,7 +403,8 @@ def test_each_live_word_leads_to_its_action(shell: Shell, api: ForeignApi) -> No
 def test_what_can_no_longer_change_is_reported_and_never_sent(shell: Shell, api: ForeignApi) -> None:
     one(shell, api, live="failed")
     done = shell("apply", *reach(api), "--yes")
-    assert done.code == 0, done.err
+    assert done.code == 3, "nobody ever saw it paused"
+    assert "one: ended before it took effect" in done.err
     assert api.patches() == []
     assert record_of(shell)["phase"] == "ended"
 
@@ -429,8 +430,9 @@ def test_a_call_that_ended_is_reported_by_what_the_workspace_keeps_of_it(
 
 def test_a_recording_that_bird_does_not_know_is_reported_and_nothing_is_sent(shell: Shell, api: ForeignApi) -> None:
     shell.write("desired_state/one.yaml", document())
-    done = shell("apply", *reach(api), "--yes")
-    assert done.code == 0, done.err
+    done = shell("apply", *reach(api), "--yes", "--confirm-seconds", "1")
+    assert done.code == 3, done.err
+    assert "one: not found" in done.err
     assert "gone" in done.out
     assert api.patches() == []
     assert api.violations() == []

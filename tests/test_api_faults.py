@@ -250,6 +250,7 @@ class Scene:
             api_url=address,
             key_for=key_ring.key_for if key_ring else lambda _: access_key,
             budget=self.budget,
+            before_write=lambda: None,
             circuits=Circuits(now=self.clock.monotonic, chance=lambda: 0.5, on_change=self.circuit_changes.append),
             transport=transport,
             timeouts=timeouts or Timeouts(),

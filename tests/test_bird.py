@@ -9,6 +9,7 @@ same wire.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
 import socket
@@ -35,9 +36,9 @@ from reconciler.bird.answers import (
 )
 from reconciler.bird.client import CALL_PAGES, LOOKUP_PAGES
 from reconciler.bird.guard import STATUS_BODIES, GuardedTransport, Route, recording_path
-from reconciler.bird.wire import BODY_LIMIT
+from reconciler.bird.wire import BODY_LIMIT, UNACKNOWLEDGED_MS
 from reconciler.budget import Budgets
-from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable, SettingsError
+from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable, LeaseLost, SettingsError
 from reconciler.model import CallKey, LiveStatus, Priority, RecordingKey, Status
 from reconciler.scrub import scrub
 
@@ -62,11 +63,13 @@ def a_bird(
     on_request: Callable[[RequestMetric], None] | None = None,
     on_notice: Callable[[str, str], None] | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    before_write: Callable[[], None] = lambda: None,
 ) -> Bird:
     return Bird(
         api_url=api_url,
         key_for=key_for,
         budget=budget or Budgets(0.0),
+        before_write=before_write,
         transport=transport or fake.transport,
         timeouts=timeouts,
         on_request=on_request,
@@ -1063,6 +1066,38 @@ async def test_reads_and_the_write_work_over_a_real_socket_on_one_connection(tra
     assert headers - {b"connection"} == {
         b"host", b"authorization", b"accept", b"accept-encoding", b"user-agent", b"content-type", b"content-length",
     }  # fmt: skip
+
+
+@both_transports
+async def test_a_patch_asks_for_the_last_time_when_its_connection_is_there_and_then_sends_nothing(
+    transport: TransportName,
+):
+    requests: list[bytes] = []
+    timeouts_of_sockets: list[int] = []
+
+    def ask() -> None:
+        here = {each for each in gc.get_objects() if type(each) is socket.socket and each.fileno() >= 0}
+        connected = [each for each in here if _peer(each) == place]
+        if connected:
+            timeouts_of_sockets.append(connected[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
+            raise LeaseLost("it ran out while the connection was made")
+
+    async with a_server(answering(response("202 Accepted", b"{}"), requests=requests)) as address:
+        place = httpx.URL(address).port
+        async with a_bird(FakeBird(), api_url=address, transport=transport, before_write=ask) as bird:
+            with pytest.raises(LeaseLost):
+                await bird.set_status(a_key(), Status.PAUSED)
+    assert requests == []
+    # Less than the three seconds for which nobody asks: the kernel sends no PATCH when another may hold the state.
+    assert timeouts_of_sockets == [UNACKNOWLEDGED_MS]
+    assert UNACKNOWLEDGED_MS < 3000
+
+
+def _peer(opened: socket.socket) -> int | None:
+    try:
+        return int(opened.getpeername()[1]) if opened.family == socket.AF_INET else None
+    except OSError:
+        return None
 
 
 @both_transports

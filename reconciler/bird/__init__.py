@@ -14,7 +14,7 @@ leave open is marked as assumed where it matters.
 from reconciler.bird.circuit import CircuitChange, Circuits
 from reconciler.bird.client import Accepted, Bird
 from reconciler.bird.dates import DatedTransport
-from reconciler.bird.guard import ForbiddenRequest, Route
+from reconciler.bird.guard import ForbiddenRequest, Route, refuse_writes
 from reconciler.bird.survey import CallPage, CallRecord, Proof, RecordingRecord, Survey
 from reconciler.bird.wire import RequestMetric, Timeouts, TransportName
 
@@ -34,4 +34,5 @@ __all__ = [
     "Survey",
     "Timeouts",
     "TransportName",
+    "refuse_writes",
 ]

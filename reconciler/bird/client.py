@@ -77,12 +77,12 @@ class Bird:
         api_url: str,
         key_for: Callable[[str], str],
         budget: Budgets,
+        before_write: Callable[[], None],
         circuits: Circuits | None = None,
         transport: TransportName | httpx.AsyncBaseTransport = "aiohttp",
         timeouts: Timeouts | None = None,
         on_request: Callable[[RequestMetric], None] | None = None,
         on_notice: Callable[[str, str], object] | None = None,
-        before_write: Callable[[], None] = lambda: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Prepare the client; nothing is sent before the first question.
@@ -91,13 +91,13 @@ class Bird:
             api_url: where the API is, such as ``https://api.bird.com``; a path in it becomes a prefix.
             key_for: gives the access key of a workspace; asked for each request, so that a changed key is picked up.
             budget: the gate that every request passes; its width is the size of the connection pool.
+            before_write: asked when a write has got its place, and once more when its connection is there, just before
+                its first byte; what it raises is raised in place of the write.
             circuits: leave a workspace alone whose requests fail one after the other.
             transport: ``aiohttp``, the fallback ``httpx``, or a double.
             timeouts: the defaults of `Timeouts` unless given.
             on_request: told of every request that has ended.
             on_notice: told, once each, the name and value of a `Deprecation` or `Sunset` header.
-            before_write: asked when a write has got its place and is about to leave, however long it has waited; what
-                it raises is raised in place of the write.
             now: the wall clock, in aware UTC.
 
         Raises:

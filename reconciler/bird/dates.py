@@ -8,6 +8,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
+from reconciler.bird.guard import refuse_writes
 from reconciler.bird.wire import TransportName, checked_url, make_transport
 
 
@@ -20,7 +21,7 @@ class DatedTransport(httpx.AsyncBaseTransport):
         Raises:
             SettingsError: the address, or the environment's proxy, cannot be used.
         """
-        self._inner = make_transport(name, checked_url(api_url), 1)
+        self._inner = make_transport(name, checked_url(api_url), 1, refuse_writes)
         self._now = now
         #: How far our clock is ahead of the API's at least, negative when behind, at the answer where that was least
         #: in doubt; None as long as no answer had a date.

@@ -59,6 +59,15 @@ class ForbiddenRequest(RuntimeError):
     """
 
 
+def refuse_writes() -> None:
+    """Stand for a client's `before_write` where nothing is ever written.
+
+    Raises:
+        ForbiddenRequest: always.
+    """
+    raise ForbiddenRequest("refused to send a write: this command only reads")
+
+
 class GuardedTransport(httpx.AsyncBaseTransport):
     """Passes on the known reads and the one write to one host, and raises on anything else before it leaves."""
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import time
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal, cast
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -32,6 +33,9 @@ from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUna
 from reconciler.model import Priority
 from reconciler.reach import is_loopback
 
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+
 TransportName = Literal["aiohttp", "httpx"]
 
 #: The largest body that is read, in bytes. A full page of 99 recordings takes some 60 KB; this leaves room for what
@@ -42,6 +46,14 @@ ERROR_BODY_LIMIT: Final = 64 * 1024
 #: Idle connections are given up before the 5 s after which common servers close them, so that a PATCH seldom meets a
 #: connection that is just being closed, which would leave its fate unknown.
 KEEPALIVE_SECONDS: Final = 4.0
+
+#: How long the kernel goes on sending what nobody acknowledges, in milliseconds: less than the state's lease is relied
+#: on for after it was last asked about, so that no PATCH arrives when a path heals that was cut for longer, and another
+#: process has taken over meanwhile.
+UNACKNOWLEDGED_MS: Final = 2500
+_SOCKET_OPTIONS: Final = (
+    [(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)] if hasattr(socket, "TCP_USER_TIMEOUT") else []
+)
 
 #: Network faults before anything was sent. `httpx-aiohttp` reports a connection that broke after the request as
 #: `httpx.ConnectTimeout`, so where aiohttp is underneath its own exception decides.
@@ -124,7 +136,11 @@ class Wire:
         before_write: Callable[[], None],
     ) -> None:
         url = checked_url(api_url)
-        inner = make_transport(transport, url, budget.concurrency) if isinstance(transport, str) else transport
+        inner = (
+            make_transport(transport, url, budget.concurrency, before_write)
+            if isinstance(transport, str)
+            else transport
+        )
         self._transport = GuardedTransport(inner, url)
         self._base = url.copy_with(raw_path=url.raw_path.rstrip(b"/"))
         self._place = url.netloc.decode("ascii")
@@ -203,6 +219,7 @@ class Wire:
             key, headers = self._authorized(workspace_id, content)
             request = self._request(method, target, headers, content)
             if write:
+                # Asked here so that no connection is made in vain; the transport asks again when one is there.
                 self._before_write()
             trial = self._circuits.enter(workspace_id, write=write, probing=probing)
             asked_at = self._now()
@@ -450,8 +467,13 @@ def checked_url(api_url: str) -> httpx.URL:
     return url
 
 
-def make_transport(name: TransportName, url: httpx.URL, connections: int) -> httpx.AsyncBaseTransport:
+def make_transport(
+    name: TransportName, url: httpx.URL, connections: int, before_write: Callable[[], None]
+) -> httpx.AsyncBaseTransport:
     """Build a transport with a pool as large as the gate is wide, so that no request waits inside it.
+
+    `before_write` is asked as the last thing before a write's first byte, once a connection is there: to make one may
+    take longer than what was true before it holds. What it raises is raised in place of the write.
 
     A request that is cancelled while it waits in the pool of plain httpx keeps its connection for ever
     (https://github.com/encode/httpcore/issues/961).
@@ -464,18 +486,63 @@ def make_transport(name: TransportName, url: httpx.URL, connections: int) -> htt
             max_keepalive_connections=connections,
             keepalive_expiry=KEEPALIVE_SECONDS,
         )
-        return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=proxy)
+        inner = httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=proxy, socket_options=_SOCKET_OPTIONS)
+        return _AskingTransport(inner, before_write)
 
     def session() -> aiohttp.ClientSession:
         # Called with the first request, inside the event loop. The environment is not trusted here: aiohttp would ask
         # it for proxies with every request, and take credentials from a .netrc file.
-        connector = aiohttp.TCPConnector(limit=connections, ssl=context, keepalive_timeout=KEEPALIVE_SECONDS)
-        session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        connector = aiohttp.TCPConnector(
+            limit=connections, ssl=context, keepalive_timeout=KEEPALIVE_SECONDS, socket_factory=_open_socket
+        )
+        session = aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), request_class=_asking_request(before_write)
+        )
         # aiohttp sends a read again by itself when its connection broke: past the budget, and in a storm twice as much.
         session._retry_connection = False  # noqa: SLF001 - there is no public switch
         return session
 
     return AiohttpTransport(verify=context, client=session, proxy=proxy)
+
+
+def _open_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    family, kind, protocol, *_ = address
+    opened = socket.socket(family, kind, protocol)
+    for level, option, value in _SOCKET_OPTIONS:
+        opened.setsockopt(level, option, value)
+    return opened
+
+
+def _asking_request(before_write: Callable[[], None]) -> type[aiohttp.ClientRequest]:
+    class Asking(aiohttp.ClientRequest):
+        """Asks whether a write may leave when a connection is there, and nothing stands between it and the socket."""
+
+        async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+            if self.method == "PATCH":
+                before_write()
+            return await super().send(conn)
+
+    return Asking
+
+
+class _AskingTransport(httpx.AsyncBaseTransport):
+    """The same for plain httpx, which tells of each step of a request before it takes it."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, before_write: Callable[[], None]) -> None:
+        self._inner = inner
+        self._before_write = before_write
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "PATCH":
+            request.extensions = {**request.extensions, "trace": self._trace}
+        return await self._inner.handle_async_request(request)
+
+    async def _trace(self, step: str, _details: object) -> None:
+        if step.endswith(".send_request_headers.started"):
+            self._before_write()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
 
 
 def _environment_proxy(url: httpx.URL) -> httpx.Proxy | None:

@@ -12,7 +12,7 @@ from typing import Final
 import click
 from click.core import ParameterSource
 
-from reconciler.bird import DatedTransport, Survey, Timeouts
+from reconciler.bird import DatedTransport, Survey, Timeouts, refuse_writes
 from reconciler.budget import Budgets
 from reconciler.cli.branch import check_git_options, examine_branch
 from reconciler.cli.exits import DONE, ERROR
@@ -198,6 +198,7 @@ async def _ask(settings: Values, known: dict[str, list[RecordingKey]]) -> list[F
             api_url=settings["api_url"],
             key_for=settings.key_ring.key_for,
             budget=Budgets(settings["rate_limit"], concurrency=1),
+            before_write=refuse_writes,
             transport=transport,
             timeouts=_TIMEOUTS,
         )

@@ -92,7 +92,7 @@ def command(
 
 
 async def _discover(scope: Scope, settings: Values) -> Discovered:
-    from reconciler.bird import Survey
+    from reconciler.bird import Survey, refuse_writes
     from reconciler.budget import Budgets
 
     check_reach(settings, [scope.workspace_id])
@@ -100,6 +100,7 @@ async def _discover(scope: Scope, settings: Values) -> Discovered:
         api_url=settings["api_url"],
         key_for=settings.key_ring.key_for,
         budget=Budgets(settings["rate_limit"], concurrency=settings["concurrency"]),
+        before_write=refuse_writes,
         transport=settings["transport"],
     ) as survey:
         return await discover(

@@ -69,11 +69,11 @@ async def bird(
     *,
     sandbox: bool,
     state: str,
+    before_write: Callable[[], None],
     patient: bool = True,
     on_request: Callable[[RequestMetric], None] | None = None,
     on_notice: Callable[[str, str], object] | None = None,
     on_circuit: Callable[[CircuitChange], None] = lambda _change: None,
-    before_write: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[tuple[Bird, Callable[[Iterable[Desired]], None]]]:
     """Open the API client, or one of the embedded sandbox, which then holds every recording that is declared.
 
@@ -82,11 +82,11 @@ async def bird(
         desired: what is declared.
         sandbox: whether to use the embedded sandbox.
         state: where the state is kept, and beside it the sandbox's recordings.
+        before_write: asked when a PATCH is about to leave; what it raises is raised in its place.
         patient: whether a request may wait for its turn for as long as it takes.
         on_request: told of every request that has ended.
         on_notice: told, once each, of a `Deprecation` or `Sunset` header of the API.
         on_circuit: told when a workspace is left alone because it does not answer, and when that ends.
-        before_write: asked when a PATCH is about to leave; what it raises is raised in its place.
 
     Yields:
         The client, and what to tell of documents that are declared later: the sandbox then has their recordings too.
@@ -356,8 +356,10 @@ async def observe(
     state: str,
 ) -> Observed:
     """Look at the live state of every document's recording, for a plan that nothing follows."""
+    from reconciler.bird import refuse_writes
+
     clock = system_clock()
-    async with bird(settings, desired, sandbox=sandbox, state=state) as (api, _):
+    async with bird(settings, desired, sandbox=sandbox, state=state, before_write=refuse_writes) as (api, _):
         return await look(desired, applied, settings, api, Observer(api, clock.now), clock)
 
 

@@ -76,6 +76,7 @@ class _Api:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
+        self._world.appear()
         method, path = scope["method"], scope["path"]
         query = scope["query_string"].decode("ascii", "replace")
         body = await read_body(receive, BODY_BYTES)

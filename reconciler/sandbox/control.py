@@ -5,12 +5,14 @@ sandbox's own settings as the options of `reconciler sandbox`.
 
 =====================  =================================================================================================
 `POST seed`            `{"recordings": [{"workspaceId", "channelId", "callId", "recordingId", "status"?, "accepted_ms"?,
-                       "call_ended"?, "from"?, "to"?, "direction"?}]}`. Adds those whose IDs are new; answers `added`.
+                       "call_ended"?, "appears_ms"?, "from"?, "to"?, "direction"?}]}`. Adds those whose IDs are new,
+                       readable after `appears_ms`; answers `added`.
 `GET state`            Every recording with its IDs, `status`, `callStatus`, what is still to settle (`pending`), and
                        how many updates it accepted (`patches`); the settings in force; how many rules are left.
 `DELETE state`         Forgets every call and recording.
 `POST set`             `{"recordingId", "status"}`. At once, any word, from any status: an agent pauses by hand.
 `POST end_call`        `{"callId"}`. The caller hangs up.
+`POST move`            `{"recordingId", "callId"}`. A transfer: the recording is on another call of its channel now.
 `POST faults`          `{"rules": [RULE]}`. Appends; the first rule that fits a request is used. A RULE is
                        `{"match"?: {"method"?, "path_regex"?, "workspaceId"?, "channelId"?, "callId"?,
                        "recordingId"?}, "times"?: N, "action": WORD, "status"?, "retry_after"?, "delay_ms"?,
@@ -41,7 +43,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive
 
-from reconciler.model import LiveStatus, RecordingKey
+from reconciler.model import LiveStatus, RecordingKey, parse_uuid
 from reconciler.sandbox.faults import Faults, Rule, Unfit
 from reconciler.sandbox.world import NotKnown, Recording, SeedRecording, World
 
@@ -104,6 +106,7 @@ class Control:
             Route("/state", _guarded(self._clear_state), methods=["DELETE"]),
             Route("/set", _guarded(self._set), methods=["POST"]),
             Route("/end_call", _guarded(self._end_call), methods=["POST"]),
+            Route("/move", _guarded(self._move), methods=["POST"]),
             Route("/faults", _guarded(self._add_faults), methods=["POST"]),
             Route("/faults", _guarded(self._clear_faults), methods=["DELETE"]),
             Route("/settings", _guarded(self._change_settings), methods=["POST"]),
@@ -130,6 +133,9 @@ class Control:
 
     def _end_call(self, _: Request, data: dict[str, Any]) -> object:
         return {"ended": self._world.end_call(_word(data, "callId").lower())}
+
+    def _move(self, _: Request, data: dict[str, Any]) -> object:
+        return _state(self._world.move(_word(data, "recordingId").lower(), parse_uuid(_word(data, "callId"))))
 
     def _add_faults(self, _: Request, data: dict[str, Any]) -> object:
         self._faults.add([Rule.from_json(item) for item in _items(data, "rules")])
@@ -240,12 +246,16 @@ def _seed_from(item: object) -> SeedRecording:
     accepted_ms = item.get("accepted_ms")
     if accepted_ms is not None and (isinstance(accepted_ms, bool) or not isinstance(accepted_ms, int | float)):
         raise Unfit("accepted_ms is a number")
+    appears_ms = item.get("appears_ms", 0)
+    if isinstance(appears_ms, bool) or not isinstance(appears_ms, int | float):
+        raise Unfit("appears_ms is a number")
     ids = (_word(item, name) for name in ("workspaceId", "channelId", "callId", "recordingId"))
     return SeedRecording(
         RecordingKey.of(*ids),
         LiveStatus(item.get("status", LiveStatus.ONGOING)),
         accepted_ms=accepted_ms,
         call_ended=item.get("call_ended") is True,
+        appears_ms=appears_ms,
         from_number=str(item.get("from", "")),
         to_number=str(item.get("to", "")),
         direction=str(item.get("direction", "incoming")),

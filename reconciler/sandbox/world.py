@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final
@@ -77,6 +77,8 @@ class SeedRecording:
     accepted_ms: float | None = None
     #: Whether the call is over: the recording is then found among the workspace's recordings only.
     call_ended: bool = False
+    #: Milliseconds until anybody can read it, and its call where that is not known yet: an API shows a new one late.
+    appears_ms: float = 0
     #: The numbers of both sides; empty for ones of the ranges that are reserved for fiction.
     from_number: str = ""
     to_number: str = ""
@@ -85,6 +87,8 @@ class SeedRecording:
     def __post_init__(self) -> None:
         if self.accepted_ms is not None and not 0 <= self.accepted_ms <= _DAY_MS:
             raise ValueError(f"accepted_ms must be between 0 and {_DAY_MS}")
+        if not 0 <= self.appears_ms <= _DAY_MS:
+            raise ValueError(f"appears_ms must be between 0 and {_DAY_MS}")
         if self.status not in BIRD_STATUSES:
             raise ValueError(f"{self.status.value!r} is not a status of Bird's")
         if self.direction not in ("incoming", "outgoing"):
@@ -130,6 +134,7 @@ class Recording:
         "created_at",
         "ended_at",
         "key",
+        "moved",
         "patches",
         "pending",
         "sequence",
@@ -152,6 +157,8 @@ class Recording:
         self.pending: list[tuple[datetime, str]] = []
         #: How many updates were accepted.
         self.patches = 0
+        #: Whether it was moved here from another call.
+        self.moved = False
 
     @property
     def final(self) -> bool:
@@ -183,6 +190,8 @@ class World:
     def clear(self) -> None:
         """Forget every call and recording."""
         self._sequence = 0
+        #: Recordings that nobody can read yet, and from when on.
+        self._coming: list[tuple[datetime, SeedRecording]] = []
         self._calls: dict[CallKey, Call] = {}
         self._recordings: dict[str, Recording] = {}
         self._workspace_calls: dict[str, list[Call]] = {}
@@ -196,12 +205,17 @@ class World:
         A recording that is put into a call that has ended, or that says its call has, ends with it.
 
         Returns:
-            How many were added.
+            How many were added, those that appear later among them.
         """
         now = self.clock()
         added = 0
         for seed in recordings:
             if seed.key.recording_id in self._recordings:
+                continue
+            if seed.appears_ms:
+                due = now + timedelta(milliseconds=seed.appears_ms)
+                self._coming.append((due, replace(seed, appears_ms=0)))
+                added += 1
                 continue
             call = self._calls.get(seed.key.call) or self._add_call(_new_call(seed, self._next(), now))
             recording = Recording(seed.key, self._next(), call, seed.status.value, now, now)
@@ -216,6 +230,45 @@ class World:
             elif seed.call_ended:
                 self._end(call, now)
         return added
+
+    def appear(self) -> None:
+        """Show what has become readable by now; to be called before anything is looked up."""
+        now = self.clock()
+        due = [seed for at, seed in self._coming if at <= now]
+        self._coming = [(at, seed) for at, seed in self._coming if at > now]
+        self.seed(due)
+
+    def move(self, recording_id: str, call_id: str) -> Recording:
+        """Put a recording on another call of its channel, as a transfer may; among the workspace's it is found then.
+
+        Raises:
+            NotKnown: there is no such recording.
+        """
+        recording = self._recordings.get(recording_id)
+        if recording is None:
+            raise NotKnown("there is no such recording")
+        before = recording.call
+        key = recording.key._replace(call_id=call_id)
+        call = self._calls.get(key.call)
+        if call is None:
+            call = Call(
+                key.call,
+                self._next(),
+                self.clock(),
+                from_number=before.from_number,
+                to_number=before.to_number,
+                direction=before.direction,
+            )
+            self._add_call(call)
+        before.recordings.remove(recording)
+        recording.key, recording.call, recording.moved = key, call, True
+        # The newest of its call and of its workspace, since lists are in the order of their sequence.
+        recording.sequence = self._next()
+        call.recordings.append(recording)
+        listed = self._workspace_recordings[key.workspace_id]
+        listed.remove(recording)
+        listed.append(recording)
+        return recording
 
     def call(self, key: CallKey) -> Call:
         """Return one call, also when it has ended.
@@ -292,7 +345,7 @@ class World:
     def past_recordings(self, workspace_id: str, *, call_id: str | None = None, after: int = 0) -> Iterator[Recording]:
         """Yield the recordings of a workspace, or of its calls with one ID, that are over.
 
-        That a live recording is not among them is assumed.
+        That a live recording is not among them is assumed, but for one that was moved from another call.
 
         Raises:
             NotKnown: no such workspace has been seeded.
@@ -305,7 +358,7 @@ class World:
             found = sorted((recording for call in calls for recording in call.recordings), key=_SEQUENCE)
         now = self.clock()
         start = bisect_right(found, after, key=_SEQUENCE)
-        return (recording for recording in found[start:] if self._settled(recording, now).over)
+        return (recording for recording in found[start:] if self._settled(recording, now).over or recording.moved)
 
     def past_recording(self, workspace_id: str, recording_id: str) -> Recording:
         """Return one recording that is over.
@@ -355,6 +408,7 @@ class World:
 
     def recordings(self) -> Iterator[Recording]:
         """Yield every recording as it is now, in the order in which they were added."""
+        self.appear()
         now = self.clock()
         return (self._settled(recording, now) for recording in self._recordings.values())
 
