@@ -129,6 +129,8 @@ class Follower:
         #: What unsettled files claim that others hold. It names files that have settled since, too.
         self._claimed: dict[RecordingKey, str] = {}
         self._vanished: frozenset[str] = frozenset()
+        #: What was said of the last walk.
+        self._warned: frozenset[str] = frozenset()
         self._held_back: frozenset[str] = frozenset()
 
     @property
@@ -182,8 +184,7 @@ class Follower:
         self._refused = {problem.file: problem for problem in tree.problems}
         for problem in tree.problems:
             contents[problem.file] = FileDocuments(problem.file, (), (problem,))
-        for warning in tree.warnings:
-            self._log.warning("source_warning", detail=warning)
+        self._note_warnings(tree)
         remembered = _remembered(contents, tree, records, self._source.name_of)
         # Out of sight, but to be judged when the place that they were in is back.
         self._stamps.update(dict.fromkeys(remembered.keys() - contents.keys(), _UNSEEN))
@@ -251,6 +252,7 @@ class Follower:
                 self._unreadable.met(fault)
                 await asyncio.sleep(_FAULT_SECONDS)
         self._note_vanished(tree)
+        self._note_warnings(tree)
         refused = {problem.file: problem for problem in tree.problems}
         changed.update(
             file for file in refused.keys() | self._refused.keys() if refused.get(file) != self._refused.get(file)
@@ -379,6 +381,7 @@ class Follower:
             self._unreadable.met(fault)
             return frozenset(gone)  # nobody can say that they are deleted
         self._note_vanished(tree)
+        self._note_warnings(tree)
         return frozenset(file for file in gone if tree.hides(file))
 
     async def _join_moved(self, contents: dict[str, FileDocuments | None]) -> None:
@@ -483,6 +486,12 @@ class Follower:
         for file in change.became_valid:
             self._log.info("document_valid_again", file=file)
 
+    def _note_warnings(self, tree: Tree) -> None:
+        """Say what is not read, once, and again when it was read in between."""
+        for warning in sorted(set(tree.warnings) - self._warned):
+            self._log.warning("source_warning", detail=warning)
+        self._warned = frozenset(tree.warnings)
+
     def _note_vanished(self, tree: Tree) -> None:
         vanished = frozenset(tree.vanished_roots)
         for path in vanished - self._vanished:
@@ -500,7 +509,7 @@ def _remembered(
 ) -> dict[str, FileDocuments | None]:
     """Return, for each file that is invalid or out of sight now, what our records say it held when it was valid."""
     broken = {file for file, documents in contents.items() if documents.problems}
-    if not broken and not tree.unseen:
+    if not (broken or tree.unseen or tree.hidden):
         return {}
     elsewhere = {item.key for documents in contents.values() for item in documents.desired}
     held: dict[str, list[Desired]] = {}

@@ -40,11 +40,20 @@ class Loaded:
     columns: Columns
     #: Those of all files, sorted by file, line and column.
     problems: tuple[Problem, ...]
-    warnings: tuple[str, ...]
-    #: How many files there are.
-    files: int
+    #: The walk that found the files.
+    tree: Tree
     #: The digests of the bytes of the files of `columns`, one after the other.
     digests: bytes = b""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was skipped, in words."""
+        return self.tree.warnings
+
+    @property
+    def files(self) -> int:
+        """How many files there are."""
+        return len(self.tree.files)
 
     @property
     def desired(self) -> tuple[Desired, ...]:
@@ -76,8 +85,8 @@ def load_documents(source: Files, limits: DocumentLimits, index: Index | None = 
         conflicts = () if parsed.columns.unambiguous else cross_check(parsed.columns.documents())
         problems = gather_problems(tree, parsed.refused, conflicts)
         if problems:
-            return Loaded(Columns(), problems, tree.warnings, len(tree.files))
-        return Loaded(parsed.columns, (), tree.warnings, len(tree.files), parsed.digests)
+            return Loaded(Columns(), problems, tree)
+        return Loaded(parsed.columns, (), tree, parsed.digests)
 
 
 def parse_files(

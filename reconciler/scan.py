@@ -77,7 +77,7 @@ def load_among(files: Files, others: Files, is_member: Callable[[str], bool], li
 def _loaded(tree: Tree, parsed: Sequence[FileDocuments], problems: Sequence[Problem]) -> Loaded:
     found = gather_problems(tree, parsed, problems)
     valid = sorted((each for each in parsed if not each.problems), key=attrgetter("file"))
-    return Loaded(Columns() if found else Columns.of(valid), found, tree.warnings, len(tree.files))
+    return Loaded(Columns() if found else Columns.of(valid), found, tree)
 
 
 def _words(members: Sequence[FileDocuments]) -> frozenset[bytes]:

@@ -193,6 +193,67 @@ def test_a_folder_that_vanishes_from_the_branch_releases_nothing_and_comes_back(
     assert world.patches(one, other) == [["paused", "ongoing"], ["paused"]]
 
 
+@pytest.mark.parametrize("kind", ["submodule", "link to a folder", "link to nothing"])
+def test_a_folder_that_becomes_a_submodule_or_a_link_is_out_of_sight_and_not_released(
+    world: GitScene, kind: str
+) -> None:
+    one, other = world.recordings(2)
+    team = world.team
+    first = team.publish({"docs/team/one.yaml": one.document("paused"), "docs/other.yaml": other.document("paused")})
+    with world.daemon() as daemon:
+        daemon.wait_for("applied", count=2)
+        team.git("rm", "--quiet", "-r", "--cached", "docs/team")
+        (team.clone / "docs" / "team").rename(team.clone / "elsewhere")
+        if kind != "submodule":
+            (team.clone / "docs" / "team").symlink_to("../elsewhere")
+        else:
+            team.git("update-index", "--add", "--cacheinfo", f"160000,{first},docs/team")
+        team.write({"docs/other.yaml": other.document("ongoing")})
+        team.git(
+            "add",
+            "docs/other.yaml",
+            *{"submodule": [], "link to a folder": ["docs/team", "elsewhere"], "link to nothing": ["docs/team"]}[kind],
+        )
+        team.git("commit", "--quiet", "-m", "Move the team")
+        team.push()
+        daemon.wait_for("applied", name=other.name, count=2)
+        warned = daemon.wait_for("source_warning")["detail"]
+        assert warned.startswith(f"docs/team: a {kind}")
+        assert daemon.events("released") == []
+    again = world.run("--once")
+    assert again.returncode == 0, again.stderr
+    assert '"released"' not in again.stderr, "not at a start either"
+    with world.daemon() as daemon:
+        daemon.wait_for("resync_done")
+        team.git("rm", "--quiet", "--cached", "docs/team")
+        team.git("commit", "--quiet", "-m", "Take the team away")
+        team.push()
+        daemon.wait_for("released", name=one.name)
+    assert world.patches(one, other) == [["paused"], ["paused", "ongoing"]]
+
+
+def test_a_name_that_differs_only_in_case_is_named_once(world: GitScene) -> None:
+    (one,) = world.recordings(1)
+    world.team.publish({"docs/one.yaml": one.document("paused"), "docs/B.YAML": "", "docs/.c.YML": ""})
+    with world.daemon() as daemon:
+        daemon.wait_for("applied")
+        world.team.publish({"docs/one.yaml": one.document("ongoing")})
+        daemon.wait_for("applied", count=2)
+        (warning,) = daemon.events("source_warning")
+        assert warning["detail"].startswith("docs/B.YAML: not read")
+
+
+def test_a_path_that_was_never_there_is_said_to_be_none_at_the_first_start(world: GitScene) -> None:
+    (one,) = world.recordings(1)
+    world.team.publish({"docs/one.yaml": one.document("paused")})
+    for _ in range(2):
+        done = world.run("--once", "--path", "dosc")
+        assert done.returncode == 1
+        assert re.search(r"path: there is no such folder or file in commit [0-9a-f]{12}: dosc", done.stderr)
+        assert "stays in force" not in done.stderr
+    assert world.run("--once").returncode == 0
+
+
 # Histories that are rewritten
 
 

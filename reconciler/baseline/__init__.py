@@ -14,20 +14,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reconciler.baseline.files import GitFiles, LackingObjects, lacking
+from reconciler.baseline.files import ABSENT, GitFiles, LackingObjects, counted, lacking, readable
 from reconciler.baseline.forest import Forest
 from reconciler.baseline.listing import Listing, list_documents
+from reconciler.baseline.sight import Checkout
 from reconciler.baseline.worktree import WorkTree
 from reconciler.blobs import DIGEST_BYTES, blob_of
 from reconciler.documents import DocumentLimits, FileDocuments, Patience, cross_check, parse_documents
 from reconciler.errors import ReconcilerError
-from reconciler.git import Location, Repository, is_unborn, locate, merge_base, resolve
+from reconciler.git import LacksObjects, Location, Repository, is_unborn, locate, merge_base, resolve
 from reconciler.index import Columns
 from reconciler.load import Files, Loaded
 from reconciler.model import Desired, Problem
 from reconciler.source import Source
 
-__all__ = ["Baseline", "Change", "Compared", "Forest", "list_documents", "read_baseline", "read_change", "read_staged"]
+__all__ = [
+    "Baseline",
+    "Change",
+    "Checkout",
+    "Compared",
+    "Forest",
+    "list_documents",
+    "read_baseline",
+    "read_change",
+    "read_staged",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +65,11 @@ class _Tree:
     #: The paths from its root, each with how it is shown.
     given: tuple[tuple[str, str], ...]
 
-    def at(self, commit: str | None) -> Listing:
-        return list_documents(Forest(self.repository, commit), self.given)
+    def at(self, reference: str, commit: str | None) -> Listing:
+        try:
+            return list_documents(Forest(self.repository, commit), self.given)
+        except LacksObjects as error:
+            raise ReconcilerError(lacking(self.repository.root, reference, "a folder")) from error
 
     def staged(self) -> Listing:
         return list_documents(Forest(self.repository, None, index=True), self.given)
@@ -125,7 +139,7 @@ def read_baseline(reference: str, paths: Sequence[str], limits: DocumentLimits) 
     """
     tree = _locate(paths, reference)
     commit = _find_commit(tree.repository, reference)
-    return _read(reference, commit, tree.at(commit), limits, None)
+    return _read(reference, commit, tree.at(reference, commit), limits, None)
 
 
 def read_change(compared: Compared, paths: Sequence[str], *, max_file_bytes: int) -> Change:
@@ -147,15 +161,17 @@ def read_change(compared: Compared, paths: Sequence[str], *, max_file_bytes: int
         other = _find_commit(tree.repository, compared.to)
         if compared.meet and commit is not None and other is not None:
             commit = merge_base(tree.repository, commit, other) or commit
-        return _change_of(reference, commit, tree, tree.at(commit), tree.at(other), max_file_bytes)
-    before = tree.at(commit)
+        return _change_of(
+            reference, commit, tree, tree.at(reference, commit), tree.at(compared.to, other), max_file_bytes
+        )
+    before = tree.at(reference, commit)
     if compared.staged:
         return _change_of(reference, commit, tree, before, tree.staged(), max_file_bytes)
     # A path that was there at the commit and is not any more is a deletion, not a mistake.
     there = [path for path in paths if os.path.lexists(path) or str(Path(path)) not in before.present]
     known = WorkTree(tree.repository, tree.given)
     warnings = _unread(before, known.indexed)
-    files = known.files(Source(there, max_file_bytes=max_file_bytes), before, max_file_bytes)
+    files = known.files(Source(there, max_file_bytes=max_file_bytes), reference, before, max_file_bytes)
     return Change(reference, commit, before, files, warnings)
 
 
@@ -171,7 +187,7 @@ def read_staged(paths: Sequence[str], *, to: str, max_file_bytes: int) -> GitFil
         ReconcilerError: a path is in no repository or in another one, there is no such commit, or it cannot be read.
     """
     tree = _locate(paths, to or "HEAD")
-    listing = tree.at(_find_commit(tree.repository, to)) if to else tree.staged()
+    listing = tree.at(to, _find_commit(tree.repository, to)) if to else tree.staged()
     return GitFiles(listing, max_file_bytes, tuple(shown for _, shown in tree.given if shown not in listing.present))
 
 
@@ -181,7 +197,12 @@ def _change_of(
     warnings = _unread(before, after)
     missing = tuple(shown for _, shown in tree.given if shown not in before.present | after.present)
     differs = before.files != after.files or bool(missing or after.problems)
-    return Change(reference, commit, before, GitFiles(after, max_file_bytes, missing), warnings, differs=differs)
+    if not differs:
+        return Change(reference, commit, before, GitFiles(after, max_file_bytes), warnings, differs=False)
+    files, absent = readable(tree.repository.root, reference, before, after, max_file_bytes, missing)
+    if absent:
+        warnings.append(f"{counted(absent)}: {ABSENT}")
+    return Change(reference, commit, before, files, warnings)
 
 
 def _unread(before: Listing, after: Listing) -> list[str]:
@@ -244,7 +265,8 @@ def _read(
     try:
         files.prepare(others)
     except LackingObjects as error:
-        raise ReconcilerError(lacking(reference, error.files)) from error
+        root = listing.files[error.files[0]].repository.root
+        raise ReconcilerError(lacking(root, reference, counted(error.files))) from error
     parsed = []
     patience = Patience()
     for file in others:

@@ -6,6 +6,7 @@ file's content is made up where it cannot be read.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -23,12 +24,16 @@ _STAMP: Final = FileStamp(0, 0, 0, 0, 0, 0)
 _AHEAD_BYTES: Final = 8 * 1024 * 1024
 
 
+#: Said of files that are on neither side, because nobody needs to fetch them for it.
+ABSENT: Final = "the same at both, not here, as in a partial clone, and not looked at"
+
+
 class LackingObjects(ReconcilerError):
     """Contents are not in the repository, as in a partial clone; `files` says how they are shown."""
 
     def __init__(self, files: list[str]) -> None:
         self.files = files
-        super().__init__(f"the repository lacks the content of {files[0]}")
+        super().__init__(f"the repository lacks the content of {counted(files)}, as a partial clone does")
 
 
 class GitFiles:
@@ -134,10 +139,57 @@ class GitFiles:
         self._ahead = {name: content for (name, _, _), content in zip(wanted, contents, strict=True)}
 
 
-def lacking(reference: str, files: Sequence[str]) -> str:
-    """Return why the content of some files cannot be read, and what helps."""
-    more = f" and of {len(files) - 1} more" if len(files) > 1 else ""
+def lacking(root: str, reference: str, what: str) -> str:
+    """Return why something of a commit cannot be read, and what helps.
+
+    Args:
+        root: of the repository's work tree.
+        reference: the commit, as it was asked for.
+        what: is not here.
+    """
+    remedy = f"git -C {shlex.quote(root)} diff {shlex.quote(reference)} >/dev/null"
     return (
-        f"the repository lacks the content that {reference} has of {files[0]}{more}, as a partial clone does; fetch it"
-        f" first, as by `git diff {reference} >/dev/null`"
+        f"{what} of {reference} is not in the repository {root}, which is a partial clone; fetch it first: `{remedy}`"
     )
+
+
+def readable(
+    root: str,
+    reference: str,
+    before: Listing,
+    after: Listing,
+    max_file_bytes: int,
+    missing: tuple[str, ...] = (),
+) -> tuple[GitFiles, list[str]]:
+    """Return the files of a listing that can be read, and those that are the same on the other side, and not here.
+
+    The latter are taken off both listings.
+
+    Args:
+        root: of the repository's work tree.
+        reference: the other side, as it was asked for.
+        before: the other side.
+        after: this side.
+        max_file_bytes: larger files are refused.
+        missing: given paths that are not there.
+
+    Raises:
+        ReconcilerError: a file that is not the same is not here.
+    """
+    files = GitFiles(after, max_file_bytes, missing)
+    try:
+        files.prepare(sorted(after.files))
+    except LackingObjects as error:
+        for file in error.files:
+            if before.files.get(file) != after.files[file]:
+                raise ReconcilerError(lacking(root, reference, file)) from error
+            del before.files[file], after.files[file]
+        files = GitFiles(after, max_file_bytes, missing)
+        files.prepare(sorted(after.files))
+        return files, error.files
+    return files, []
+
+
+def counted(files: Sequence[str]) -> str:
+    """Return the first of some files, and how many more there are."""
+    return files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from reconciler.git import Entry, GitError, Repository, list_index, list_tree, read_blobs, resolve, sizes
+from reconciler.git import Entry, GitError, LacksObjects, Repository, list_index, list_tree, read_blobs, resolve, sizes
 from reconciler.source import MAX_LINKS
 
 #: More than any path has.
@@ -150,7 +150,7 @@ class Forest:
             known = sizes(repository, [link.id for link in those])
             lacking = [link.path for link in those if link.id not in known]
             if lacking:
-                raise GitError(f"the repository lacks the content of {lacking[0]}, as a partial clone may")
+                raise LacksObjects(f"the repository lacks the link {lacking[0]}, as a partial clone may")
             short = [link for link in those if known[link.id] <= _LINK_BYTES]
             contents = read_blobs(repository, [(link.id, known[link.id]) for link in short])
             self._targets |= {link.path: "" for link in those}  # a longer one leads nowhere

@@ -14,10 +14,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reconciler.baseline.files import GitFiles, LackingObjects, lacking
+from reconciler.baseline.files import ABSENT, GitFiles, counted, readable
 from reconciler.baseline.forest import Forest
 from reconciler.baseline.listing import Listing, list_documents
-from reconciler.errors import ReconcilerError
 from reconciler.git import Repository, list_addable, list_unwatched
 from reconciler.model import Problem
 from reconciler.source import Source, Tree
@@ -51,11 +50,12 @@ class WorkTree:
         self._repository = repository
         self._tracked = {blob.path for blob in self.indexed.files.values() if blob.repository == repository}
 
-    def files(self, source: Source, before: Listing, max_file_bytes: int) -> WorkFiles:
+    def files(self, source: Source, reference: str, before: Listing, max_file_bytes: int) -> WorkFiles:
         """Return the documents.
 
         Args:
             source: that walks the work tree.
+            reference: the other side, as it was asked for.
             before: the other side. What is the same there, and is not here, is on neither side.
             max_file_bytes: larger files are refused.
         """
@@ -64,19 +64,9 @@ class WorkTree:
             for shown, blob in self.indexed.files.items()
             if blob.repository == self._repository and blob.path in self._unwatched
         }
-        read = GitFiles(Listing(files=unwatched), max_file_bytes)
-        absent: list[str] = []
-        try:
-            read.prepare(sorted(unwatched))
-        except LackingObjects as error:
-            absent = error.files
-            changed = [file for file in absent if before.files.get(file) != unwatched[file]]
-            if changed:
-                raise ReconcilerError(lacking("the index", changed)) from error
-            for file in absent:
-                del unwatched[file], before.files[file]
-            read.prepare(sorted(unwatched))
-        return WorkFiles(source, self, read, unwatched.keys() | set(absent), absent)
+        names = set(unwatched)
+        read, absent = readable(self._root, reference, before, Listing(files=unwatched), max_file_bytes)
+        return WorkFiles(source, self, read, names, absent)
 
     def would_hold(self, file: str) -> bool:
         """Return whether a commit of everything would hold a file of the work tree."""
@@ -112,9 +102,11 @@ class WorkFiles:
             )
         indexed = self._indexed.walk().files
         if indexed:
-            warnings.append(_counted(sorted(indexed), "read from the index, since Git was told not to look at them"))
+            warnings.append(
+                f"{counted(sorted(indexed))}: read from the index, since Git was told not to look at it here"
+            )
         if self._absent:
-            warnings.append(_counted(self._absent, "neither changed nor here, and not looked at"))
+            warnings.append(f"{counted(self._absent)}: {ABSENT}")
         return replace(tree, files={**files, **indexed}, warnings=tuple(sorted(warnings)))
 
     def read(self, file: str) -> bytes | Problem:
@@ -126,7 +118,3 @@ def _place(file: str) -> str:
     """Return where a file is, links on the way resolved, itself not."""
     folder, name = os.path.split(os.path.abspath(file))
     return os.path.join(os.path.realpath(folder), name)
-
-
-def _counted(files: Sequence[str], what: str) -> str:
-    return f"{files[0]}: {what}" if len(files) == 1 else f"{files[0]} and {len(files) - 1} more: {what}"

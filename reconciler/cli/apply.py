@@ -50,8 +50,9 @@ from reconciler.cli.streams import lost
 from reconciler.cli.validate import index_for
 from reconciler.converge import Observed, converge
 from reconciler.errors import BirdUnauthorized, BirdUnavailable, LeaseLost, ReconcilerError, StalePlan, UnsafePlan
+from reconciler.load import Loaded
 from reconciler.logs import make_log
-from reconciler.model import LOST, ActionKind, Desired, LiveStatus, Outcome, Phase, RecordingKey, Status
+from reconciler.model import LOST, ActionKind, LiveStatus, Outcome, Phase, RecordingKey, Status
 from reconciler.observer import Observer
 from reconciler.plan import Plan, hold_against, make_plan, narrow
 from reconciler.reconcile import Reconciler, Sender, Turn, check_lease
@@ -115,8 +116,7 @@ def command(
     paths = paths_or_default(paths) if saved is None else saved.paths
     state = state_url(settings, sandbox=sandbox)
     loaded = load_or_exit(context, paths, settings, index_for(paths, settings, state))
-    desired = loaded.desired
-    refuse_empty(len(desired), paths, settings["allow_empty"])
+    refuse_empty(len(loaded.columns), paths, settings["allow_empty"])
     revisions = revisions_of(paths, loaded, Source(paths, max_file_bytes=settings["max_file_bytes"]).read)
     request = _Request(paths, saved, yes, sandbox, state, settings)
     with (
@@ -129,7 +129,7 @@ def command(
         ) as writer,
         open_store(request.state, must_exist=True) as store,
     ):
-        context.exit(run_async(_apply(request, desired, revisions, store, writer)))
+        context.exit(run_async(_apply(request, loaded, revisions, store, writer)))
 
 
 @cache
@@ -158,11 +158,10 @@ def refuse_empty(count: int, paths: Sequence[str], allow_empty: bool) -> None:
         )
 
 
-async def _apply(
-    request: _Request, desired: tuple[Desired, ...], revisions: Revisions, store: Store, writer: Writer
-) -> int:
+async def _apply(request: _Request, loaded: Loaded, revisions: Revisions, store: Store, writer: Writer) -> int:
     settings, clock = request.settings, system_clock()
-    applied = records_of(store, desired, request.paths)
+    desired = loaded.desired
+    applied = records_of(store, loaded, request.paths)
     managed = store.count_last_applied()
     with ExitStack() as sending:
         async with bird(

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import click
 
-from reconciler.baseline import Compared, read_change
+from reconciler.baseline import Checkout, Compared, read_change
 from reconciler.cli.exits import CHANGES_PRESENT, DONE, ERROR, UNAUTHORIZED
 from reconciler.cli.looking import say_note
 from reconciler.cli.options import (
@@ -157,7 +157,7 @@ class _Question:
         """Hold the documents against last-applied, and against live state where that is read."""
         loaded = self._load(self.paths)
         desired = loaded.desired
-        applied: Mapping[RecordingKey, Applied] = self._applied(desired)
+        applied: Mapping[RecordingKey, Applied] = self._applied(loaded)
         applied, live, unread, failures = self._look(desired, applied)
         plan = make_plan(
             desired,
@@ -191,7 +191,7 @@ class _Question:
         desired = documents.desired(without=holding)
         return make_plan(
             desired,
-            _declared_or_gone(others, desired, self.paths),
+            _declared_or_gone(others, desired, loaded, self.paths),
             None,
             now=now,
             limits=limits,
@@ -220,7 +220,7 @@ class _Question:
         before = change.before(self.settings.document_limits, loaded)
         explain_problems(loaded, change.after, before.problems)
         desired = loaded.desired
-        applied: Mapping[RecordingKey, Applied] = self._applied(desired) if self.refresh else {}
+        applied: Mapping[RecordingKey, Applied] = self._applied(loaded) if self.refresh else {}
         applied, live, unread, failures = self._look(desired, applied)
         plan = make_change_plan(
             desired,
@@ -256,9 +256,9 @@ class _Question:
         before, to = commits_of_hook()
         return Compared(base or before or "HEAD", staged=True, to=to, meet=base is None)
 
-    def _applied(self, desired: Iterable[Desired]) -> dict[RecordingKey, Applied]:
+    def _applied(self, loaded: Loaded) -> dict[RecordingKey, Applied]:
         with open_store(self._state) as store:
-            records = records_of(store, desired, self.paths)
+            records = records_of(store, loaded, self.paths)
             say_note(store)
         return records
 
@@ -298,7 +298,7 @@ def load_or_explain(paths: Sequence[str], settings: Values, index: Index | None)
     Raises:
         DesiredStateError: there are mistakes, and they have been shown.
     """
-    source = Source(paths, max_file_bytes=settings["max_file_bytes"])
+    source = Checkout(paths, max_file_bytes=settings["max_file_bytes"])
     loaded = load_documents(source, settings.document_limits, index)
     explain_problems(loaded, source)
     return loaded
@@ -322,21 +322,27 @@ def explain_problems(loaded: Loaded, source: Files, also: Sequence[Problem] = ()
         raise DesiredStateError(problems)
 
 
-def records_of(store: Store, desired: Iterable[Desired], paths: Sequence[str]) -> dict[RecordingKey, Applied]:
-    """Return our records of what is declared, and of what was declared below the paths and is not any more."""
-    return _declared_or_gone(store.all(), desired, paths)
+def records_of(store: Store, loaded: Loaded, paths: Sequence[str]) -> dict[RecordingKey, Applied]:
+    """Return our records of what is declared, and of what was declared below the paths and is not any more.
+
+    What is out of sight was not taken away: of that there is nothing to say.
+    """
+    return _declared_or_gone(store.all(), loaded.desired, loaded, paths)
 
 
 def _declared_or_gone(
-    records: Iterable[Applied], desired: Iterable[Desired], paths: Sequence[str]
+    records: Iterable[Applied], desired: Iterable[Desired], loaded: Loaded, paths: Sequence[str]
 ) -> dict[RecordingKey, Applied]:
     source = Source(paths, max_file_bytes=1)
     declared = {document.key for document in desired}
-    return {
-        record.key: record
-        for record in records
-        if record.key in declared or source.name_of(record.file, record.base) is not None
-    }
+    found = {}
+    for record in records:
+        if record.key not in declared:
+            file = source.name_of(record.file, record.base)
+            if file is None or loaded.tree.hides(file):
+                continue
+        found[record.key] = record
+    return found
 
 
 def revisions_of(paths: Sequence[str], loaded: Loaded, read: Callable[[str], bytes | Problem]) -> Revisions:

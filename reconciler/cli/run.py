@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler import __version__
+from reconciler.baseline import Checkout
 from reconciler.budget import turns_at_once
 from reconciler.catalog import Catalog
 from reconciler.cli.apply import Tally, conclude, refuse_empty
@@ -62,7 +63,6 @@ from reconciler.observer import Observer
 from reconciler.place import exposed_folder, state_folder
 from reconciler.plan import make_plan
 from reconciler.reconcile import Clock, Reconciler, Sender, check_lease
-from reconciler.source import Source
 from reconciler.standing import Standings
 from reconciler.store import Store, Writer, open_store, open_writer
 from reconciler.web import Answers, Front
@@ -180,7 +180,7 @@ class _Run:
         self._catalog = Catalog()
         self._branch = open_branch(settings, state, store, writer, self._clock, self._log) if settings["git"] else None
         self._follower = Follower(
-            self._branch or Source(paths, max_file_bytes=settings["max_file_bytes"]),
+            self._branch or Checkout(paths, max_file_bytes=settings["max_file_bytes"]),
             self._catalog,
             settings.document_limits,
             monotonic=self._clock.monotonic,

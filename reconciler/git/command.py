@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import ReconcilerError
-from reconciler.files import read_regular
+from reconciler.files import read_regular, write_whole
 from reconciler.scrub import visible
 
 #: A listing of a hundred thousand files takes a second; this only ends what hangs, as on a dead network mount.
@@ -86,6 +87,10 @@ class GitError(ReconcilerError):
     """Git could not be asked, or said no; the message says why, in its own words where it has any."""
 
 
+class LacksObjects(GitError):
+    """The repository is a partial clone, and what was asked for is not here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Repository:
     """A repository with a work tree."""
@@ -104,6 +109,26 @@ class Repository:
             GitError: there is no git, it says no, or it takes too long.
         """
         return _ask(self.root, {**self.environment(), **_QUIETLY}, arguments, stdin)
+
+    def ask_of_objects(self, *arguments: str, stdin: bytes) -> bytes:
+        """Run git on its objects alone, so that those that are not here are missing, and no more is known of them.
+
+        Of a partial clone some versions of git end at the first object that they would have to fetch. In a repository
+        without settings, made for this question, there is nowhere to fetch from.
+
+        Raises:
+            GitError: see `ask`.
+        """
+        objects = os.path.join(self.root, os.fsdecode(self.ask("rev-parse", "--git-path", "objects").rstrip(b"\n")))
+        wide = self.ask("rev-parse", "--show-object-format").strip() == b"sha256"
+        with tempfile.TemporaryDirectory(prefix="reconciler-git-") as folder:
+            for name in ("objects", "refs"):
+                Path(folder, name).mkdir()
+            write_whole(Path(folder, "HEAD"), b"ref: refs/heads/none\n")
+            settings = b"[core]\nrepositoryformatversion = 1\nbare = true\n"
+            write_whole(Path(folder, "config"), settings + (b"[extensions]\nobjectFormat = sha256\n" if wide else b""))
+            environment = {**_own_environment(), **_QUIETLY, "GIT_DIR": folder, "GIT_OBJECT_DIRECTORY": objects}
+            return _ask(folder, environment, arguments, stdin)
 
     def environment(self) -> dict[str, str]:
         """Return the environment in which git finds this repository and no other."""
@@ -148,7 +173,9 @@ def _ask(folder: str, environment: Mapping[str, str], arguments: Sequence[str], 
         )
     except subprocess.CalledProcessError as error:
         why = reason_of(error.stderr) or f"it ended with {error.returncode}"
-        raise GitError(f"git cannot read the repository {visible(folder)}: {why}") from error
+        # It is kept from fetching what a partial clone leaves out.
+        kind = LacksObjects if b"promisor" in error.stderr or b"transport '" in error.stderr else GitError
+        raise kind(f"git cannot read the repository {visible(folder)}: {why}") from error
     except (OSError, subprocess.SubprocessError) as error:
         if isinstance(error, FileNotFoundError) and error.filename == "git":
             raise GitError(_NO_GIT) from error

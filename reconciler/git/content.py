@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from reconciler.git.command import GitError, Repository
+from reconciler.git.command import GitError, LacksObjects, Repository
 from reconciler.model import Revision
 from reconciler.scrub import visible
 
@@ -98,6 +98,27 @@ def list_unwatched(repository: Repository, paths: Sequence[str]) -> dict[str, st
     return {os.fsdecode(line[2:]): chr(line[0]) for line in lines}
 
 
+def may_leave_out(repository: Repository, paths: Sequence[str]) -> bool:
+    """Return whether the index holds a submodule, or a file that git was told not to look at, below some paths.
+
+    Raises:
+        GitError: the index cannot be read.
+    """
+    said = repository.ask("ls-files", "--stage", "-v", "-z", "--", *(path for path in paths if path))
+    # Each entry begins with its tag and its mode.
+    return any(not entry.startswith((b"H 1006", b"H 1007", b"H 120")) for entry in said.split(b"\0")[:-1])
+
+
+def index_of(repository: Repository) -> str:
+    """Return where the index of a repository is.
+
+    Raises:
+        GitError: git cannot be asked.
+    """
+    said = os.fsdecode(repository.ask("rev-parse", "--git-path", "index").removesuffix(b"\n"))
+    return os.path.join(repository.root, said)
+
+
 def list_addable(repository: Repository, paths: Sequence[str]) -> set[str]:
     """Return the files below some paths that git does not know and does not ignore, from the root.
 
@@ -177,7 +198,11 @@ def sizes(repository: Repository, identifiers: Sequence[str]) -> dict[str, int]:
     wanted = list(dict.fromkeys(identifiers))
     if not wanted:
         return {}
-    said = repository.ask("cat-file", "--batch-check", stdin="".join(f"{each}\n" for each in wanted).encode())
+    asked = "".join(f"{each}\n" for each in wanted).encode()
+    try:
+        said = repository.ask("cat-file", "--batch-check", stdin=asked)
+    except LacksObjects:
+        said = repository.ask_of_objects("cat-file", "--batch-check", stdin=asked)
     words = (line.split() for line in said.splitlines())
     return {each[0].decode(): int(each[2]) for each in words if len(each) == 3}
 

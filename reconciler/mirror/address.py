@@ -53,10 +53,9 @@ def parse_address(text: str) -> Address:
     if "://" in text:
         return _parse_url(text)
     head, _, _ = text.partition("/")
-    if "::" in head:
-        raise SettingsError(f"git: {_NONE}")
     if ":" in head:
-        short = _SHORT.fullmatch(text)
+        # In brackets an address of IPv6 may stand, and nowhere else two colons: they would name a program.
+        short = None if "::" in re.sub(r"\[[0-9A-Fa-f:.]+\]", "", head) else _SHORT.fullmatch(text)
         if short is None:
             raise SettingsError(f"git: {_NONE}")
         return Address(text, f"{short['host']}:{short['path']}", "ssh", user=short["user"] or "")

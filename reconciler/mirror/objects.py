@@ -51,6 +51,10 @@ class Entry(NamedTuple):
     def is_link(self) -> bool:
         return stat.S_ISLNK(self.mode)
 
+    @property
+    def is_submodule(self) -> bool:
+        return self.mode == 0o160000
+
 
 class Commit(NamedTuple):
     """What a walk needs of a commit."""

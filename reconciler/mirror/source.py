@@ -25,7 +25,7 @@ from reconciler.mirror.repository import Mirror, Way
 from reconciler.mirror.signatures import Verdict, Verifier
 from reconciler.model import InForce, Problem, Revision
 from reconciler.scrub import scrub
-from reconciler.source import SUFFIXES, FileStamp, Tree, is_nameable
+from reconciler.source import SUFFIXES, WRONG_CASE, FileStamp, Tree, differs_in_case, is_nameable
 
 #: However many hooks come, a fetch begins no sooner than so long after the last one did.
 LEAST_SECONDS: Final = 0.5
@@ -72,6 +72,8 @@ class _Content:
 
     revision: str
     entries: Mapping[str, Entry]
+    #: Links that are no documents, and submodules: what was below such a place before is out of sight.
+    closed: frozenset[str] = frozenset()
 
 
 class GitSource:
@@ -178,8 +180,8 @@ class GitSource:
             everything = self._mirror.entries(base.revision, self._path)
             entries = self._documents(everything)
             if not self._mirror.lacks([entry.id for entry in entries.values()]):
-                self._take(base.revision, entries)
-                self._say_links(base.revision, everything)
+                self._take(base.revision, everything)
+                self._say_unread(base.revision, everything)
                 return True
         except GitUnavailable:
             raise
@@ -205,7 +207,7 @@ class GitSource:
         newest = self._mirror.fetch(never)
         way = self._way(self._base.revision if self._base is not None else "", newest, never)
         refused = self._judge(newest, way)
-        self._take(newest, self._documents(self._mirror.entries(newest, self._path)))
+        self._take(newest, self._mirror.entries(newest, self._path))
         (revision,) = self._mirror.describe([newest])
         return revision, refused
 
@@ -252,7 +254,7 @@ class GitSource:
             problems=(),
             warnings=(),
             vanished_roots=gone,
-            unseen=gone,
+            unseen=(*gone, *sorted(self._content.closed)),
         )
 
     def stamp(self, file: str) -> FileStamp | None:
@@ -317,11 +319,12 @@ class GitSource:
                     return
                 nudged.clear()
                 began = loop.time()
-                was_gone = self._is_gone
+                was_gone, closed = self._is_gone, self._content.closed
                 changed = await asyncio.to_thread(self._update, ended)
-                if changed:
-                    # That all of it went out of sight, or came back, only a walk tells.
-                    yield None if was_gone or self._is_gone else changed
+                moved = was_gone or self._is_gone or closed != self._content.closed
+                if changed or moved:
+                    # What went out of sight, or came back, only a walk tells.
+                    yield None if moved else changed
                 await asyncio.to_thread(self._tidy, ended)
         finally:
             ended.set()
@@ -440,14 +443,17 @@ class GitSource:
         if not before or not self._content.revision or not self._mirror.has(before):
             # Nothing to compare trees with: the files are compared instead.
             everything = self._mirror.entries(newest, self._path)
+            if not (before or everything) and self._path:
+                # Nothing was ever in force that could stay so: it was never there.
+                raise SettingsError(f"path: there is no such folder or file in commit {newest[:12]}: {self._path}")
             entries = self._documents(everything)
             known = self._content.entries
             changed = frozenset(file for file in known.keys() | entries.keys() if known.get(file) != entries.get(file))
             self._changed_by.update(dict.fromkeys(changed, newest) if known else {})
             self._mirror.note_absent([entry.id for entry in entries.values()])
-            self._take(newest, entries)
+            self._take(newest, everything)
             self._put_in_force(judged)
-            self._say_links(newest, everything)
+            self._say_unread(newest, everything)
             return changed
         found = self._mirror.changes(before, newest, self._path)
         changes = {_shown(file) for file in found}
@@ -462,8 +468,9 @@ class GitSource:
         # What is gone, or was renamed, would add up over the months.
         self._changed_by = {file: commit for file, commit in (self._changed_by | changed_by).items() if file in entries}
         self._put_in_force(judged)
-        self._content = _Content(newest, entries)
-        self._say_links(newest, found)
+        closed = (self._content.closed - found.keys()) | self._closed(found)
+        self._content = _Content(newest, entries, closed)
+        self._say_unread(newest, found)
         return changed
 
     def _put_in_force(self, newest: InForce) -> None:
@@ -471,11 +478,12 @@ class GitSource:
         self._mirror.accept(newest.revision)
         self._describe(in_force=newest)
 
-    def _take(self, revision: str, entries: dict[str, Entry]) -> None:
+    def _take(self, revision: str, everything: dict[str, Entry]) -> None:
+        entries = self._documents(everything)
         (described,) = self._mirror.describe([revision])
         self._describe(described)
         self._read_ahead(entries)
-        self._content = _Content(revision, entries)
+        self._content = _Content(revision, entries, self._closed(everything))
         self._state = replace(self._state, revision=described)
 
     def _read_ahead(self, entries: Mapping[str, Entry]) -> None:
@@ -504,14 +512,37 @@ class GitSource:
         rest = file if not self._path or file == self._path else file[len(self._path) + 1 :]
         return rest.startswith(".") or "/." in rest
 
-    def _say_links(self, revision: str, entries: Mapping[str, Entry | None]) -> None:
-        """Say of each link to a folder, once, that it is not followed: else what is behind it would be missed.
+    def _closed(self, entries: Mapping[str, Entry | None]) -> frozenset[str]:
+        """Return the links and submodules among some entries, behind which documents may be that are not read."""
+        return frozenset(
+            file
+            for file, entry in entries.items()
+            if entry is not None
+            and not (entry.is_file or (entry.is_link and file.endswith(SUFFIXES)) or self._is_hidden(file))
+        )
+
+    def _say_unread(self, revision: str, entries: Mapping[str, Entry | None]) -> None:
+        """Say once of what looks like documents, or a place of documents, that it is not read.
 
         Args:
             revision: in force now.
             entries: of it, or those that it changed.
         """
         self._said -= {file for file, entry in entries.items() if entry is None}
+        self._say_links(revision, entries)
+        unread = {}
+        for file, entry in entries.items():
+            if entry is not None and not self._is_hidden(file):
+                if entry.is_submodule:
+                    unread[file] = "a submodule, which a Git source does not read; what was there before stays in force"
+                elif not entry.is_folder and differs_in_case(file):
+                    unread[file] = WRONG_CASE
+        for file in sorted(file for file in unread.keys() - self._said if is_nameable(file))[:LINKS_NAMED]:
+            self._said.add(file)
+            self._log.warning("source_warning", detail=f"{file}: {unread[file]}")
+
+    def _say_links(self, revision: str, entries: Mapping[str, Entry | None]) -> None:
+        """Say of each link to a folder, once, that it is not followed: else what is behind it would be missed."""
         links = [
             file
             for file, entry in entries.items()
@@ -522,6 +553,11 @@ class GitSource:
             found = self._mirror.ways_out(revision, asked) if asked else {}
         except GitFailed:
             return  # a word of warning less
+        gone = [file for file, entry in entries.items() if entry is None]
+        for file in asked:
+            # One that leads nowhere matters where documents were before.
+            if file not in found and any(each.startswith(f"{file}/") for each in gone):
+                found[file] = "nothing that is there"
         for file, where in found.items():
             self._said.add(file)
             detail = f"{file}: a link to {where}, and what is there is not followed in a Git source"

@@ -17,6 +17,7 @@ import threading
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -83,10 +84,14 @@ class Tree:
     vanished_roots: tuple[str, ...]
     #: Folders and links that could not be looked into, vanished roots among them.
     unseen: tuple[str, ...]
+    #: Files that are not there, and that nobody took away.
+    hidden: AbstractSet[str] = frozenset()
 
     def hides(self, file: str) -> bool:
         """Whether the absence of `file` from `files` proves nothing, so that what it last said stays in force."""
-        return any(name == "." or file == name or file.startswith(_within(name)) for name in self.unseen)
+        return file in self.hidden or any(
+            name == "." or file == name or file.startswith(_within(name)) for name in self.unseen
+        )
 
 
 @dataclass(frozen=True, slots=True)
