@@ -111,7 +111,8 @@ class KeyRing:
                 known = (stamp, _decoded(read_regular(path)))
                 self._files[path] = known
         except (OSError, ValueError) as error:  # not UTF-8, or a path that cannot be one, is a ValueError
-            raise SettingsError(f"{origin} cannot be read: {_reason(error)}") from None
+            also = f", or the access key into {KEY_VARIABLE}" if _is_no_file(error) else ""
+            raise SettingsError(f"{origin} cannot be read: {_reason(error)}{also}") from None
         key = _checked(known[1], origin)
         handed_out = self._handed_out.setdefault(path, [])
         if key not in handed_out:
@@ -172,10 +173,11 @@ def _reason(error: OSError | ValueError) -> str:
     """Return why a file cannot be read, without its path: what was given for one may be a key by mistake."""
     if isinstance(error, _ByteOrderMark):
         return str(error)
-    if isinstance(error, OSError) and error.errno == errno.EINVAL:
+    if _is_no_file(error):
         # As a shell's <(...) is, too: it can be read once, and a key is read again whenever it may have changed.
-        return (
-            "it is not a regular file; a pipe can be read only once, so put what it would give into a file, or"
-            f" the access key into {KEY_VARIABLE}"
-        )
+        return "it is not a regular file; a pipe can be read only once, so put what it would give into a file"
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+
+
+def _is_no_file(error: OSError | ValueError) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.EINVAL
