@@ -107,6 +107,7 @@ class Judge:
     def look(self) -> None:
         """Say what has gathered, and when the override has come to its end. Call it once in a second or so."""
         self._tell(self._window.gather(self._run.clock.now()))
+        self._tell(self._window.drop_gone(self._catalog.desired))
         self._metrics.limits_overridden.set(self._window.overridden > 0)
         if self._overriding and not self._window.overridden:
             self._overriding = False

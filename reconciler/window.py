@@ -8,7 +8,7 @@ pass although it is part of what is refused, or a change set that is held agains
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice, takewhile
@@ -333,6 +333,20 @@ class Window:
             self._refused_by[rule].pop(key, None)
             self._held[rule].drop(key)
         self._let_pass(rule, refused.items, verdict)
+        return verdict
+
+    def drop_gone(self, declared: Container[RecordingKey]) -> Verdict:
+        """Forget what is refused of recordings of which none has a document any more.
+
+        Where some have, it keeps its name: nothing will be sent for the others.
+        """
+        verdict = Verdict()
+        for refused in list(self._refused.values()):
+            if refused.whole and not any(key in declared for key in refused.items):
+                verdict.lifted.append(refused.name)
+                del self._refused[refused.name]
+                for key in refused.items:
+                    self._refused_by[refused.refusal.rule].pop(key, None)
         return verdict
 
     # What is decided one by one.

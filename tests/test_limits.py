@@ -482,6 +482,15 @@ def test_what_is_taken_back_is_refused_no_more() -> None:
     assert (verdict.lifted, verdict.refused, window.refused) == ([refused.name], [], ())
 
 
+def test_what_lost_its_documents_is_refused_no_more_and_keeps_its_name_until_then() -> None:
+    window = Window(LIMITS)
+    (refused,) = window.announce(edits(range(250)), 292, NOW).refused
+    assert not window.drop_gone(set(keys([3])))
+    assert window.refused_as(refused.name) is refused
+    assert window.drop_gone(set(keys([300]))).lifted == [refused.name]
+    assert window.admit(editing(3), 292, NOW) is None
+
+
 def test_drift_back_from_what_was_refused_is_corrected() -> None:
     window = Window(LIMITS)
     window.announce(edits(range(11)), 20, NOW)
