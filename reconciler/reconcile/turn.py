@@ -146,6 +146,8 @@ class Reconciler:
         self._call_seconds = call_seconds
         #: Recordings that the last look did not find, without a proof of their end.
         self._missing: set[RecordingKey] = set()
+        #: Records as they were before a look that contradicts them, until another look settles it: moments.
+        self._doubted: dict[RecordingKey, Applied] = {}
         self._first_looks = dict(first_looks or {})
         self._revision_of = revision_of
         self._newest_revision = newest_revision
@@ -267,13 +269,34 @@ class Reconciler:
         action = decide(key, desired, applied, live, now, call_seconds=self._call_seconds)
         # What was sent keeps the commit that asked for it.
         revision = self._asked_by(applied) if applied.sent is None else applied.revision
-        seen = with_look(applied, live)._replace(revision=revision)
+        before = self._before_doubt(action, applied)
+        seen = with_look(before, live)._replace(revision=revision)
         if seen.missing_since is None:
             self._missing.discard(key)
         else:
             self._missing.add(key)
-        turn = await self._act(action, applied, seen, live, now, priority)
+        turn = await self._act(action, before, seen, live, now, priority)
         return replace(turn, reason=action.reason, detail=live.detail)
+
+    def _before_doubt(self, action: Action, applied: Applied) -> Applied:
+        """Return the record as it was before a look that was doubted, once another look has said which was right.
+
+        What is told of the two is told against what had been seen before them.
+        """
+        if action.reason is Reason.CONTRADICTED:
+            self._doubted.setdefault(action.key, applied)
+            return applied
+        first = self._doubted.pop(action.key, None)
+        if first is None:
+            return applied
+        return applied._replace(
+            phase=first.phase,
+            reason=first.reason,
+            phase_since=first.phase_since,
+            unmet_since=first.unmet_since,
+            live=first.live,
+            observed_at=first.observed_at,
+        )
 
     async def _act(
         self, action: Action, before: Applied, seen: Applied, live: Live, now: datetime, priority: Priority
@@ -347,6 +370,7 @@ class Reconciler:
         self._notes.drop_edit(key)
         self._failures.answered(key)
         self._missing.discard(key)
+        self._doubted.pop(key, None)
         if applied is not None:
             revision = self._revision_of(key) or self._newest_revision()
             released = applied._replace(revision=revision, reason=Reason.REMOVED.value)
