@@ -26,7 +26,10 @@ from reconciler.source import FileStamp, Tree
 
 #: From so many changed bytes on they are read in a thread, so that turns go on meanwhile: they take some 5 ms to parse.
 _LARGE_BYTES = 16 * 1024
-#: The same for so many files, however small.
+#: A file of so many bytes is read for itself, behind all others, where files are saved one by one: valid or not, it may
+#: take seconds. What is taken away from other files meanwhile waits for it, since it may have moved there.
+_HUGE_BYTES = 512 * 1024
+#: From so many files on they are read in a thread, however small.
 _MANY_FILES = 20
 #: How much time of the processor the start may take to explain what is invalid, before anything is in force.
 _START_PATIENCE_SECONDS = 2.0
@@ -89,8 +92,8 @@ class _Explained(NamedTuple):
     documents: FileDocuments
 
 
-#: What is to be taken in: files to look at, an explanation, or that there will be no more.
-_Queue: TypeAlias = "asyncio.Queue[Collection[str] | _Explained | None]"
+#: What is to be taken in: files to look at, one that was read by itself, an explanation, or that there will be no more.
+_Queue: TypeAlias = "asyncio.Queue[Collection[str] | Reading | _Explained | None]"
 
 
 class Follower:
@@ -123,6 +126,10 @@ class Follower:
         #: Invalid files that have been quiet and are being explained, or wait for it: they are not settled until then.
         self._unexplained: dict[str, Refused] = {}
         self._explain = asyncio.Event()
+        #: Huge files that wait to be read; and one that is being read, or was and is not taken in yet.
+        self._unread: dict[str, None] = {}
+        self._in_flight: str | None = None
+        self._read_huge = asyncio.Event()
         #: Files that the system could not read at the last try: their time says when to try again.
         self._faulty: set[str] = set()
         self._unreadable = Alarm(log, "source_unreadable", "source_readable", monotonic)
@@ -200,15 +207,21 @@ class Follower:
         watching = asyncio.create_task(self._watch(queue, stop, poll_seconds))
         settling = asyncio.create_task(self._wait_for_quiet(queue))
         explaining = asyncio.create_task(self._explain_in_turn(queue))
+        reading = asyncio.create_task(self._read_in_turn(queue))
         try:
             while not stop.is_set():
-                found = await self._next(queue, watching, settling, explaining)
+                found = await self._next(queue, watching, settling, explaining, reading)
                 if found is None:
                     return
                 if isinstance(found, _Explained):
                     change = self._take_explanation(found)
+                elif isinstance(found, Reading):
+                    self._in_flight = None
+                    self._read_huge.set()
+                    change = await self._take_in([found.file], [found])
+                    self._unsettle.set()
                 else:
-                    change = await self._take_in(found)
+                    change = await self._take_in(self._without_huge(found))
                 queue.task_done()
                 if change.changed or change.removed or change.moved or change.became_valid:
                     yield change
@@ -216,10 +229,11 @@ class Follower:
             watching.cancel()
             settling.cancel()
             explaining.cancel()
-            await asyncio.gather(watching, settling, explaining, return_exceptions=True)
+            reading.cancel()
+            await asyncio.gather(watching, settling, explaining, reading, return_exceptions=True)
 
     @staticmethod
-    async def _next(queue: _Queue, *tasks: asyncio.Task[None]) -> Collection[str] | _Explained | None:
+    async def _next(queue: _Queue, *tasks: asyncio.Task[None]) -> Collection[str] | Reading | _Explained | None:
         """Return the next that is to be taken in; a task that failed raises here what it failed with."""
         getting = asyncio.create_task(queue.get())
         try:
@@ -273,11 +287,41 @@ class Follower:
                 changed.add(file)
         return tree, changed
 
-    async def _take_in(self, files: Collection[str]) -> CatalogChange:
-        """Act at once on what is valid; let doubtful files wait until they have been quiet."""
+    def _without_huge(self, files: Collection[str]) -> Collection[str]:
+        """Return files that can be read now; the huge ones among them are read by themselves.
+
+        So is one that was huge and is being read: what was read first must not come in after what was read later.
+        """
+        apart = {file for file in files if file in self._unread or file == self._in_flight}
+        if self._quiet_seconds > 0 and len(files) < _MANY_FILES:
+            apart.update(file for file in files if self._readings.size(file) >= _HUGE_BYTES)
+        if not apart:
+            return files
+        self._unread.update(dict.fromkeys(apart))
+        self._read_huge.set()
+        return [file for file in files if file not in apart]
+
+    async def _read_in_turn(self, queue: _Queue) -> None:
+        """Read huge files in a thread, the next one once the last one has been taken in."""
+        while True:
+            self._read_huge.clear()
+            if self._in_flight is None and self._unread:
+                file = self._in_flight = next(iter(self._unread))
+                del self._unread[file]  # saved once more from now on, it is read once more
+                for reading in await asyncio.to_thread(self._readings.read_now, [file], self._refused):
+                    queue.put_nowait(reading)
+            await self._read_huge.wait()
+
+    async def _take_in(self, files: Collection[str], read: Collection[Reading] | None = None) -> CatalogChange:
+        """Act at once on what is valid; let doubtful files wait until they have been quiet.
+
+        Args:
+            files: that may have changed.
+            read: what they hold, where that is known already.
+        """
         now = self._monotonic()
         quiet = self._held_back - frozenset(files)
-        readings = await self._read([*files, *quiet])
+        readings = [*(read or ()), *await self._read([*(() if read else files), *quiet])]
         quiet |= {file for file in files if self._quiet_seconds == 0 or self._is_quiet(file, now)}
         hidden = await self._hidden(
             [reading.file for reading in readings if reading.stamp is None and reading.fault is None] if quiet else []
@@ -362,8 +406,8 @@ class Follower:
         for file in files if len(files) < _MANY_FILES else ():
             total += self._readings.size(file)
         if len(files) >= _MANY_FILES or total >= _LARGE_BYTES:
-            return await asyncio.to_thread(lambda: list(self._readings.read(files, self._refused)))
-        return list(self._readings.read(files, self._refused))
+            return await asyncio.to_thread(self._readings.read_now, files, self._refused)
+        return self._readings.read_now(files, self._refused)
 
     def _take_stamp(self, reading: Reading) -> None:
         if reading.stamp is None:
@@ -460,10 +504,12 @@ class Follower:
         while True:
             self._unsettle.clear()
             now = self._monotonic()
+            # What is taken away may have moved to a file that nobody has read yet.
+            held = bool(self._unread) or self._in_flight is not None
             quiet = [
                 file
                 for file, due in self._unsettled.items()
-                if due <= now and asked.get(file) != due and file not in self._unexplained
+                if due <= now and asked.get(file) != due and file not in self._unexplained and not held
             ]
             if quiet:
                 asked = {file: self._unsettled[file] for file in quiet}

@@ -80,6 +80,10 @@ class Readings:
             except ResourceFault as fault:
                 yield Reading(file, None, None, fault=fault)
 
+    def read_now(self, files: Iterable[str], refused: Mapping[str, Problem]) -> list[Reading]:
+        """Read files at once, as `read` does."""
+        return list(self.read(files, refused))
+
     def explain(self, refused: Refused, patience: Patience | None = None) -> FileDocuments:
         """Say why a file is invalid; any thread may ask."""
         found = refused.explain(patience)

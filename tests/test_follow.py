@@ -22,8 +22,8 @@ from fake_world import Lines, Time
 from reconciler.catalog import Catalog, CatalogChange
 from reconciler.documents import DocumentLimits, FileDocuments, Patience, Refused, parse_quickly
 from reconciler.follow import Follower
-from reconciler.model import Applied, Drift, RecordingKey, Status
-from reconciler.readings import Readings
+from reconciler.model import Applied, Drift, Problem, RecordingKey, Status
+from reconciler.readings import Reading, Readings
 from reconciler.source import QUIET_SECONDS, FileStamp, Source, Tree
 
 #: Longer than anything here takes on a busy machine; only a failure waits for it.
@@ -759,3 +759,54 @@ async def test_what_the_system_cannot_read_is_not_invalid_and_is_read_soon(
         follow.follower._unsettle.set()
         await follow.until(lambda: "source_readable" in follow.log.words)
         assert "document_invalid" not in follow.log.words
+
+
+class Slow(Readings):
+    """Reads huge files only when it is told to."""
+
+    def __init__(self, follower: Follower) -> None:
+        super().__init__(follower._source, DocumentLimits())
+        self.asked = threading.Event()
+        self.go_on = threading.Event()
+
+    def read_now(self, files: Iterable[str], refused: Mapping[str, Problem]) -> list[Reading]:
+        found = super().read_now(files, refused)
+        if any(file.endswith("huge.yaml") for file in files):
+            self.asked.set()
+            assert self.go_on.wait(PATIENCE)
+        return found
+
+
+def huge(*numbers: int, status: str = "paused") -> str:
+    return text(*numbers, status=status) + "#" * 600_000
+
+
+async def test_an_edit_is_in_force_while_a_huge_file_is_being_read_and_what_moves_into_that_stays(root: Path):
+    async with following(root) as follow:
+        readings = follow.follower._readings = Slow(follow.follower)
+        (root / "huge.yaml").write_text(huge(2))
+        await follow.until(readings.asked.is_set)
+        (root / "a.yaml").write_text(text(1, status="completed"))
+        await follow.until(lambda: follow.status(1) is Status.COMPLETED)
+        # It was taken out of its file, and is in one that nobody has taken in yet.
+        follow.be_quiet()
+        await follow.caught_up()
+        assert follow.status(2) is Status.PAUSED
+        readings.go_on.set()
+        await follow.until(lambda: not follow.follower._unread and follow.follower._in_flight is None)
+        follow.be_quiet()
+        await follow.until(lambda: follow.file(2) == "huge.yaml")
+        assert follow.removed == []
+
+
+async def test_what_was_read_of_a_huge_file_first_never_comes_in_last(root: Path):
+    async with following(root) as follow:
+        readings = follow.follower._readings = Slow(follow.follower)
+        (root / "huge.yaml").write_text(huge(5))
+        await follow.until(readings.asked.is_set)
+        (root / "huge.yaml").write_text(text(5, status="ongoing"))
+        await follow.caught_up()
+        readings.go_on.set()
+        await follow.until(lambda: follow.status(5) is Status.ONGOING)
+        await follow.until(lambda: not follow.follower._unread and follow.follower._in_flight is None)
+        assert follow.status(5) is Status.ONGOING
