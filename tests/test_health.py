@@ -138,10 +138,10 @@ from reconciler.cli import main
 
 decide = room.decide
 
-def poisoned(key, *rest):
+def poisoned(key, *rest, **more):
     if key.recording_id == sys.argv[1]:
         raise ZeroDivisionError("canary-key-4f1b9c27 +31612345678")
-    return decide(key, *rest)
+    return decide(key, *rest, **more)
 
 room.decide = poisoned
 main(sys.argv[2:])
