@@ -357,6 +357,7 @@ def test_status_and_history_tell_what_happened(shell: Shell, api: ForeignApi) ->
 
 def test_a_report_goes_where_it_is_sent_and_is_as_its_schema_says(shell: Shell) -> None:
     shell.write("desired_state/one.yaml", document())
+    (shell.folder / "deep").mkdir()
     done = shell("plan", "--no-refresh", "--report", "json=deep/plan.json", "--report", "text")
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines()[-1].startswith("Plan: 1 to patch (0 drift), ")
