@@ -63,8 +63,22 @@ UNLIMITED_RATE: Final = 1000.0
 LEAST_SHARE: Final = 1 / 32
 RECOVERY_SHARE: Final = 1 / 20
 
+#: What a command that only reads takes of the rate beside a daemon: both together stay below Bird's limit with the
+#: default rate, so that no PATCH is ever throttled for a listing.
+GUEST_SHARE: Final = 0.1
+
 #: Clocks and timers round; a grant this early (in seconds) is on time.
 _TOLERANCE: Final = 1e-6
+
+
+def guest_rate(rate: float, *, beside: bool) -> float:
+    """Return the rate of a command that only reads, where a daemon may spend the same workspaces' budget.
+
+    Args:
+        rate: as it is set, in requests per second; 0 for no limit.
+        beside: whether a writer of the same state is alive, or may be.
+    """
+    return rate * GUEST_SHARE if beside else rate
 
 
 def turns_at_once(concurrency: int, rate: float) -> int:

@@ -236,7 +236,8 @@ class Daemon:
     # Workspaces that are left alone.
 
     def _phase_of(self, key: RecordingKey) -> Phase | None:
-        return self._standings[key].phase if key in self._standings else None
+        stand = self._standings.get(key)
+        return None if stand is None else stand.phase
 
     def bring_back(self, workspace_id: str) -> None:
         """Bring back what waits for a workspace: its key is taken again."""
@@ -283,6 +284,9 @@ class Daemon:
         if phase is not None or key not in self._catalog.desired:
             self._judge.turned(key, phase)
         self._resync.first_pass.discard(key)
+        if turn.phase is Phase.BLIND and turn.error is not None:
+            # Of what was in sync nothing is written down, for nothing new is known of it.
+            self._standings.out_of_sight(key, str(turn.error), self._clock.now())
         if turn.looked:
             self._resync.answered(key, final=turn.final and key in self._catalog.desired)
         if turn.refusal is not None:

@@ -61,7 +61,7 @@ class Overview:
             # Last of all what was in sync when its workspace was last answered: there is only one thing to do about it.
             others = self._standings.in_sync_in(blind) if blind and len(first) < LISTED else iter(())
             keys = chain((key for _, key, _ in first), others)
-            shown = self._records(keys, LISTED)
+            shown = [self._as_it_stands(record) for record in self._records(keys, LISTED)]
             newest = heapq.nlargest(LISTED, ended, key=lambda each: each[1].since or _LONG_AGO)
             shown_ended = self._records((key for key, _ in newest), LISTED)
         except StoreError as unreadable:
@@ -109,6 +109,13 @@ class Overview:
                 if len(records) == most:
                     break
         return records
+
+    def _as_it_stands(self, record: Applied) -> Applied:
+        """Return a record as it is to be shown: of one that is out of sight the state holds what was seen last."""
+        stand = self._standings.get(record.key)
+        if stand is None or stand.phase is not Phase.BLIND or record.phase is not Phase.APPLIED:
+            return record
+        return record._replace(phase=Phase.BLIND, reason="api_away", phase_since=stand.since, error=stand.reason)
 
     def _row(self, record: Applied, blind: dict[str, Resting]) -> dict[str, Any]:
         record = as_seen(record, blind)

@@ -59,11 +59,9 @@ class Standings:
     def __contains__(self, key: RecordingKey) -> bool:
         return key in self._stands
 
-    def __getitem__(self, key: RecordingKey) -> Stand:
-        return self._stands[key]
-
-    def __iter__(self) -> Iterator[RecordingKey]:
-        return iter(self._stands)
+    def get(self, key: RecordingKey) -> Stand | None:
+        """Return how a recording stands; None for one that is not ours."""
+        return self._stands.get(key)
 
     def note(self, key: RecordingKey, stand: Stand) -> None:
         """Take in how a recording stands now."""
@@ -84,6 +82,11 @@ class Standings:
             self._apart.add(key)
         if stand.unmet_since is not None and (before is None or before.unmet_since != stand.unmet_since):
             self._push(stand.unmet_since, key)
+
+    def out_of_sight(self, key: RecordingKey, reason: str, now: datetime) -> None:
+        """Take in that a look at a recording was not answered: one that was in sync is not known to be so."""
+        if self._stands.get(key) is _IN_SYNC:
+            self.note(key, Stand(Phase.BLIND, reason, now))
 
     def drop(self, key: RecordingKey) -> None:
         """Forget a recording that is ours no more."""

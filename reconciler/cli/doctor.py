@@ -17,7 +17,7 @@ from reconciler.budget import Budgets
 from reconciler.cli.branch import check_git_options, examine_branch
 from reconciler.cli.exits import DONE, ERROR
 from reconciler.cli.options import Values, painter, paths_argument, paths_or_default, setting_options, values
-from reconciler.cli.parts import run_async, system_clock
+from reconciler.cli.parts import reading_rate, run_async, system_clock
 from reconciler.doctor import (
     Finding,
     Level,
@@ -197,7 +197,7 @@ async def _ask(settings: Values, known: dict[str, list[RecordingKey]]) -> list[F
         survey = Survey(
             api_url=settings["api_url"],
             key_for=settings.key_ring.key_for,
-            budget=Budgets(settings["rate_limit"], concurrency=1),
+            budget=Budgets(reading_rate(settings["rate_limit"], settings["state"]), concurrency=1),
             before_write=refuse_writes,
             transport=transport,
             timeouts=_TIMEOUTS,

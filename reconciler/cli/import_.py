@@ -10,7 +10,7 @@ import click
 
 from reconciler.cli.exits import DONE, ERROR
 from reconciler.cli.options import COMMON, DOCUMENTS, REACH, Values, paths_argument, setting_options, values
-from reconciler.cli.parts import check_reach, run_async, system_clock
+from reconciler.cli.parts import check_reach, reading_rate, run_async, system_clock
 from reconciler.discover import Discovered, Scope, discover
 from reconciler.documents import parse_documents
 from reconciler.errors import DesiredStateError, ReconcilerError
@@ -99,7 +99,7 @@ async def _discover(scope: Scope, settings: Values) -> Discovered:
     async with Survey(
         api_url=settings["api_url"],
         key_for=settings.key_ring.key_for,
-        budget=Budgets(settings["rate_limit"], concurrency=settings["concurrency"]),
+        budget=Budgets(reading_rate(settings["rate_limit"], settings["state"]), concurrency=settings["concurrency"]),
         before_write=refuse_writes,
         transport=settings["transport"],
     ) as survey:

@@ -21,7 +21,7 @@ import click
 
 from reconciler.cli.options import Values
 from reconciler.converge import Observed, doubtful, observe_all
-from reconciler.errors import SettingsError
+from reconciler.errors import SettingsError, StoreError
 from reconciler.files import read_regular, write_whole
 from reconciler.model import Applied, Desired, RecordingKey
 from reconciler.observer import Observer
@@ -30,7 +30,7 @@ from reconciler.place import make_state_folder, state_folder
 from reconciler.reach import is_loopback
 from reconciler.reconcile import CONTRADICTED_SECONDS, Clock
 from reconciler.stops import handed_over
-from reconciler.store import Retention
+from reconciler.store import Retention, open_store
 
 if TYPE_CHECKING:
     from reconciler.bird import Bird, CircuitChange, RequestMetric
@@ -71,6 +71,7 @@ async def bird(
     state: str,
     before_write: Callable[[], None],
     patient: bool = True,
+    rate: float | None = None,
     on_request: Callable[[RequestMetric], None] | None = None,
     on_notice: Callable[[str, str], object] | None = None,
     on_circuit: Callable[[CircuitChange], None] = lambda _change: None,
@@ -83,6 +84,7 @@ async def bird(
         sandbox: whether to use the embedded sandbox.
         state: where the state is kept, and beside it the sandbox's recordings.
         before_write: asked when a PATCH is about to leave; what it raises is raised in its place.
+        rate: requests per second and workspace; None for what is set.
         patient: whether a request may wait for its turn for as long as it takes.
         on_request: told of every request that has ended.
         on_notice: told, once each, of a `Deprecation` or `Sunset` header of the API.
@@ -99,7 +101,7 @@ async def bird(
             api_url=api_url,
             key_for=key_for,
             budget=Budgets(
-                values["rate_limit"],
+                values["rate_limit"] if rate is None else rate,
                 concurrency=values["concurrency"],
                 patience_seconds=None if patient else PATIENCE_SECONDS,
             ),
@@ -120,6 +122,21 @@ async def bird(
         client(url, lambda _workspace_id: key) as api,
     ):
         yield api, seed
+
+
+def reading_rate(rate: float, state: str) -> float:
+    """Return the rate of a command that only reads: the tenth of what is set beside a living writer of the same state.
+
+    Whoever cannot be asked may be alive, so that is the tenth as well.
+    """
+    from reconciler.budget import guest_rate
+
+    try:
+        with open_store(state) as store:
+            seen = store.writer()
+    except StoreError:
+        return guest_rate(rate, beside=True)
+    return guest_rate(rate, beside=seen is not None and seen.alive)
 
 
 def check_reach(values: Values, workspaces: Iterable[str]) -> None:
@@ -359,7 +376,9 @@ async def observe(
     from reconciler.bird import refuse_writes
 
     clock = system_clock()
-    async with bird(settings, desired, sandbox=sandbox, state=state, before_write=refuse_writes) as (api, _):
+    rate = reading_rate(settings["rate_limit"], state)
+    reading = bird(settings, desired, sandbox=sandbox, state=state, before_write=refuse_writes, rate=rate)
+    async with reading as (api, _):
         return await look(desired, applied, settings, api, Observer(api, clock.now), clock)
 
 
