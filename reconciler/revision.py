@@ -6,15 +6,16 @@ was told not to look at. What must never happen in this room: a commit is named 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.baseline import Forest, list_documents
-from reconciler.blobs import DIGEST_BYTES, blob_of, content_digest, is_same
+from reconciler.blobs import DIGEST_BYTES, WIDE_BYTES, content_digest, is_same
 from reconciler.errors import ReconcilerError
-from reconciler.git import Repository, describe, locate, resolve
+from reconciler.git import Repository, describe, list_raw, locate, resolve
 from reconciler.model import Problem, Revision
+from reconciler.source import SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +76,49 @@ def find_revisions(
             other = locate(path)
             if other is not None and other.repository.root == repository.root:
                 given.append((other.path, str(Path(path))))
-        listing = list_documents(Forest(repository, commit), given)
+        held = _blobs(repository, commit, given)
     except ReconcilerError as error:
         return Revisions(repository, error=str(error))
-    unlike = set()
-    for place, file in enumerate(files):
-        blob = listing.files.get(file)
-        digest = digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES]
-        if blob is None or not (_is_blob(digest, blob.id) or _differs_in_line_ends(file, digest, blob.id, read)):
-            unlike.add(file)
-    missing = frozenset(listing.files.keys() - set(files))
-    return Revisions(repository, commit, missing.union(unlike), missing)
+    begin, end = (0, WIDE_BYTES) if len(commit) == 2 * WIDE_BYTES else (WIDE_BYTES, DIGEST_BYTES)
+    # In one go: a hundred thousand small texts of their own would take as long as all the rest.
+    text = digests.hex()
+    unlike = [
+        (place, file)
+        for place, file in enumerate(files)
+        if held.get(file) != text[2 * (place * DIGEST_BYTES + begin) : 2 * (place * DIGEST_BYTES + end)]
+    ]
+    edited = {
+        file
+        for place, file in unlike
+        if file not in held
+        or not _differs_in_line_ends(file, digests[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES], held[file], read)
+    }
+    missing = frozenset(held.keys() - set(files))
+    return Revisions(repository, commit, missing.union(edited), missing)
 
 
-def _is_blob(digest: bytes, identifier: str) -> bool:
-    return blob_of(digest, wide=len(identifier) == 64).hex() == identifier
+def _blobs(repository: Repository, commit: str, given: Sequence[tuple[str, str]]) -> Mapping[str, str]:
+    """Return the IDs of the documents of a commit, hexadecimal, as they are shown."""
+    if len(given) == 1 and (plain := _plain_blobs(repository, commit, *given[0])) is not None:
+        return plain
+    return {file: blob.id for file, blob in list_documents(Forest(repository, commit), given).files.items()}
+
+
+def _plain_blobs(repository: Repository, commit: str, path: str, shown: str) -> dict[str, str] | None:
+    """Return the same for a folder that holds nothing but files, a fifth of the time; None for any other."""
+    lines = list_raw(repository, commit, path)
+    within = f"{path}/" if path else ""
+    # Of each line: the mode and `blob`, the ID, a tab and the path.
+    name = 12 + len(commit) + 1
+    rest = name + len(within)
+    if not all(line.startswith("100") and line.startswith(within, name) for line in lines):
+        return None
+    prefix = "" if shown == "." else f"{shown.removesuffix('/')}/"
+    return {
+        prefix + line[rest:]: line[12 : name - 1]
+        for line in lines
+        if line.endswith(SUFFIXES) and line[rest] != "." and "/." not in line[rest:]
+    }
 
 
 def _differs_in_line_ends(file: str, digest: bytes, identifier: str, read: Callable[[str], bytes | Problem]) -> bool:

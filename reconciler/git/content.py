@@ -173,6 +173,16 @@ def list_tree(repository: Repository, commit: str, path: str, *, below: bool) ->
     return entries
 
 
+def list_raw(repository: Repository, commit: str, path: str) -> list[str]:
+    """Return all that a commit holds below a path, each as a line of `git ls-tree`: a value for each takes longer.
+
+    Raises:
+        GitError: the tree cannot be read.
+    """
+    said = repository.ask("ls-tree", "-r", "-z", "--full-tree", commit, "--", *([path] if path else []))
+    return os.fsdecode(said).split("\0")[:-1]
+
+
 def list_index(repository: Repository, path: str) -> list[Entry]:
     """Return what the index holds at a path or below it.
 
