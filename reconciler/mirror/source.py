@@ -28,7 +28,7 @@ from reconciler.scrub import scrub
 from reconciler.source import SUFFIXES, WRONG_CASE, FileStamp, Tree, differs_in_case, is_nameable
 
 #: However many hooks come, a fetch begins no sooner than so long after the last one did.
-LEAST_SECONDS: Final = 0.5
+LEAST_SECONDS: Final = 1.0
 #: Of the commits that are refused, so many are named.
 REFUSED_NAMED: Final = 10
 #: Of the links that one revision brings, so many are looked at and named. Nobody makes as many.
