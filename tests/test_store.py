@@ -824,7 +824,7 @@ def test_a_file_in_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
 def test_a_folder_in_place_of_the_file_is_an_error(path: Path) -> None:
     path.mkdir(parents=True)
     for said in open_both(path):
-        assert f"{path} cannot be opened" in said
+        assert f"{path} is not a regular file" in said
 
 
 def test_a_read_only_file_fails_the_write_and_heals(
@@ -924,17 +924,28 @@ def test_a_file_replaced_in_use_fails_one_write_and_is_then_used(path: Path, wri
     assert [each.line for each in store.all()] == [0, 1, 2, 3, 4, 8]
 
 
-def test_a_folder_that_vanished_is_not_made_again(path: Path, writer: Writer, store: Store) -> None:
+def test_a_folder_that_was_cleaned_away_is_made_again(path: Path, writer: Writer, store: Store) -> None:
     writer.save(record(1)).result()
     shutil.rmtree(path.parent)
     with pytest.raises(StoreError, match="was removed or replaced while in use"):
         writer.save(record(1)).result()
-    with pytest.raises(StoreError, match="its folder is gone"):
-        writer.save(record(1)).result()
-    assert not path.parent.exists()
-    path.parent.mkdir()
     writer.save(record(2)).result()
     assert list(store.all()) == [record(2)]
+
+
+def test_a_folder_that_we_did_not_make_is_not_made_again_when_it_vanishes(path: Path) -> None:
+    path.parent.mkdir()
+    with open_writer(url_of(path), holder="test") as writer, open_store(url_of(path)) as store:
+        writer.save(record(1)).result()
+        shutil.rmtree(path.parent)
+        with pytest.raises(StoreError, match="was removed or replaced while in use"):
+            writer.save(record(1)).result()
+        with pytest.raises(StoreError, match="is gone; make it again"):
+            writer.save(record(1)).result()
+        assert not path.parent.exists()
+        path.parent.mkdir()
+        writer.save(record(2)).result()
+        assert list(store.all()) == [record(2)]
 
 
 def test_a_fault_nobody_foresaw_does_not_end_the_writer(
