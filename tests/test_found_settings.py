@@ -29,6 +29,8 @@ ASKED: dict[str, tuple[str, ...]] = {
     "suspend": ("one", "--reason", "because", "--until", "2099-01-01T00:00:00Z"),
     "resume": ("one",),
     "doctor": (),
+    "approve": ("0123456789ab", "--reason", "because"),
+    "sync": (),
 }
 
 

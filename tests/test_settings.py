@@ -168,6 +168,8 @@ NARROWING = {
     "max_file_bytes": 1024,
     "max_depth": 32,
     "max_aliases": 0,
+    "max_documents": 1,
+    "max_keys": 1,
     "min_managed": 20,
 }
 EVERY_NAME = [*SETTINGS, *COMMAND_OPTIONS, "workspaces"]
