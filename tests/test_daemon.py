@@ -21,6 +21,7 @@ from fake_world import Bench, Fault, RealTime, statuses
 
 from reconciler import daemon as daemon_module
 from reconciler import resync as resync_module
+from reconciler.bird import CircuitChange
 from reconciler.catalog import Catalog
 from reconciler.daemon import Daemon, Reach, Timing
 from reconciler.documents import DocumentLimits, schema_text
@@ -276,6 +277,31 @@ async def test_what_waited_for_a_refused_key_comes_back_together(running: Runnin
         await running.resynced()
         assert running.daemon.status()["unauthorizedWorkspaces"] == running.daemon.status()["resting"] == []
         assert len(running.world.probes) == 1, "one asked for all"
+
+
+async def test_while_a_workspace_rests_a_resync_takes_no_turn_and_what_it_owed_is_looked_at_with_the_return(
+    running: Running,
+):
+    running.save(1, 2, 3)
+    workspace_id = key_of(1).workspace_id
+    async with at_work(running):
+        await running.until(lambda: running.applied(1, 2, 3))
+        await running.resynced()
+        running.world.key_refused = Fault.REFUSED
+        running.daemon.circuit_changed(CircuitChange(workspace_id, "all", opened=True, code="connect"))
+        running.world.looks.clear()
+        running.resync_now.set()
+        await running.until(lambda: len(running.world.probes) >= 3)
+        assert running.world.looks == []
+        phases = running.daemon.status()["phases"]
+        assert (phases["applied"], phases["blind"]) == (0, 3)
+        assert [(each.cause, each.blind) for each in running.bench.store.resting()] == [("api_away", True)]
+        assert len(running.log.of("resync_done")) == 1
+        running.world.key_refused = None
+        running.daemon.circuit_changed(CircuitChange(workspace_id, "all", opened=False))
+        await running.resynced(2)
+        assert len(running.world.looks) == 3
+        await running.until(lambda: running.bench.store.resting() == [])
 
 
 async def test_a_failed_turn_comes_back_by_itself(running: Running):
