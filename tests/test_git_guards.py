@@ -7,6 +7,7 @@ repository, attributes, links and submodules; what else lies about are `.git` fi
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,12 +47,15 @@ def trap(shell: Shell) -> Iterator[str]:
 
 def bury(folder: Path, trap: str, *, work_tree: str = "..") -> None:
     """Make a folder look like a repository, as files of a commit can."""
-    git(folder, "init", "--quiet", "--bare", "buried")
-    made = folder / "buried"
-    for name in ("HEAD", "config"):
-        (made / name).rename(folder / name)
-    for name in ("objects", "refs"):
-        (made / name).rename(folder / name)
+    # With commits, branches and an index, as whoever makes it would have it.
+    real = folder.parent / ".git"
+    git(folder, "clone", "--quiet", "--bare", str(folder.parent), "buried")
+    for name in ("HEAD", "config", "objects", "refs", "packed-refs"):
+        (folder / "buried" / name).rename(folder / name)
+    shutil.rmtree(folder / "buried")
+    shutil.copy(real / "index", folder / "index")
+    for file in folder.glob("*.yaml"):
+        file.touch()  # so that a git that compares the files has them filtered
     settings = f"""\
 [core]
     repositoryformatversion = 0
