@@ -9,7 +9,7 @@ import gc
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from reconciler.blobs import content_digest
@@ -40,8 +40,8 @@ class Loaded:
     columns: Columns
     #: Those of all files, sorted by file, line and column.
     problems: tuple[Problem, ...]
-    #: The walk that found the files.
-    tree: Tree
+    #: The walk that found the files. Each is of its own moment, which makes no difference to what was loaded.
+    tree: Tree = field(compare=False)
     #: The digests of the bytes of the files of `columns`, one after the other.
     digests: bytes = b""
 
