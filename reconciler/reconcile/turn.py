@@ -440,7 +440,15 @@ class Reconciler:
         if before.phase is record.phase and before.live == record.live and before.reason == record.reason:
             await self._writer.save(record)
         else:
-            word = "ended" if ended else action.reason.value if away else "drift_detected"
+            word = (
+                "ended"
+                if ended
+                else "moved"
+                if action.reason is Reason.MOVED
+                else "not_found"
+                if away
+                else "drift_detected"
+            )
             outcome = Outcome.UNCONFIRMED if lost else Outcome.SKIPPED
             event = self._notes.seen(word, before, record, cause=action.reason, detail=detail)
             await self._writer.save(record, event._replace(outcome=outcome.value))
