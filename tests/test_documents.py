@@ -608,6 +608,7 @@ def test_names_and_recordings_are_unique_over_all_files() -> None:
         parse(GOOD, "d.yaml"),
     ]
     same_name = "duplicate name `card-payment-7781`, also given in a.yaml:1, names are unique over all documents"
+    same_name += ": if one is a copy of the other, rename or delete the copy"
     same_recording = f"duplicate recording {KEY.recording_id}, also declared in a.yaml:1, keep one of the two"
     expected = [
         f"b.yaml:2:1: {same_name} [/metadata/name]",
