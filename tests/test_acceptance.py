@@ -112,14 +112,16 @@ def write_world(folder: Path, world: list[Wanted]) -> Written:
 
     for number, item in enumerate(singles):
         file = "/".join(("desired_state", *("abcdefgh"[: number % 8]), f"{item.name}.{('yaml', 'yml')[number % 2]}"))
-        put(file, "# a comment before\n" + _single(item, upper=number % 3 == 0), dress=number)
-        places[item.name] = file, 2
+        text = "# a comment before\n" + _single(item, upper=number % 3 == 0)
+        put(file, text, dress=number)
+        places[item.name] = file, _line_of_status(text, 0)
         recordings.append(item)
     for number in range(0, len(streams), 7):
         file, text = f"desired_state/streams/{number % 3}/s{number}.yaml", "# nothing yet\n---\n"
         for item in streams[number : number + 7]:
-            places[item.name] = file, text.count("\n") + 1
+            begins = len(text)
             text += _single(item) + "---\n"
+            places[item.name] = file, _line_of_status(text, begins)
             recordings.append(item)
         put(file, text)
     by_channel = defaultdict(list)
@@ -142,6 +144,10 @@ def write_world(folder: Path, world: list[Wanted]) -> Written:
     put("desired_state/notes.txt", "kind: {")
     put("desired_state/empty.yaml", "")
     return Written(recordings, places)
+
+
+def _line_of_status(text: str, begins: int) -> int:
+    return text.count("\n", 0, text.index("  status:", begins)) + 1
 
 
 def _single(item: Wanted, *, upper: bool = False) -> str:

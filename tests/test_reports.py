@@ -407,6 +407,7 @@ def every_report(folder: str) -> list[str]:
 
 
 def test_one_run_writes_every_report(shell: Shell) -> None:
+    (shell.folder / "out").mkdir()
     done = shell("plan", "--no-refresh", *every_report("out"), "--report", "text", GITHUB_STEP_SUMMARY="summary.md")
     assert done.code == 0, done.err
     read: dict[str, str] = {path.name: path.read_text() for path in (shell.folder / "out").iterdir()}
@@ -421,6 +422,7 @@ def test_one_run_writes_every_report(shell: Shell) -> None:
 
 
 def test_reports_say_what_is_wrong_with_documents_without_repeating_a_number(shell: Shell) -> None:
+    (shell.folder / "out").mkdir()
     shell.write("desired_state/two.yaml", yaml_document("+31 6 1234 5678"))
     done = shell("plan", "--no-refresh", *every_report("out"), GITHUB_STEP_SUMMARY="summary.md")
     assert done.code == 1

@@ -26,6 +26,16 @@ def as_data(plan: Plan, *, show_all: bool = False) -> dict[str, Any]:
         "paths": list(plan.paths),
         "refreshed": plan.refreshed,
         "summary": asdict(plan.summary),
+        "refusals": [
+            {
+                "name": refusal.name,
+                "rule": refusal.rule.value,
+                "count": refusal.count,
+                "allowed": refusal.allowed,
+                "setting": refusal.setting,
+            }
+            for refusal in plan.refusals
+        ],
         "actions": [_action_data(action, plan) for action in shown],
         "digest": plan.digest,
     }
