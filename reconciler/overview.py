@@ -61,7 +61,7 @@ class Overview:
             # Last of all what was in sync when its workspace was last answered: there is only one thing to do about it.
             others = self._standings.in_sync_in(blind) if blind and len(first) < LISTED else iter(())
             keys = chain((key for _, key, _ in first), others)
-            shown = [self._as_it_stands(record) for record in self._records(keys, LISTED)]
+            shown = [self._as_it_stands(as_seen(record, blind)) for record in self._records(keys, LISTED)]
             newest = heapq.nlargest(LISTED, ended, key=lambda each: each[1].since or _LONG_AGO)
             shown_ended = self._records((key for key, _ in newest), LISTED)
         except StoreError as unreadable:
@@ -69,9 +69,9 @@ class Overview:
         total = len(apart) + unseen
         return {
             "phases": {phase.value: self.phases().get(phase, 0) for phase in Phase},
-            "notInSync": [self._row(record, blind) for record in shown],
+            "notInSync": [self._row(record) for record in shown],
             "notInSyncTotal": total,
-            "ended": [self._row(record, {}) for record in shown_ended],
+            "ended": [self._row(record) for record in shown_ended],
             "endedTotal": len(ended),
             "truncated": total > LISTED or len(ended) > LISTED,
             "resting": [
@@ -117,8 +117,7 @@ class Overview:
             return record
         return record._replace(phase=Phase.BLIND, reason="api_away", phase_since=stand.since, error=stand.reason)
 
-    def _row(self, record: Applied, blind: dict[str, Resting]) -> dict[str, Any]:
-        record = as_seen(record, blind)
+    def _row(self, record: Applied) -> dict[str, Any]:
         return {
             "name": record.name,
             "workspaceId": record.key.workspace_id,
