@@ -325,7 +325,7 @@ class Bird:
                             continue
                         call_id = _lower(entry.get("sourceId"))
                         if call_id == call.call_id:
-                            detail = "found among the workspace's recordings only"
+                            detail = "no longer on its call, but among the recordings that Bird keeps"
                             found[recording_id] = _live(entry, asked_at, active=False, detail=detail, ended=ended)
                         elif _is_uuid(call_id):
                             elsewhere[recording_id] = _Elsewhere(call_id, _live(entry, asked_at).word)
