@@ -8,7 +8,7 @@ when the change happened. Pure. What must never happen in this room: a moment is
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from reconciler.model import Event
@@ -17,8 +17,10 @@ from reconciler.model import Event
 _FOUND: Final = frozenset({"applied", "in_sync"})
 #: Events that tell of a look that found another one.
 _DIFFERENT: Final = frozenset({"drift_detected", "ended"})
-#: Events after which nobody could look until another event says what was seen.
-_BLIND: Final = frozenset({"blind", "unseen"})
+#: Events after which nobody looked until another event says what was seen.
+_BLIND: Final = frozenset({"blind", "suspended", "released"})
+#: The event of the first look after a time in which nobody looked.
+_SEEN_AGAIN: Final = "seen_again"
 
 
 class Look(NamedTuple):
@@ -51,7 +53,10 @@ def looks_of(event: Event) -> list[Look]:
     found = []
     if event.last_seen is not None and event.last_seen_at is not None:
         found.append(Look(event.last_seen_at, event.last_seen))
-    if event.event in _FOUND or event.event in _DIFFERENT:
+    if event.event == _SEEN_AGAIN:
+        # Just before it, and not at the look before: an event is later than the look that it tells of.
+        found.append(Look(event.at - timedelta(microseconds=1), None))
+    if event.event in _FOUND or event.event in _DIFFERENT or event.event == _SEEN_AGAIN:
         seen = what_happened(event)[1]
         if seen is not None:
             found.append(Look(event.at, seen))
@@ -102,7 +107,8 @@ def moment(looks: Iterable[Look], at: datetime) -> tuple[Stretch | None, Look | 
 
 
 def _ordered(looks: Iterable[Look]) -> list[Look]:
-    return sorted(looks, key=lambda look: look.at)
+    # What was seen at the moment from which on nobody looked was seen before that.
+    return sorted(looks, key=lambda look: (look.at, look.status is None))
 
 
 def _runs(looks: Iterable[Look]) -> list[Stretch]:

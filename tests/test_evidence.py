@@ -130,3 +130,19 @@ def test_reports_of_earlier_versions_are_told_as_what_was_seen() -> None:
 )
 def test_moments_are_read_as_people_write_them(text: str, moment: datetime | None) -> None:
     assert parse_moment(text, NOON) == moment
+
+
+def test_a_time_in_which_nobody_looked_is_not_proven_by_what_was_seen_before_and_after() -> None:
+    again = Event(at(900), "seen_again", KEY, "x", from_status="paused", to_status="paused", reason="in_sync")
+    seen = [
+        *looks_of(again._replace(last_seen="paused", last_seen_at=at(299.999))),
+        # The event is later than the look that it tells of, which is the last one before that time.
+        *looks_of(Event(at(300), "applied", KEY, "x", from_status="ongoing", to_status="paused", reason="in_sync")),
+        Look(at(1200), "paused"),
+    ]
+    assert stretches(seen, at(0), at(1200)) == [
+        Stretch(None, at(0), at(299.999)),
+        Stretch("paused", at(299.999), at(300)),
+        Stretch(None, at(300), at(900)),
+        Stretch("paused", at(900), at(1200)),
+    ]

@@ -385,6 +385,7 @@ class _Run:
             run_id=self._run_id,
             confirm_seconds=self._settings["confirm_seconds"],
             call_seconds=self._settings["call_seconds"],
+            apart_seconds=2 * self._settings["resync_seconds"],
             command="run",
             meters=self._metrics,
             first_looks=first_looks,

@@ -42,9 +42,9 @@ class Failures:
         #: When, in monotonic seconds, the next repetition of a PATCH may leave.
         self._next_repeat = 0.0
 
-    def answered(self, key: RecordingKey) -> None:
-        """Forget the looks at a recording that were not answered, now that one was."""
-        self._unanswered.pop(key, None)
+    def answered(self, key: RecordingKey) -> bool:
+        """Forget the looks at a recording that were not answered, now that one was; return whether there were any."""
+        return bool(self._unanswered.pop(key, 0))
 
     async def blind(self, applied: Applied, error: BirdError) -> Turn:
         """Come back, because a look was asked for and not answered."""

@@ -6,9 +6,10 @@ event goes to disk together with the record that it tells of.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
-from reconciler.model import Applied, Event, Outcome, RecordingKey
+from reconciler.model import Applied, Event, Outcome, Phase, RecordingKey
+from reconciler.reconcile.record import SEEN_AGAIN
 from reconciler.reconcile.surroundings import Clock, Meters
 
 
@@ -98,6 +99,21 @@ class Notes:
             last_seen=before.live if changed else None,
             last_seen_at=before.observed_at if changed else None,
         )
+
+    def seen_again(self, before: Applied, record: Applied, *, detail: str = "") -> Event:
+        """Return a line about the first look after a time in which nobody looked: of that time nothing is proven.
+
+        Args:
+            before: the record with the look before that time.
+            record: the record with this look.
+            detail: why nobody looked, where that is known.
+        """
+        since = (before.phase_since if before.phase is Phase.BLIND else before.observed_at) or self._clock.now()
+        told = f"not seen since {since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        event = self.seen(
+            "seen_again", before, record, cause=SEEN_AGAIN, detail=": ".join(filter(None, (told, detail)))
+        )
+        return event._replace(last_seen=before.live, last_seen_at=before.observed_at)
 
     def saw_edit(self, key: RecordingKey) -> None:
         """Begin to measure an edit."""

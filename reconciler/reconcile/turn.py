@@ -30,6 +30,7 @@ from reconciler.model import (
 )
 from reconciler.observer import Observer
 from reconciler.reconcile.failures import Failures
+from reconciler.reconcile.gaps import Gaps
 from reconciler.reconcile.notes import Notes, named
 from reconciler.reconcile.patch import Patcher
 from reconciler.reconcile.record import (
@@ -68,6 +69,9 @@ MISSING_URGENT = timedelta(seconds=60)
 #: A look that changes nothing is written down when the one on disk is so much older: until then the recording is known
 #: to have been as it was.
 LOOK_KEPT = timedelta(seconds=1)
+#: How far looks lie apart at most where nobody says how often everything is looked at: two periods of the default, for
+#: a look may be early in one period and late in the next.
+APART_SECONDS = 600.0
 #: How old a plan's look, or one that a resync shares, may be for a PATCH to be decided on it.
 FRESH_SECONDS = 2.0
 #: Turns of one call that begin this close together share a look: less than a person needs to notice, and more than a
@@ -94,6 +98,7 @@ class Reconciler:
         run_id: str,
         confirm_seconds: float,
         call_seconds: float = CALL_SECONDS,
+        apart_seconds: float = APART_SECONDS,
         command: str = "reconciler",
         meters: Meters | None = None,
         first_looks: Mapping[RecordingKey, Live] | None = None,
@@ -120,6 +125,7 @@ class Reconciler:
             run_id: stands in every event of the history.
             confirm_seconds: how long an effect is waited for.
             call_seconds: how long a call may live, and so how long a recording that is not found is waited for.
+            apart_seconds: how far looks may lie apart and still prove what a recording was between them.
             command: stands in the history as the author of what no commit asked for.
             meters: what is measured.
             first_looks: what a command has just seen for its plan. It serves each recording's first turn, except that a
@@ -154,6 +160,7 @@ class Reconciler:
         self._not_before = datetime.min.replace(tzinfo=UTC)
         self._notes = Notes(clock, meters or NoMeters(), run_id, command)
         self._refused_keys = RefusedKeys(clock, log, fingerprint, authorized_again)
+        self._gaps = Gaps(timedelta(seconds=apart_seconds))
         self._failures = Failures(reader, writer, clock, log, self._notes, self._confirm)
         self._patcher = Patcher(
             writer=writer,
@@ -258,13 +265,15 @@ class Reconciler:
                 turn = await self._failures.blind(applied, error)
             return replace(turn, looked=not isinstance(error, BirdUnavailable))
         self._refused_keys.look_answered(key.workspace_id)
-        self._failures.answered(key)
+        gap = self._gaps.ends(applied, live, failed=self._failures.answered(key))
         now = self._clock.now()
         reached = within_reach(applied, now, self._confirm)
         if reached is not applied:
             await self._writer.save(reached)
         if reached.phase is Phase.BLIND:
             reached = await self._seen_again(reached, live, now)
+        elif gap:
+            await self._writer.save(with_look(reached, live), self._notes.seen_again(reached, with_look(reached, live)))
         applied = with_overtaken(reached, live, now)
         action = decide(key, desired, applied, live, now, call_seconds=self._call_seconds)
         # What was sent keeps the commit that asked for it.
@@ -322,12 +331,7 @@ class Reconciler:
     async def _seen_again(self, blind: Applied, live: Live, now: datetime) -> Applied:
         """Say since when nobody saw the recording, now that somebody does."""
         record = as_seen_again(blind, now)
-        since = blind.phase_since or now
-        event = self._notes.seen(
-            "seen_again", blind, with_look(record, live), detail=f"not seen since {since.isoformat()}: {blind.error}"
-        )
-        event = event._replace(last_seen=blind.live, last_seen_at=blind.observed_at)
-        await self._writer.save(record, event)
+        await self._writer.save(record, self._notes.seen_again(blind, with_look(record, live), detail=blind.error))
         return record
 
     def _first_look(self, key: RecordingKey, desired: Desired, applied: Applied) -> Live | None:
@@ -375,7 +379,8 @@ class Reconciler:
             revision = self._revision_of(key) or self._newest_revision()
             released = applied._replace(revision=revision, reason=Reason.REMOVED.value)
             event = self._notes.done("released", released, cause=Reason.REMOVED)
-            await self._writer.release(key, event._replace(to_status=None))
+            event = event._replace(to_status=None, last_seen=applied.live, last_seen_at=applied.observed_at)
+            await self._writer.release(key, event)
             self._log.info("released", name=applied.name, recording_id=key.recording_id)
         return Turn(None)
 
@@ -384,7 +389,8 @@ class Reconciler:
         held = as_held(applied, until, self._asked_by(applied), now)
         if applied.phase is not Phase.HELD:
             event = self._notes.done("suspended", held, cause=Reason.SUSPENDED)
-            await self._writer.save(held, event._replace(to_status=held.live))
+            event = event._replace(to_status=held.live, last_seen=held.live, last_seen_at=held.observed_at)
+            await self._writer.save(held, event)
             self._log.info("suspended", **named(held), until=until.isoformat())
         elif held != stored:
             await self._writer.save(held)

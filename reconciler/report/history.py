@@ -128,9 +128,9 @@ def _between(before: str | None, after: str | None) -> str:
     if before is None and after is None:
         return "nobody looked"
     if before is None:
-        return f"no look before, {visible(after or '')} at its end"
+        return f"no look before in that time, {visible(after or '')} at its end"
     if after is None:
-        return f"{visible(before)} at its beginning, no look since"
+        return f"{visible(before)} at its beginning, no look since in that time"
     return f"{visible(before)} at its beginning, {visible(after)} at its end"
 
 
