@@ -72,7 +72,12 @@ def visible(text: str) -> str:
 
 
 def visible_lines(text: str) -> str:
-    """Return text of several lines in which nothing acts on a screen but line breaks, tabs and our own colours."""
+    """Return text of several lines in which nothing acts on a screen but line breaks, tabs and our own colours.
+
+    Nor on a runner, which takes `##[` for a command anywhere in a line. It is broken in such a way that JSON, which may
+    be among the text, says the same as before.
+    """
+    text = text.replace("##[", "#\\u0023[")
     return "\n".join(line if line.isprintable() else _visible_line(line) for line in text.split("\n"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import time
@@ -190,6 +191,42 @@ def test_nothing_that_turns_a_line_reaches_a_terminal_or_a_log(shell: Shell, com
     (shell.folder / f"desired_state/b{TURNED}").unlink()
     _, out, err = by_shell(shell, f"$R {command}", LC_ALL="C.UTF-8")
     assert "\u202e" not in out + err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "'##[add-mask]a'",
+        "plan --concurrency '##[add-mask]a'",
+        "plan --config '##[add-mask]a'",
+        "plan --no-refresh --state '##[add-mask]a'",
+        "plan --no-refresh --out '##[add-mask]a/plan'",
+        "plan --no-refresh '--report=json' desired_state",
+        "plan --no-refresh '--report=html' desired_state",
+        "validate desired_state --format json",
+        "apply --plan '##[add-mask]a' --yes",
+    ],
+)
+def test_no_command_of_a_runner_reaches_a_stream(shell: Shell, line: str) -> None:
+    shell.write("desired_state/##[add-mask]b.yaml", document(name="b"))
+    shell.write("desired_state/##[add-mask]c.yaml", "no: document\n")
+    _, out, err = by_shell(shell, f"$R {line}")
+    assert "##[" not in out + err
+    assert r"#\u0023[add-mask]" in out + err or r"#\x23[add-mask]" in out + err
+
+
+def test_json_that_holds_such_a_command_says_the_same(shell: Shell) -> None:
+    shell.write("desired_state/##[add-mask]b.yaml", document(name="b", recording=numbered(2)))
+    _, out, _ = by_shell(shell, "$R plan --no-refresh --report json")
+    assert "##[add-mask]b.yaml" in str(json.loads(out))
+
+
+def test_words_of_the_api_are_no_command_of_a_runner(shell: Shell, api: ForeignApi) -> None:
+    shell.env["RECONCILER_API_URL"] = api.url
+    api.seed([recording("##[add-mask]a")])
+    for command in ("plan", "apply --yes --log-format json", "status", "plan --report json"):
+        _, out, err = by_shell(shell, f"$R {command}")
+        assert "##[" not in out + err
 
 
 def test_what_was_recorded_of_such_a_file_is_shown_visibly(shell: Shell, api: ForeignApi) -> None:
