@@ -221,6 +221,13 @@ def test_what_is_no_name_of_a_host_is_an_error_of_the_settings(text: str) -> Non
         parse_hosts(text)
 
 
+async def test_no_answer_leads_to_a_name_that_the_request_brought() -> None:
+    async with page(Daemon()) as client:
+        for path in ("/hooks/git/", "/healthz/", "/hooks//git"):
+            answer = await client.get(path, headers={"Host": "evil.example"}, follow_redirects=False)
+            assert (answer.status_code in (404, 421), "location" in answer.headers) == (True, False)
+
+
 async def test_the_first_page_leads_to_all_others() -> None:
     async with page(Daemon()) as client:
         answer = await client.get("/")

@@ -98,7 +98,10 @@ def make_app(front: Front, metrics_type: str, guards: Guards, hook: Hook | None 
     ]
     if hook is not None:
         routes.append(Route("/hooks/git", partial(Deliveries.take, Deliveries(hook)), methods=["POST"]))
-    return HostGuard(Starlette(routes=routes), guards.hosts)
+    application = Starlette(routes=routes)
+    # Else a path with a slash too many is answered with an address made of the `Host` that somebody sent.
+    application.router.redirect_slashes = False
+    return HostGuard(application, guards.hosts)
 
 
 def _not_there(reason: NotThere) -> Response:
