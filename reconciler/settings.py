@@ -284,6 +284,8 @@ class CommandOption:
     parameter: str
     #: What a settings file that was found may do to it; it has no default that could be lowered.
     found: Literal["refused", "any"] = "refused"
+    #: Whether it takes a list as well.
+    repeatable: bool = False
 
 
 COMMAND_OPTIONS: Final = {
@@ -308,11 +310,11 @@ COMMAND_OPTIONS: Final = {
     "port": CommandOption("port"),
     "reason": CommandOption("reason"),
     "refresh": CommandOption("refresh"),
-    "report": CommandOption("reports"),
+    "report": CommandOption("reports", repeatable=True),
     "root": CommandOption("root"),
     "sandbox": CommandOption("sandbox"),
     "sandbox_rate_limit": CommandOption("sandbox_rate_limit"),
-    "seed": CommandOption("seeds"),
+    "seed": CommandOption("seeds", repeatable=True),
     "settle_ms": CommandOption("settle_ms"),
     "until": CommandOption("until"),
     "yes": CommandOption("yes"),
@@ -370,13 +372,11 @@ def read_settings(content: object, file: str, *, found: bool = False) -> Setting
         if found:
             _check_found(name, value, file)
         if option is not None:
-            values[option.parameter] = value
+            values[option.parameter] = _single(value, name, file, or_list=option.repeatable, as_digits=True)
         elif setting is None:
             workspaces = _read_workspaces(value, file)
-        elif isinstance(value, Mapping | list):
-            raise SettingsError(f"{file}: `{written}` takes a single value")
         else:
-            values[name] = value
+            values[name] = _single(value, name, file, as_digits=setting.kind == "flag")
     return SettingsFile(values, workspaces)
 
 
@@ -400,6 +400,18 @@ def _check_found(name: str, value: object, file: str) -> None:
         raise SettingsError(
             f"{file}: `{name}` may be at most {setting.default:.0f}{no_zero} in a settings file that {why}; {remedy}"
         )
+
+
+def _single(value: object, name: str, file: str, *, or_list: bool = False, as_digits: bool = False) -> object:
+    """Return a value as an option takes it; `as_digits` has a number stand for its digits, as on a command line."""
+    if isinstance(value, list) and or_list:
+        return [_single(each, name, file, as_digits=as_digits) for each in value]
+    if isinstance(value, Mapping | list):
+        raise SettingsError(f"{file}: `{name}` takes a single value")
+    if not as_digits or isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    # An option that takes no number would stumble over one.
+    return str(int(value) if float(value).is_integer() else value)
 
 
 def _is_lower(setting: Setting, value: object) -> bool:

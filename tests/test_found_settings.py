@@ -201,3 +201,10 @@ def test_the_readme_says_what_a_found_file_may_set() -> None:
         assert item is not None
         named = sorted(re.findall(r"`(\w+)`", item[0]))
         assert named == sorted(name for name, row in rows.items() if row.found == kind)
+
+
+@pytest.mark.parametrize("line", ["all: 2", "all: 1.5", "detailed_exitcode: [1]", "no_color: 7", "all: {a: b}"])
+def test_a_value_that_no_flag_takes_is_refused_in_words(shell: Shell, line: str) -> None:
+    shell.write("reconciler.yaml", line)
+    done = shell("plan", "--no-refresh")
+    assert (done.code, "reconciler.yaml: " in done.err, "unforeseen" in done.err) == (1, True, False), done.err
