@@ -153,17 +153,29 @@ def append_regular(path: str, content: bytes) -> None:
         file.write(content)
 
 
-def check_inside(folder: str | os.PathLike[str]) -> None:
-    """Refuse a folder below the working directory that is not below it in truth, for a link on the way.
+def check_inside(place: str | os.PathLike[str]) -> None:
+    """Refuse a place below the working directory that is not below it in truth, for a link on the way.
 
-    The working directory may be a checkout, and then its links are the work of whoever wrote the change.
+    The working directory may be a checkout, or a folder of one, and then all links of the checkout are the work of
+    whoever wrote the change.
+
+    Args:
+        place: a folder or a file, there or not.
 
     Raises:
         OSError: it leads out.
     """
     here = os.path.realpath(os.curdir)
-    if _is_below(os.path.abspath(folder), here) and not _is_below(os.path.realpath(folder), here):  # noqa: PTH100 - not resolved
-        raise OSError(errno.ELOOP, "it leads out of the working directory by a link; name the place that it leads to")
+    named, real = os.path.abspath(place), os.path.realpath(place)  # noqa: PTH100 - links in the first are not resolved
+    for folder, name in ((here, "working directory"), (_checkout(here), "checkout")):
+        if _is_below(named, folder) and not _is_below(real, folder):
+            raise OSError(errno.ELOOP, f"it leads out of the {name} by a link; name the place that it leads to")
+
+
+def _checkout(folder: str) -> str:
+    """Return the root of the checkout that a folder is in: where a `.git` is, which no commit can hold; or itself."""
+    place = Path(folder)
+    return str(next((each for each in (place, *place.parents) if os.path.lexists(each / ".git")), place))
 
 
 def has_working_directory() -> bool:

@@ -89,7 +89,7 @@ def state_path(url: str) -> Path:
         raise StoreError(f"{what}: write sqlite:///relative/path.db or sqlite:////absolute/path.db")
     try:
         if not path.startswith("/"):
-            check_inside(Path(path).parent)
+            check_inside(path)  # the file itself may be a link as well
         # Absolute at once: the working directory may change.
         return Path(path).absolute()
     except FileNotFoundError:

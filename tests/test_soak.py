@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.model import Event
-from reconciler.store import Clock, Retention, Writer, open_store, open_writer, sqlite
+from reconciler.store import Clock, Retention, Writer, open_store, open_writer, schema, sqlite
 from reconciler.store.connection import open_for_writing, transaction
 from reconciler.store.retention import LINES_AT_ONCE, LINES_BETWEEN, SECONDS_BETWEEN, prune
 
@@ -53,7 +53,7 @@ def names(path: Path) -> list[str]:
 def pruned(path: Path, retention: Retention) -> int:
     """Prune a state that nobody holds until nothing is left to go; return how many lines went."""
     total = 0
-    with closing(open_for_writing(path)) as connection:
+    with closing(open_for_writing(path, schema.layout_version)) as connection:
         while True:
             with transaction(connection):
                 gone = prune(connection, retention, NOW)
@@ -111,7 +111,7 @@ def test_what_stays_are_the_newest_lines_and_never_more_than_asked_for(
 
 def test_pruning_goes_in_bounded_steps(path: Path) -> None:
     filled(path, *(event(number) for number in range(LINES_AT_ONCE + 10)))
-    with closing(open_for_writing(path)) as connection:
+    with closing(open_for_writing(path, schema.layout_version)) as connection:
         with transaction(connection):
             assert prune(connection, Retention(rows=0), NOW) == LINES_AT_ONCE
         with transaction(connection):
@@ -133,7 +133,7 @@ def test_nobody_else_may_delete_or_change_a_line_before_or_after_a_prune(path: P
 
 def test_a_prune_that_is_cut_off_leaves_the_guard_and_the_lines(path: Path) -> None:
     filled(path, event(0), event(1))
-    with closing(open_for_writing(path)) as connection:
+    with closing(open_for_writing(path, schema.layout_version)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         assert prune(connection, Retention(rows=0), NOW) == 2
     with closing(sqlite3.connect(path)) as connection, pytest.raises(sqlite3.IntegrityError, match="append-only"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -147,3 +149,54 @@ def test_a_linked_state_folder_of_a_checkout_leads_nowhere(shell: Shell) -> None
         assert (done.code, "leads out of the working directory by a link" in done.err) == (1, True), done.err
     assert list(outside.iterdir()) == []
     assert shell("plan", "--no-refresh", "--state", f"sqlite:///{outside}/state.db").code == 0
+
+
+def test_a_linked_state_file_of_a_checkout_leads_nowhere(shell: Shell) -> None:
+    other = shell.folder.parent / "other.db"
+    with closing(sqlite3.connect(other)) as made:
+        made.execute("CREATE TABLE theirs (a)")
+    before = other.read_bytes()
+    (shell.folder / ".reconciler").mkdir()
+    for name in ("state.db", "sandbox-state.db"):
+        (shell.folder / ".reconciler" / name).symlink_to(other)
+    for command in (("plan", "--no-refresh"), ("status",), ("run", "--once"), ("apply", "--yes", "--sandbox")):
+        done = shell(*command)
+        assert (done.code, "leads out of the working directory by a link" in done.err) == (1, True), done.err
+    assert other.read_bytes() == before
+
+
+def test_the_database_of_another_program_is_not_written_to(shell: Shell) -> None:
+    other = shell.folder / "other.db"
+    with closing(sqlite3.connect(other)) as made:
+        made.execute("CREATE TABLE theirs (a)")
+    before = other.read_bytes()
+    for command in (("run", "--once"), ("apply", "--yes"), ("sync",), ("suspend", "one", "--reason", "because")):
+        assert shell(*command, "--state", "sqlite:///other.db").code != 0
+    done = shell("run", "--once", "--state", "sqlite:///other.db")
+    assert (done.code, "the database of another program" in done.err) == (1, True), done.err
+    assert other.read_bytes() == before
+    assert sorted(path.name for path in shell.folder.glob("other.db*")) == ["other.db"]
+
+
+@pytest.mark.parametrize("way", WRITES)
+def test_a_link_elsewhere_in_the_checkout_leads_nowhere(shell: Shell, way: str) -> None:
+    outside = shell.folder.parent / "home"
+    (shell.folder / ".git").mkdir()
+    (shell.folder / "service/desired_state").mkdir(parents=True)
+    outside.mkdir()
+    (shell.folder / "reports").symlink_to(outside)
+    inner = Shell(shell.folder / "service")
+    code, err = write(inner, way, "../reports/plan.json")
+    assert (code, "leads out of the checkout by a link" in err) == (1, True), err
+    assert list(outside.iterdir()) == []
+    assert write(inner, way, "../plan.json")[0] == 0
+
+
+def test_a_backup_is_not_led_out_of_the_checkout(shell: Shell) -> None:
+    outside = shell.folder.parent / "home"
+    outside.mkdir()
+    (shell.folder / "backups").symlink_to(outside)
+    assert shell("apply", "--yes", "--sandbox").code == 0
+    done = shell("state", "backup", "--sandbox", "backups/state.db")
+    assert (done.code, "leads out of the working directory by a link" in done.err) == (1, True), done.err
+    assert list(outside.iterdir()) == []

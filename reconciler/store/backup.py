@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.errors import StoreError
+from reconciler.files import check_inside
 from reconciler.place import state_path
 from reconciler.store import connection as files
 from reconciler.store import schema
@@ -48,6 +49,8 @@ def back_up(url: str, target: Path, *, force: bool) -> Backup:
         raise StoreError(f"there is no state at {path}: nothing is backed up")
     if not force and os.path.lexists(target):
         raise StoreError(f"{target} is there already: name another file, or replace it with --force")
+    with files.explained(target):
+        check_inside(target.parent)
     if target.is_dir():
         raise StoreError(f"{target} is a folder: name a file in it")
     part = target.with_name(f".{target.name[:200]}.{os.urandom(8).hex()}.new")
@@ -87,7 +90,7 @@ def _copy(source: sqlite3.Connection, part: Path) -> None:
 
 def _prepare(part: Path) -> tuple[int, int]:
     """Bring a copy to the newest layout, mark it, make it one file, and prove that it is whole."""
-    with closing(files.open_for_writing(part)) as copy:
+    with closing(files.open_for_writing(part, schema.layout_version)) as copy:
         schema.migrate(copy, part, keep_copy=False)
         with files.transaction(copy):
             copy.execute("DELETE FROM lease")

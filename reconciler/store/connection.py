@@ -10,7 +10,7 @@ import fcntl
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -199,10 +199,17 @@ def _stamps(*files: Path) -> list[tuple[int, int]]:
     return [(status.st_size, status.st_mtime_ns) for status in (file.stat() for file in files)]
 
 
-def open_for_writing(path: Path) -> sqlite3.Connection:
-    """Open an existing file, ready for durable commits."""
+def open_for_writing(path: Path, check: Callable[[sqlite3.Connection, Path], object]) -> sqlite3.Connection:
+    """Open an existing file, ready for durable commits.
+
+    Args:
+        path: of the file.
+        check: raises where it is not ours. Asked before anything is set, since to set the form of the log writes to the
+            file.
+    """
     connection = _connect(path)
     try:
+        check(connection, path)
         _prepare(connection, path)
     except BaseException:
         connection.close()

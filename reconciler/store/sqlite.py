@@ -310,7 +310,7 @@ class SqliteWriter:
             with files.making(self._path):
                 # Asked before it is opened: if it is replaced in between, the first commit finds out.
                 identity = files.identity(self._path)
-                connection = undo.enter_context(closing(files.open_for_writing(self._path)))
+                connection = undo.enter_context(closing(files.open_for_writing(self._path, schema.layout_version)))
                 found = schema.create(connection, self._path)
             self._take_lease(connection, wait_seconds)
             undo.callback(self._give_back, connection)
@@ -329,7 +329,7 @@ class SqliteWriter:
         identity = files.identity(self._path)
         if identity is not None and identity == self._identity:
             # Whether the lease is still ours, the next transaction asks.
-            connection = files.open_for_writing(self._path)
+            connection = files.open_for_writing(self._path, schema.layout_version)
             self._log = files.log_identity(self._path)
             return connection
         if identity is not None:
