@@ -178,6 +178,14 @@ def _checkout(folder: str) -> str:
     return str(next((each for each in (place, *place.parents) if os.path.lexists(each / ".git")), place))
 
 
+def working_folder() -> str:
+    """Return the working directory; the root where it was removed, since then only absolute paths lead anywhere."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - text, which paths are joined to
+    except FileNotFoundError:
+        return "/"
+
+
 def has_working_directory() -> bool:
     """Return whether the working directory is still there: a process may outlive it."""
     try:

@@ -691,7 +691,7 @@ def test_the_daemon_notices_edits_mistakes_and_removals_and_ends_when_asked(shel
         shell.write("desired_state/one.yaml", document("paused").replace("kind:", "knd:"))
         assert daemon.wait_for("document_invalid")["file"] == "desired_state/one.yaml"
         shell.write("desired_state/deep/er/new.yml", document("completed", name="new", recording=numbered(3)))
-        daemon.wait_for("ended", name="new")  # Bird does not know it
+        assert daemon.wait_for("waiting", name="new")["reason"] == "not_found"  # Bird does not know it yet
         assert "one.yaml:2:1" in get(daemon, "/status")[1]
         assert "\nreconciler_invalid_files 1.0\n" in get(daemon, "/metrics")[1]
         shell.write("desired_state/one.yaml", document("paused"))
@@ -862,4 +862,4 @@ def test_the_embedded_sandbox_stands_in_for_the_api_and_keeps_its_recordings(she
     shell.write("desired_state/one.yaml", document("ongoing"))
     assert shell("run", "--sandbox", "--once", "--listen", "off", **no_key).code == 0
     # The real API's state is another one, and was not touched.
-    assert shell("status", "--format", "json", **no_key).json()["recordings"] == []
+    assert "there is no state at" in shell("status", **no_key).err

@@ -292,7 +292,7 @@ def test_a_pull_request_gets_its_plan_without_a_key(runner: Runner) -> None:
         "plan-json": "",
     }
     assert [(action["name"], action["cause"]) for action in plan["actions"]] == [("card-1", "change")]
-    assert "::warning file=desired_state/1.yaml,line=1,title=card-1::" in result.log
+    assert "::warning file=desired_state/1.yaml,line=10,title=card-1::" in result.log
     (comment,) = runner.comments
     assert comment["body"].startswith("<!-- reconciler:plan -->\n")
     assert (runner.temporary / "summary.md").read_text() == comment["body"] + "\n"

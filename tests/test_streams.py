@@ -89,7 +89,7 @@ def test_a_reader_that_has_seen_enough_changes_no_exit_code(shell: Shell, api: F
     assert (code, len(api.patches())) == (0, 301), err
 
 
-@pytest.mark.parametrize("command", ["schema", "status --format json", "--version", "plan --no-refresh"])
+@pytest.mark.parametrize("command", ["schema", "validate --format json", "--version", "plan --no-refresh"])
 def test_what_only_tells_and_cannot_says_so_and_fails(shell: Shell, command: str) -> None:
     code, _, err = by_shell(shell, f"$R {command} >/dev/full")
     assert (code, err.splitlines()[-1]) == (1, "Error: standard output could not be written: No space left on device")

@@ -9,7 +9,7 @@ our keys or tokens is in git's environment.
 """
 
 # Paths are strings: links in them must stay as they were given.
-# ruff: noqa: PTH109, PTH112, PTH114, PTH119, PTH120
+# ruff: noqa: PTH112, PTH114, PTH119, PTH120
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import ReconcilerError
-from reconciler.files import read_regular, write_whole
+from reconciler.files import read_regular, working_folder, write_whole
 from reconciler.scrub import visible
 
 #: A listing of a hundred thousand files takes a second; this only ends what hangs, as on a dead network mount.
@@ -253,7 +253,7 @@ def _places(path: str) -> Iterator[str]:
 
 def _lexical(path: str) -> str:
     """Return an absolute path in which links are as they were given, as far as `..` allows."""
-    parts = os.path.join(os.getcwd(), path).split("/")
+    parts = os.path.join(working_folder(), path).split("/")
     climbed = len(parts) - parts[::-1].index("..") if ".." in parts else 0
     begin = os.path.realpath("/".join(parts[:climbed])) if climbed else "/"
     return os.path.join(begin, *(part for part in parts[climbed:] if part not in ("", ".")))
@@ -282,7 +282,7 @@ def _named_by_environment() -> Repository | None:
     None where it names none, or one without a work tree here.
     """
     git_dir, work_tree, index_file = (os.environ.get(f"GIT_{name}", "") for name in ("DIR", "WORK_TREE", "INDEX_FILE"))
-    folder = os.getcwd()
+    folder = working_folder()
     if not git_dir and index_file:
         # A hook of a commit under way: git names the index that the commit is made of, and starts it in the root.
         git_dir = _own_git_dir(folder) or ""

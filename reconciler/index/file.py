@@ -28,6 +28,7 @@ from reconciler import __version__
 from reconciler.blobs import DIGEST_BYTES
 from reconciler.documents import DocumentLimits
 from reconciler.errors import ReconcilerError
+from reconciler.files import working_folder
 from reconciler.index.columns import DRIFTS, Columns
 from reconciler.model import Status, Suspend
 from reconciler.place import make_state_folder
@@ -98,7 +99,7 @@ class Index:
         """
         self._folder = folder
         self._limits = limits
-        about = json.dumps([str(Path.cwd()), *paths])
+        about = json.dumps([working_folder(), *paths])
         self._path = (
             folder / f"documents-{hashlib.sha256(about.encode(errors='surrogatepass')).hexdigest()[:16]}{_SUFFIX}"
         )

@@ -5,7 +5,7 @@ is no regular file is opened.
 """
 
 # Paths are strings and calls go to `os`: at a hundred thousand files pathlib doubles the time of a walk.
-# ruff: noqa: PTH109, PTH114, PTH115, PTH116, PTH117
+# ruff: noqa: PTH114, PTH115, PTH116, PTH117
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.files import working_folder
 from reconciler.model import Problem
 from reconciler.source.tree import (
     QUIET_SECONDS,
@@ -48,7 +49,7 @@ class Source:
         self._roots = tuple(dict.fromkeys(str(Path(path)) for path in paths))
         self._max_file_bytes = max_file_bytes
         self._walks = Walks(self._roots)
-        self._base = _working_folder()
+        self._base = working_folder()
         self._tops = tuple(os.path.normpath(os.path.join(self._base, root)) for root in self._roots)
 
     @property
@@ -191,10 +192,3 @@ class Source:
         from reconciler.source.watch import Watcher
 
         return Watcher(self._walks).changes(stop, poll_seconds=poll_seconds, warn=warn)
-
-
-def _working_folder() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:
-        return "/"  # It was removed: only absolute paths lead anywhere.
