@@ -20,7 +20,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from test_cli import COMMAND, Done, Shell, numbered
+from test_cli import COMMAND, Done, Shell, document, numbered
 
 from reconciler.model import Applied, Event, Phase, RecordingKey, Revision, Status
 from reconciler.shipped import read_schema
@@ -348,3 +348,26 @@ def test_a_state_that_may_only_be_read_is_read(made: Path, tmp_path: Path, log: 
                 assert ("in-the-log" in ended.stdout) == log
     with open_store(f"sqlite:///{state}") as store:
         assert len(list(store.all())) == len(RECORDS) + log
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE recordings SET labels = 'no JSON'",
+        "UPDATE recordings SET labels = '[1]'",
+        "UPDATE recordings SET labels = '[]'",
+        "UPDATE recordings SET phase_since = 9223372036854775807",
+    ],
+)
+def test_a_record_that_nobody_can_have_written_is_named_as_damage(shell: Shell, damage: str) -> None:
+    url = f"sqlite:///{shell.folder}/state.db"
+    with open_writer(url, holder="reconciler run") as writer:
+        writer.save(record(1, "one", revision=COMMIT)).result()
+    with closing(sqlite3.connect(shell.folder / "state.db")) as connection, connection:
+        connection.execute(damage)
+    shell.write("desired_state/one.yaml", document())
+    once = ("run", "--once", "--listen", "off")
+    for command in (("status",), ("status", "--format", "json"), ("plan", "--no-refresh"), once):
+        done = shell(*command, "--state", url)
+        assert (done.code, "unforeseen" in done.err) == (1, False), done.err
+        assert "state.db is damaged: one of its records cannot be read" in done.err

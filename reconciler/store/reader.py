@@ -6,6 +6,7 @@ What must never happen in this room: a row of a file that has been replaced is t
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -62,17 +63,13 @@ class SqliteStore:
         found = self._read(selects.one_recording, key)
         if not found:
             return None
-        try:
+        with self._understood():
             return rows.recording_from_row(found[0])
-        except KeyError as error:
-            raise self._unknown_word(error) from error
 
     def all(self) -> Iterator[Applied]:
-        try:
+        with self._understood():
             for row in self._stream(lambda layout: (selects.all_recordings(layout), ())):
                 yield rows.recording_from_row(row)
-        except KeyError as error:
-            raise self._unknown_word(error) from error
 
     def apart_from(self, lines: Iterable[str]) -> tuple[AbstractSet[str], list[Applied]]:
         with files.explained(self._path), self._opened() as opened:
@@ -91,17 +88,13 @@ class SqliteStore:
                 one = selects.one_recording(layout)
                 single = (connection.execute(one, key_of_line(line)).fetchone() for line in others)
                 found = chain(single, connection.execute(selects.on_the_way(layout)))
-            try:
+            with self._understood():
                 return holding, [rows.recording_from_row(row) for row in found]
-            except KeyError as error:
-                raise self._unknown_word(error) from error
 
     def standings(self) -> Iterator[Standing]:
-        try:
+        with self._understood():
             for row in self._stream(lambda layout: (selects.standings(layout), ())):
                 yield rows.standing_from_row(row)
-        except KeyError as error:
-            raise self._unknown_word(error) from error
 
     def count_last_applied(self) -> int:
         found = self._read(lambda _layout: selects.COUNT_LAST_APPLIED)
@@ -112,8 +105,9 @@ class SqliteStore:
         return [line.event for line in self.events(query)]
 
     def events(self, query: EventQuery) -> Iterator[Line]:
-        for row in self._stream(lambda layout: selects.events(query, layout)):
-            yield Line(row[-1], rows.event_from_row(row))
+        with self._understood():
+            for row in self._stream(lambda layout: selects.events(query, layout)):
+                yield Line(row[-1], rows.event_from_row(row))
 
     def writer(self) -> Seen | None:
         found = self._read(lambda _layout: selects.LEASE)
@@ -121,7 +115,8 @@ class SqliteStore:
             return None
         held = Holding(*found[0])
         alive = not Lease("reader", 1.0, Clock()).is_free(held)
-        return Seen(alive, rows.moment(held.acquired_at), held.host, held.pid, held.holder)
+        with self._understood():
+            return Seen(alive, rows.moment(held.acquired_at), held.host, held.pid, held.holder)
 
     def size(self, now: datetime) -> Size | None:
         with files.explained(self._path), self._opened() as opened:
@@ -129,39 +124,40 @@ class SqliteStore:
 
     def revisions(self, identifiers: Collection[str]) -> dict[str, Revision]:
         found = (row for each in identifiers for row in self._read(selects.revision, (each,)))
-        return {revision.id: revision for revision in map(rows.revision_from_row, found)}
+        with self._understood():
+            return {revision.id: revision for revision in map(rows.revision_from_row, found)}
 
     def in_force(self) -> InForce | None:
         found = self._read(selects.in_force)
         return InForce(found[0][0], bool(found[0][1])) if found else None
 
     def resting(self) -> list[Resting]:
-        return [rows.resting_from_row(row) for row in self._read(selects.resting)]
+        with self._understood():
+            return [rows.resting_from_row(row) for row in self._read(selects.resting)]
 
     def judged(self) -> Iterator[Judged]:
-        try:
+        with self._understood():
             for row in self._stream(lambda layout: (selects.judged(layout), ())):
                 yield judgements.judged_from_row(row)
-        except ValueError as error:
-            raise self._unknown_word(error) from error
 
     def refusals(self) -> list[RefusedSet]:
-        try:
+        with self._understood():
             return [judgements.refusal_from_row(row) for row in self._read(selects.refusals)]
-        except ValueError as error:
-            raise self._unknown_word(error) from error
 
     def open_requests(self, now: datetime, most: int) -> list[Request]:
         found = self._read(lambda _layout: requests.SELECT_OPEN, requests.open_between(now, most))
-        return [requests.request_from_row(row) for row in found]
+        with self._understood():
+            return [requests.request_from_row(row) for row in found]
 
     def request(self, number: int) -> Request | None:
         found = self._read(lambda _layout: requests.SELECT_ONE, (number,))
-        return requests.request_from_row(found[0]) if found else None
+        with self._understood():
+            return requests.request_from_row(found[0]) if found else None
 
     def patches_since(self, since: datetime) -> list[SentPatch]:
         found = self._stream(lambda _layout: (selects.PATCHES, (rows.micros(since),)))
-        return [rows.patch_from_row(row) for row in found]
+        with self._understood():
+            return [rows.patch_from_row(row) for row in found]
 
     def close(self) -> None:
         with self._lock:
@@ -233,8 +229,20 @@ class SqliteStore:
             return None  # A writer is making it at this moment.
         return connection, layout
 
-    def _unknown_word(self, error: KeyError | ValueError) -> StoreError:
-        return StoreError(f"{self._path} holds the word {error}, which this reconciler does not know: use a newer one")
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Turn what a row raises that no version of this program can have written, or only a newer one."""
+        try:
+            yield
+        except (json.JSONDecodeError, TypeError, OverflowError) as error:
+            raise StoreError(
+                f"{self._path} is damaged: one of its records cannot be read ({type(error).__name__}); stop what writes"
+                " it, move it aside with its -wal and -shm files, and put a backup in its place, or start again"
+            ) from error
+        except (KeyError, ValueError) as error:
+            raise StoreError(
+                f"{self._path} holds the word {error}, which this reconciler does not know: use a newer one"
+            ) from error
 
     def _let_go(self) -> None:
         if self._connection is not None:

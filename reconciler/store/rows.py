@@ -198,7 +198,10 @@ def _labels_text(labels: Labels) -> str:
 
 @lru_cache(maxsize=4096)
 def _labels(text: str) -> Labels:
-    return tuple(sorted(json.loads(text).items())) if text else ()
+    found = json.loads(text) if text else {}
+    if not isinstance(found, dict):
+        raise TypeError("labels are a mapping")
+    return tuple(sorted(found.items()))
 
 
 def line_of(row: Row) -> str | None:
@@ -213,6 +216,7 @@ def recording_from_row(row: Row) -> Applied:
 
     Raises:
         KeyError: a status or phase is a word that this program does not know.
+        TypeError, ValueError, OverflowError: labels or a time are none that can have been written.
     """
     return Applied(
         RecordingKey(row[0], row[1], row[2], row[3]),
