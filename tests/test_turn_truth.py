@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from examples import NOW, document, key
+from examples import NOW, document, key, look
 from fake_world import Bench, Fault, Killed, statuses
 
 from reconciler.evidence import Look, looks_of, stretches
@@ -257,6 +258,16 @@ async def test_a_time_in_which_nobody_looked_is_proven_by_no_looks_around_it(ben
     assert [(event.from_status, event.to_status, event.last_seen) for event in again] == [
         ("paused", "paused", "paused")
     ]
+
+
+async def test_a_command_that_looked_for_its_plan_before_proves_nothing_of_the_time_before_that_look(bench: Bench):
+    await paused(bench)
+    bench.time.pass_by(3600)
+    bench.first_looks[KEY] = replace(look("paused"), observed_at=bench.time.now())
+    bench.restart()
+    bench.time.pass_by(1)
+    await bench.turn(KEY)
+    assert prove(bench)[-3:] == [(None, 3600.0), ("paused", 0.0), (None, 1.0)]
 
 
 async def test_looks_that_are_late_while_others_are_answered_write_nothing(bench: Bench):

@@ -113,7 +113,9 @@ class Notes:
         event = self.seen(
             "seen_again", before, record, cause=SEEN_AGAIN, detail=": ".join(filter(None, (told, detail)))
         )
-        return event._replace(last_seen=before.live, last_seen_at=before.observed_at)
+        # As of the look, which a command may have taken for its plan a while ago.
+        at = record.observed_at or event.at
+        return event._replace(at=at, last_seen=before.live, last_seen_at=before.observed_at)
 
     def saw_edit(self, key: RecordingKey) -> None:
         """Begin to measure an edit."""
