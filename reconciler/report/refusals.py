@@ -16,7 +16,7 @@ def refusal_line(refused: RefusedSet) -> str:
     more = refused.recordings - len(refused.sample)
     names = ", ".join(visible(name) for name in refused.sample)
     others = f" and {more} more" if more > 0 else ""
-    return f"{said} Refused since {instant(refused.at)}: {names}{others}."
+    return f"{said}. Refused since {instant(refused.at)}: {names}{others}."
 
 
 def refusal_data(refused: RefusedSet) -> dict[str, Any]:
