@@ -7,6 +7,7 @@ the one under test, and nothing else about them is changed.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -357,6 +358,20 @@ def test_the_first_commit_has_a_plan_too(repository: Path) -> None:
     done = pre_commit(repository, "run")
     assert done.returncode == 0, done.stdout
     assert "Because of this change (2)" in done.stdout
+
+
+@pytest.mark.parametrize("left", ["before the first document", "a draft beside it", "after the last document"])
+def test_a_commit_where_no_document_is_staged_or_was_is_not_refused(repository: Path, left: str) -> None:
+    git(repository, "rm", "--quiet", "-r", "--cached", "desired_state")
+    if left != "a draft beside it":
+        shutil.rmtree(repository / "desired_state")
+    if left == "before the first document":
+        git(repository, "update-ref", "-d", "HEAD")
+    else:
+        git(repository, "-c", "user.name=T", "-c", "user.email=t@example.com", "commit", "--quiet", "-m", "All ended")
+    done = pre_commit(repository, "run")
+    assert done.returncode == 0, done.stdout
+    assert "desired_state: nothing is there on either side" in done.stdout
 
 
 def test_a_git_hook_is_told_no_lies_by_its_environment(repository: Path) -> None:

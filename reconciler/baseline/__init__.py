@@ -195,11 +195,16 @@ def _change_of(
     reference: str, commit: str | None, tree: _Tree, before: Listing, after: Listing, max_file_bytes: int
 ) -> Change:
     warnings = _unread(before, after)
-    missing = tuple(shown for _, shown in tree.given if shown not in before.present | after.present)
-    differs = before.files != after.files or bool(missing or after.problems)
+    # No mistake: a hook is there before the first document and after the last one, and no commit may be refused for it.
+    warnings.extend(
+        f"{shown}: nothing is there on either side, so there is no document to look at"
+        for _, shown in tree.given
+        if shown not in before.present | after.present
+    )
+    differs = before.files != after.files or bool(after.problems)
     if not differs:
         return Change(reference, commit, before, GitFiles(after, max_file_bytes), warnings, differs=False)
-    files, absent = readable(tree.repository.root, reference, before, after, max_file_bytes, missing)
+    files, absent = readable(tree.repository.root, reference, before, after, max_file_bytes)
     if absent:
         warnings.append(f"{counted(absent)}: {ABSENT}")
     return Change(reference, commit, before, files, warnings)

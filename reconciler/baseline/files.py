@@ -159,7 +159,6 @@ def readable(
     before: Listing,
     after: Listing,
     max_file_bytes: int,
-    missing: tuple[str, ...] = (),
 ) -> tuple[GitFiles, list[str]]:
     """Return the files of a listing that can be read, and those that are the same on the other side, and not here.
 
@@ -171,12 +170,11 @@ def readable(
         before: the other side.
         after: this side.
         max_file_bytes: larger files are refused.
-        missing: given paths that are not there.
 
     Raises:
         ReconcilerError: a file that is not the same is not here.
     """
-    files = GitFiles(after, max_file_bytes, missing)
+    files = GitFiles(after, max_file_bytes)
     try:
         files.prepare(sorted(after.files))
     except LackingObjects as error:
@@ -184,7 +182,7 @@ def readable(
             if before.files.get(file) != after.files[file]:
                 raise ReconcilerError(lacking(root, reference, file)) from error
             del before.files[file], after.files[file]
-        files = GitFiles(after, max_file_bytes, missing)
+        files = GitFiles(after, max_file_bytes)
         files.prepare(sorted(after.files))
         return files, error.files
     return files, []
