@@ -85,6 +85,7 @@ def _from_data(data: dict[str, Any], file: str) -> SavedPlan:
         raise ReconcilerError(f"{file} has the format {str(data['format'])[:64]!r}; this program reads {FORMAT}")
     lines = {}
     for action in data["actions"]:
+        _check_words(action)
         key = RecordingKey.of(action["workspaceId"], action["channelId"], action["callId"], action["recordingId"])
         lines[key] = line_of(
             key,
@@ -114,6 +115,13 @@ def _from_data(data: dict[str, Any], file: str) -> SavedPlan:
             " make it again with plan --out"
         )
     return SavedPlan(found, api, tuple(paths), lines)
+
+
+def _check_words(action: Mapping[str, object]) -> None:
+    words = [action[name] for name in ("name", "action", "reason")]
+    states = [action[name] for name in ("desired", "lastApplied", "live") if action[name] is not None]
+    if not all(isinstance(word, str) for word in (*words, *states)):
+        raise TypeError("a word of an action is none")
 
 
 def check_approved(saved: SavedPlan, digest: str) -> None:

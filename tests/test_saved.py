@@ -146,6 +146,16 @@ def test_what_is_no_json_is_refused(file: Path, content: bytes) -> None:
         load_saved(str(file))
 
 
+@pytest.mark.parametrize("field", ["name", "action", "reason", "desired", "lastApplied", "live"])
+@pytest.mark.parametrize("value", [5, ["paused"], {"a": 1}, True])
+def test_words_that_are_none_are_damage_whatever_the_digest_says(
+    file: Path, plan: Plan, field: str, value: object
+) -> None:
+    file.write_text(json.dumps(change(["actions", 0, field], value)(saved_form(plan))))
+    with pytest.raises(ReconcilerError, match="is not a saved plan, or it is damaged"):
+        load_saved(str(file))
+
+
 def test_a_file_that_is_not_there_or_a_folder_is_named(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(ReconcilerError, match="cannot be read") as caught:
