@@ -116,15 +116,17 @@ def write_state(folder: Path, layout: Layout, recordings: int, status: str = "pa
 
 
 def line_of(layout: Layout, number: int) -> int:
-    """Return the line at which a recording's document or item begins."""
+    """Return the line of a recording's status."""
     within = number % GROUP
+    text = document(0)
+    before = text.count("\n", 0, text.index("  status:"))
     match layout:
         case "stream":
-            return 2 + within * (document(0).count("\n") + 1)
+            return 2 + within * (text.count("\n") + 1) + before
         case "sets":
             return 8 + within
         case "files":
-            return 1
+            return 1 + before
 
 
 @contextmanager
