@@ -445,22 +445,22 @@ def test_reports_name_files_from_the_root_of_the_repository(shell: Shell) -> Non
     below = shell.folder / "infra"
     below.mkdir()
     (shell.folder / "desired_state").rename(below / "desired_state")
-    shell.write("shared/two.yaml", yaml_document("paused", name="two", recording=OTHER))
+    shell.write("other/two.yaml", yaml_document("paused", name="two", recording=OTHER))
     inside = below / "desired_state"
-    command = [COMMAND, "plan", "--no-refresh", str(inside), "../shared", *every_report(str(shell.folder))]
+    command = [COMMAND, "plan", "--no-refresh", str(inside), "../other", *every_report(str(shell.folder))]
     done = subprocess.run(command, cwd=below, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     read: dict[str, Any] = {
         form: (shell.folder / form).read_text() for form in ("text", "github", "gitlab", "junit", "sarif")
     }
-    expected = ["infra/desired_state/one.yaml", "shared/two.yaml"]
+    expected = ["infra/desired_state/one.yaml", "other/two.yaml"]
     assert re.findall(r"file=([^,]*)", read["github"]) == expected
     assert [each["location"]["path"] for each in json.loads(read["gitlab"])] == expected
     assert re.findall(r'classname="([^"]*)"', read["junit"]) == expected
     (run,) = json.loads(read["sarif"])["runs"]
     places = [result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for result in run["results"]]
     assert places == expected
-    assert "../shared/two.yaml" in read["text"], "what a person reads at the terminal is as it was given"
+    assert "../other/two.yaml" in read["text"], "what a person reads at the terminal is as it was given"
 
 
 def test_what_is_outside_of_the_repository_has_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
