@@ -184,6 +184,8 @@ class Rests:
         for rest in self._rests.get(workspace_id, {}).values():
             if rest.cause is Cause.API:
                 rest.due = min(rest.due, max(rest.not_before, rest.asked_at + HURRY_SECONDS))
+                # The edit has a turn of its own before it waits here: the next question must not think that none does.
+                rest.asked = 0
         self._wake.set()
 
     async def ask(self) -> None:

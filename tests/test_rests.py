@@ -176,6 +176,22 @@ def test_an_edit_that_comes_late_hurries_the_next_question() -> None:
     assert scene(play).turns[-1][0] < 601.0
 
 
+def test_an_edit_whose_own_turn_is_still_under_way_when_the_question_leaves_hurries_those_after_it() -> None:
+    async def play(scene: Scene) -> None:
+        scene.begin()
+        await scene.until(600.0)
+        # As the daemon does it, whose edit lies aside only once its turn has written it down.
+        scene.rests.edit_came(ONE)
+        await asyncio.sleep(0.05)
+        scene.workers.add(key(1), Priority.PAUSE, passes=True)
+        await scene.until(602.0)
+        scene.away.clear()
+        await scene.until(603.0)
+        assert not len(scene.rests)
+
+    scene(play)
+
+
 def test_a_host_that_swallows_everything_costs_few_places_and_its_return_is_found_within_a_second() -> None:
     async def play(scene: Scene) -> None:
         scene.hangs = True
