@@ -4,8 +4,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?=
-# Part of the tests only, such as TESTS=tests/test_decide.py.
+# Part of the tests only, such as TESTS=tests/test_decide.py; and none of the coverage, which costs time: COVERAGE=.
 TESTS ?=
+COVERAGE ?= --cov
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # More options for the lock, such as LOCK_OPTIONS=--upgrade or LOCK_OPTIONS='--upgrade-package httpx'.
@@ -29,10 +30,10 @@ run: $(VENV)/.run ## start the daemon on the embedded sandbox with the samples i
 
 test: $(VENV)/.dev ## run all tests, with coverage (90 % or more of the branches and lines)
 	@rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal --cov $(TESTS)
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(COVERAGE) $(TESTS)
 
 test-lowest: $(VENV)-lowest/.created ## run the tests of what uses packages with the lowest versions that pyproject.toml allows
-	$(VENV)-lowest/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(or $(TESTS),$(SHORT))
+	$(VENV)-lowest/bin/python -m pytest -n 4 --dist worksteal $(or $(TESTS),$(SHORT))
 
 lint: $(VENV)/.dev ## check style, format and types
 	$(BIN)/ruff check .
