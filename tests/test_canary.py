@@ -243,7 +243,7 @@ elif place == "start":
     room.Follower.load = fail
 elif place == "task":
     import reconciler.daemon as room
-    room.Daemon._resync = fail_later
+    room.Daemon._follow = fail_later
 elif place == "group":
     import reconciler.daemon as room
     async def group(*_arguments):

@@ -189,7 +189,7 @@ def test_a_token_from_a_file_reaches_the_host_and_can_be_read_nowhere_else(world
         before = len(host.heard)
         eventually(lambda: len(host.heard) > before and host.heard[-1] is not None)
         lines = command_lines()
-        assert b"git\0fetch" in lines
+        assert b"\0fetch\0" in lines
         assert TOKEN.encode() not in lines
         assert USER.encode() not in lines.replace(url.encode(), b"")
         host.go.set()

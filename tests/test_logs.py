@@ -217,8 +217,9 @@ def test_lines_that_nobody_read_are_counted_when_somebody_reads_again():
         while not read or read[-1]["event"] != "log_dropped":
             read.append(json.loads(reader.readline()))
         assert read[-1]["level"] == "warning"
+        # What is dropped comes before what is said of it, in one stretch or in several: the queue is emptied meanwhile.
         names = [int(line["name"]) for line in read[:-1]]
-        assert names == list(range(len(names)))
+        assert names == sorted(set(names))
         assert 0 < int(read[-1]["lines"]) <= 5000 - len(names)
 
 

@@ -165,7 +165,7 @@ def test_status_says_since_when_and_by_whom(shell: Shell) -> None:
     assert (found["kept"]["reason"], found["kept"]["policy"]) == ("in_sync", None)
     text = shell("status").out
     assert "Ann Lee" in text
-    assert " 7m " in text
+    assert re.search(r" [78]m ", text)  # the command may take a while to start
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])

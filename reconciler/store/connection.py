@@ -153,8 +153,10 @@ def open_as_it_is(path: Path) -> tuple[sqlite3.Connection, str]:
     connection = open_for_reading(path)
     try:
         connection.execute("PRAGMA user_version").fetchone()
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
         connection.close()
+        if not isinstance(error, sqlite3.OperationalError):
+            raise
         if _kind(error) not in _NO_PLACE or os.access(path.parent, os.W_OK) or not os.access(path, os.R_OK):
             raise
     else:
@@ -220,9 +222,13 @@ def open_for_writing(path: Path, check: Callable[[sqlite3.Connection, Path], obj
 def open_for_asking(path: Path) -> sqlite3.Connection:
     """Open an existing file for one small write beside the writer: it must outlive a crash of this process alone."""
     connection = _connect(path)
-    connection.execute("PRAGMA synchronous = NORMAL")
-    # The writer folds its log by itself; to do so here would have it wait.
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    try:
+        connection.execute("PRAGMA synchronous = NORMAL")
+        # The writer folds its log by itself; to do so here would have it wait.
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
