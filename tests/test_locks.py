@@ -22,6 +22,8 @@ import pytest
 from packaging.requirements import Requirement
 
 CHECKOUT = Path(__file__).parent.parent
+#: pip resolves a hundred packages, beside whatever else the machine does.
+pytestmark = pytest.mark.timeout(300)
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 #: The first line of an entry: the name, its extras, its version, and on which systems it is wanted.
 PIN = re.compile(
@@ -102,7 +104,7 @@ def install(pip: Path | None, lock: Path, place: Path) -> subprocess.CompletedPr
         ],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
 
