@@ -21,7 +21,7 @@ from test_cli import COMMAND, KEY, Shell, document
 from reconciler.documents import parse_documents
 
 #: As large as makes a cost that grows with the square of it impossible to miss.
-SIZE = 1 << 16
+SIZE = 1 << 19
 SET = """\
 apiVersion: reconciler/v1
 kind: CallRecordingSet

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import yaml
-from yaml.events import ScalarEvent, StreamEndEvent
+from yaml.events import CollectionEndEvent, CollectionStartEvent, ScalarEvent, StreamEndEvent
 
 #: As in `yaml_events`.
 AnyEvent: TypeAlias = Any
@@ -30,6 +30,9 @@ _COMMENT: Final = re.compile(r"(?<!\S)#")
 _LINE_END: Final = re.compile(r"[\r\n]")
 #: So many places of one kind are told; a file that is full of them is explained by the first.
 MOST: Final = 100
+#: No setting lets a document be nested deeper, so what is has no scalars that matter; the parser's cost grows with the
+#: square of the depth.
+DEEPEST: Final = 200
 _SPACES_AT_END: Final = re.compile(r"[\r\n][ \t]+\Z")
 
 
@@ -91,10 +94,15 @@ class _Scalars:
         last: tuple[int, int] | None = None
         #: Places before it are known to be in a comment, once one was found there.
         self._comment_end = 0
+        depth = 0
         try:
-            while not isinstance(event := get_event(), StreamEndEvent):
+            while depth <= DEEPEST and not isinstance(event := get_event(), StreamEndEvent):
                 if isinstance(event, ScalarEvent):
                     last = self._add(event)
+                elif isinstance(event, CollectionStartEvent):
+                    depth += 1
+                elif isinstance(event, CollectionEndEvent):
+                    depth -= 1
         except yaml.YAMLError:
             pass  # it is told as what it is
         if last is not None and last not in self.blocks[-1:] and not text[last[1] :].strip():
