@@ -113,7 +113,9 @@ class Outlet:
                 dropped, self._dropped = self._dropped, 0
             if dropped:
                 self.on_dropped(dropped)
-            time.sleep(_REST_SECONDS)
+            time.sleep(
+                _REST_SECONDS
+            )  # in the writer's own thread; whoever reads the stream tells nobody that there is room
 
     def _laid_out(self, text: str, below: str) -> str:
         """Return what brings a terminal from the line that it shows below to text above and the new line below."""

@@ -108,7 +108,7 @@ def _wait(asker: Asker, number: int, seconds: float, *, answered: bool = False) 
             return request
         if time.monotonic() >= until:
             return None
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_LOOK_SECONDS)  # a look in between: no event crosses from the daemon's process
 
 
 def check_daemon(asker: Asker) -> str:
