@@ -1,7 +1,6 @@
 """Documents out of a repository's objects: what is asked of a source, a walk and then one file after the other.
 
-What must never happen in this room: a
-file's content is made up where it cannot be read.
+What must never happen in this room: a file's content is made up where it cannot be read.
 """
 
 from __future__ import annotations
@@ -22,8 +21,6 @@ from reconciler.source import FileStamp, Tree
 _STAMP: Final = FileStamp(0, 0, 0, 0, 0, 0)
 #: How much is read ahead of whoever asks, so that one git answers for many files.
 _AHEAD_BYTES: Final = 8 * 1024 * 1024
-
-
 #: Said of files that are on neither side, because nobody needs to fetch them for it.
 ABSENT: Final = "the same at both, not here, as in a partial clone, and not looked at"
 

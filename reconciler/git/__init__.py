@@ -18,7 +18,10 @@ from reconciler.git.command import (
 )
 from reconciler.git.content import (
     Entry,
+    committed_at,
     describe,
+    entries_from,
+    header_field,
     index_of,
     is_unborn,
     list_addable,
@@ -30,6 +33,7 @@ from reconciler.git.content import (
     merge_base,
     read_blobs,
     resolve,
+    revision_from,
     sizes,
 )
 
@@ -43,7 +47,10 @@ __all__ = [
     "Repository",
     "check_version",
     "command_line",
+    "committed_at",
     "describe",
+    "entries_from",
+    "header_field",
     "index_of",
     "is_unborn",
     "list_addable",
@@ -58,5 +65,6 @@ __all__ = [
     "read_blobs",
     "reason_of",
     "resolve",
+    "revision_from",
     "sizes",
 ]

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from reconciler.git.command import GitError, LacksObjects, Repository
 from reconciler.model import Revision
-from reconciler.scrub import visible
+from reconciler.scrub import scrub, visible
 
 #: How much of blobs is read in one go.
 _CHUNK_BYTES: Final = 32 * 1024 * 1024
@@ -27,7 +27,7 @@ _LAST_SECOND: Final = 253_402_300_799
 class Entry(NamedTuple):
     """One entry of a tree or of the index."""
 
-    #: From the root of the tree.
+    #: From where the listing begins: the root, or the folder whose tree alone was read.
     path: str
     #: The type and permission bits, as `stat` has them; those of a submodule are none that `stat` knows.
     mode: int
@@ -138,17 +138,36 @@ def describe(repository: Repository, commit: str) -> Revision:
     Raises:
         GitError: it cannot be read.
     """
-    head, _, message = repository.ask("cat-file", "commit", commit).partition(b"\n\n")
-    fields = dict(line.split(b" ", 1) for line in reversed(head.split(b"\n")) if b" " in line)
-    author = fields.get(b"author", b"").rpartition(b"> ")[0] + b">"
-    seconds = fields.get(b"committer", b"").rpartition(b"> ")[2].partition(b" ")[0]
-    at = min(int(seconds), _LAST_SECOND) if seconds.isdigit() and len(seconds) < 20 else 0
-    subject = message.lstrip().partition(b"\n")[0]
-    return Revision(commit, _line(author), _line(subject), datetime.fromtimestamp(at, UTC))
+    return revision_from(commit, repository.ask("cat-file", "commit", commit))
+
+
+def revision_from(commit: str, raw: bytes) -> Revision:
+    """Return whose commit it is and what it says of itself.
+
+    Args:
+        commit: its ID, hexadecimal.
+        raw: as it is stored, or the beginning of it. Whoever makes a commit may write anything there.
+    """
+    author, _, _ = header_field(raw, b"author ").partition(b"> ")
+    subject, _, _ = raw.partition(b"\n\n")[2].lstrip().partition(b"\n")
+    return Revision(commit, _line(author + b">"), _line(subject), datetime.fromtimestamp(committed_at(raw), UTC))
+
+
+def committed_at(raw: bytes) -> int:
+    """Return when a commit was made, as its committer says, in seconds since 1970; 0 where that is no time."""
+    said = header_field(raw, b"committer ").rpartition(b"> ")[2].partition(b" ")[0]
+    return min(int(said), _LAST_SECOND) if said.isdigit() and len(said) < 20 else 0
+
+
+def header_field(raw: bytes, name: bytes) -> bytes:
+    """Return what the first line of a commit's header that begins with a name says; `? <> 0 +0000` without one."""
+    head, _, _ = raw.partition(b"\n\n")
+    return next((line[len(name) :] for line in head.split(b"\n") if line.startswith(name)), b"? <> 0 +0000")
 
 
 def _line(text: bytes) -> str:
-    return visible(text.decode(errors="replace").strip())[:_TEXT_CHARACTERS]
+    """Return foreign text as one line that a terminal, a log and the state can hold."""
+    return visible(scrub(text.decode(errors="replace").strip()))[:_TEXT_CHARACTERS]
 
 
 def list_tree(repository: Repository, commit: str, path: str, *, below: bool) -> list[Entry]:
@@ -165,8 +184,13 @@ def list_tree(repository: Repository, commit: str, path: str, *, below: bool) ->
     """
     options = ("-r",) if below else ()
     said = repository.ask("ls-tree", *options, "-z", "--full-tree", commit, "--", *([path] if path else []))
+    return entries_from(said)
+
+
+def entries_from(listing: bytes) -> list[Entry]:
+    """Return the entries that `git ls-tree -z` lists."""
     entries = []
-    for line in said.split(b"\0")[:-1]:
+    for line in listing.split(b"\0")[:-1]:
         about, _, name = line.partition(b"\t")
         mode, _, identifier = about.split()
         entries.append(Entry(os.fsdecode(name), int(mode, 8), identifier.decode()))

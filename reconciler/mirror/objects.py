@@ -11,49 +11,18 @@ import stat
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from heapq import heapify, heappop, heappush
 from itertools import takewhile
 from typing import Final, NamedTuple
 
-from reconciler.git import command_line
+from reconciler.git import Entry, command_line, committed_at, header_field, revision_from
 from reconciler.mirror.command import GitFailed, GitUnavailable
 from reconciler.model import Revision
-from reconciler.scrub import scrub
 
 #: Of a commit, as much as its header and a signature can have; what its author says beyond that nobody shows.
 _COMMIT_BYTES: Final = 1024 * 1024
 #: More than a folder of a million files.
 _TREE_BYTES: Final = 128 * 1024 * 1024
-#: The latest second that a date of ours can be.
-_LAST_SECOND: Final = 253_402_300_799
-#: Of a subject or an author, as much as a line of a log can hold.
-_TEXT_CHARACTERS: Final = 200
-
-
-class Entry(NamedTuple):
-    """One entry of a commit's tree."""
-
-    #: The type and permission bits, as `stat` has them.
-    mode: int
-    #: Of the object, hexadecimal.
-    id: str
-
-    @property
-    def is_folder(self) -> bool:
-        return stat.S_ISDIR(self.mode)
-
-    @property
-    def is_file(self) -> bool:
-        return stat.S_ISREG(self.mode)
-
-    @property
-    def is_link(self) -> bool:
-        return stat.S_ISLNK(self.mode)
-
-    @property
-    def is_submodule(self) -> bool:
-        return self.mode == 0o160000
 
 
 class Commit(NamedTuple):
@@ -94,20 +63,16 @@ class Objects:
             return None
         lines = raw.partition(b"\n\n")[0].split(b"\n")[1:]
         parents = takewhile(lambda line: line.startswith(b"parent "), lines)
-        return Commit(tuple(line[7:].decode("ascii", "replace") for line in parents), _committed_at(raw))
+        return Commit(tuple(line[7:].decode("ascii", "replace") for line in parents), committed_at(raw))
 
     def revision(self, identifier: str) -> Revision:
         """Return whose commit it is and what it says of itself."""
-        raw = self._read(identifier, _COMMIT_BYTES) or b""
-        author, _, _ = _field(raw, b"author ").partition(b"> ")
-        subject, _, _ = raw.partition(b"\n\n")[2].lstrip().partition(b"\n")
-        committed_at = datetime.fromtimestamp(_committed_at(raw), UTC)
-        return Revision(identifier, _line(author + b">"), _line(subject), committed_at)
+        return revision_from(identifier, self._read(identifier, _COMMIT_BYTES) or b"")
 
     def tree_of(self, commit: str) -> Entry | None:
         """Return a commit's tree; None when the commit is not here."""
         raw = self._read(commit, _COMMIT_BYTES)
-        return None if raw is None else Entry(stat.S_IFDIR, _field(raw, b"tree ").decode("ascii", "replace"))
+        return None if raw is None else Entry("", stat.S_IFDIR, header_field(raw, b"tree ").decode("ascii", "replace"))
 
     def at(self, tree: Entry | None, path: str) -> Entry | None:
         """Return what stands at a path, from the tree's root; None when nothing does."""
@@ -135,7 +100,8 @@ class Objects:
             if not space or end < 0 or mode.strip(b"01234567") or not mode or end + 1 + width > len(raw):
                 raise GitFailed(f"the tree {identifier} is malformed")
             at = end + 1 + width
-            found[os.fsdecode(raw[begin:end])] = Entry(int(mode, 8), raw[end + 1 : at].hex())
+            name = os.fsdecode(raw[begin:end])
+            found[name] = Entry(name, int(mode, 8), raw[end + 1 : at].hex())
         return found
 
     def _read(self, identifier: str, most_bytes: int) -> bytes | None:
@@ -216,20 +182,3 @@ def newest_first(commits: Mapping[str, Commit]) -> tuple[str, ...]:
             if not children[parent] and parent in commits:
                 heappush(free, (-commits[parent].committed_at, parent))
     return tuple(found)
-
-
-def _committed_at(raw: bytes) -> int:
-    said = _field(raw, b"committer ").rpartition(b"> ")[2].partition(b" ")[0]
-    # Whoever makes a commit may write anything there.
-    return min(int(said), _LAST_SECOND) if said.isdigit() and len(said) < 20 else 0
-
-
-def _field(raw: bytes, name: bytes) -> bytes:
-    head, _, _ = raw.partition(b"\n\n")
-    return next((line[len(name) :] for line in head.split(b"\n") if line.startswith(name)), b"? <> 0 +0000")
-
-
-def _line(text: bytes) -> str:
-    """Return foreign text as one line that a terminal, a log and the state can hold."""
-    shown = "".join(each if each.isprintable() else " " for each in text.decode(errors="replace"))
-    return scrub(shown.strip())[:_TEXT_CHARACTERS]

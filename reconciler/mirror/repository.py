@@ -7,7 +7,6 @@ under its own name; an object that is not here is fetched when it is read; the a
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import threading
 import time
@@ -18,9 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.files import read_regular, write_whole
+from reconciler.git import Entry, entries_from
 from reconciler.mirror.address import Address
 from reconciler.mirror.command import SAFELY, GitCommand, GitFailed
-from reconciler.mirror.objects import Commit, Entry, Objects, differences, newest_first
+from reconciler.mirror.objects import Commit, Objects, differences, newest_first
 from reconciler.model import Revision
 
 #: The revision in force; the one last fetched stands beside it until it is accepted.
@@ -303,12 +303,7 @@ class Mirror:
             path: a folder or a file, from the root; empty for all.
         """
         said = self._command.ask("ls-tree", "-r", "-z", "--full-tree", commit, "--", *([path] if path else []))
-        entries = {}
-        for line in said.split(b"\0")[:-1]:
-            about, _, name = line.partition(b"\t")
-            mode, _, identifier = about.split()
-            entries[os.fsdecode(name)] = Entry(int(mode, 8), identifier.decode())
-        return entries
+        return {entry.path: entry for entry in entries_from(said)}
 
     def ways_out(self, commit: str, links: Sequence[str]) -> dict[str, str]:
         """Return where those of some links lead that lead to no file of the commit, in words, by the links' paths.

@@ -17,10 +17,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from reconciler.errors import ReconcilerError, SettingsError
+from reconciler.git import Entry
 from reconciler.logs import Log
 from reconciler.mirror.address import Address
 from reconciler.mirror.command import GitFailed, GitUnavailable
-from reconciler.mirror.objects import Entry
 from reconciler.mirror.repository import Mirror, Way
 from reconciler.mirror.signatures import Verdict, Verifier
 from reconciler.model import InForce, Problem, Revision
@@ -505,7 +505,7 @@ class GitSource:
         found = {}
         for file, entry in entries.items():
             if file.endswith(SUFFIXES) and not self._is_hidden(file) and (entry.is_file or entry.is_link):
-                found[_shown(file)] = entry if is_nameable(file) else Entry(0, entry.id)
+                found[_shown(file)] = entry if is_nameable(file) else entry._replace(mode=0)
         return found
 
     def _is_hidden(self, file: str) -> bool:
