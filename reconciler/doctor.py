@@ -122,7 +122,8 @@ def check_address(api_url: str, *, allow_http: bool) -> Finding:
     if address.scheme not in ("http", "https") or not host:
         return Finding("api_url", Level.FAILURE, "the API's address is no http:// or https:// address", "set --api-url")
     if address.scheme == "https" or is_loopback(host):
-        return Finding("api_url", Level.OK, f"{address.scheme}://{host}")
+        # The port belongs to it; what may stand before an @ is nobody's business.
+        return Finding("api_url", Level.OK, f"{address.scheme}://{address.netloc.rpartition('@')[2]}")
     if allow_http:
         message = f"the key travels unencrypted to {host}, as --allow-http allows"
         return Finding("api_url", Level.WARNING, message, "use https:// and take allow_http away")

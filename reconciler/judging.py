@@ -167,13 +167,13 @@ class Judge:
         name = about.get("name")
         refused = self._window.refused_as(name) if isinstance(name, str) else None
         if refused is None:
-            raise RequestRefused(f"nothing is refused under this name now. {self._others()}")
+            raise RequestRefused(f"nothing is refused under this name now; {self._others()}")
         event = desk.event(request, "approved", outcome="done", cause=refused.name, detail=str(refused.refusal))
         await self._writer.judge(refused.approved(), event)
         verdict = self._window.lift(refused)
         if verdict is None:
             # The documents changed while it was written down, and what was said of them since was written after it.
-            raise RequestRefused(f"what was refused has changed at this moment. {self._others()}")
+            raise RequestRefused(f"what was refused has changed at this moment; {self._others()}")
         count = len(refused.items)
         self._log.warning("approved", refusal=refused.name, recordings=count, **desk.asked(request))
         waiting = sorted(key for key in refused.items if key in self._catalog.desired)
@@ -182,4 +182,4 @@ class Judge:
 
     def _others(self) -> str:
         names = [refused.name for refused in self._window.refused]
-        return f"Refused now: {', '.join(names[-_LISTED:])}" if names else "Nothing is refused now"
+        return f"refused now: {', '.join(names[-_LISTED:])}" if names else "at the moment no limit refuses anything"

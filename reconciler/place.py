@@ -12,7 +12,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from reconciler.errors import StoreError
 from reconciler.files import check_inside, write_whole
@@ -70,6 +70,11 @@ def exposed_folder(folder: Path) -> str:
     if found.st_uid not in (os.geteuid(), 0):
         return f"it belongs to another user ({found.st_uid})"
     return ""
+
+
+def state_address(path: Path) -> str:
+    """Return the state URL of a file by its absolute path: the same file wherever it is read."""
+    return f"sqlite:///{quote(str(path.absolute()))}"
 
 
 def state_path(url: str) -> Path:

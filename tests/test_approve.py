@@ -260,9 +260,15 @@ def test_without_a_daemon_nothing_is_written_and_the_way_is_shown(scene: Scene) 
     nowhere = scene.run("approve", "0" * 12, "--reason", "because", "--state", scene.state)
     assert nowhere.returncode == 1
     assert re.search(r"no daemon holds .*state\.db.*`reconciler run`", nowhere.stderr)
+    listed = scene.run("approve", "--state", scene.state)
+    assert (listed.returncode, listed.stdout) == (1, ""), "where there is no state, nobody knows what is refused"
+    assert "there is no state at" in listed.stderr
     assert not (scene.folder / "state.db").exists()
     applied(scene, 1, "paused")
     assert scene.run("approve", "0" * 12, "--reason", "because", "--state", scene.state).returncode == 1
+    listed = scene.run("approve", "--state", scene.state)
+    assert (listed.returncode, listed.stdout) == (0, "Nothing is refused.\n")
+    assert "No daemon is alive" in listed.stderr
     synced = scene.run("sync", "--state", scene.state)
     assert synced.returncode == 64
     assert "`reconciler apply`" in synced.stderr

@@ -18,12 +18,14 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jsonschema
 import pytest
 from test_cli import COMMAND, Done, Shell, document, numbered
 
-from reconciler.model import Applied, Event, Phase, RecordingKey, Revision, Status
+from reconciler.model import Applied, Event, Judgements, Phase, RecordingKey, RefusedSet, Revision, Rule, Status
+from reconciler.report.refusals import refusal_of
 from reconciler.shipped import read_schema
 from reconciler.store import EventQuery, open_store, open_writer, schema, selects
 
@@ -178,6 +180,38 @@ def test_status_fits_the_terminal_and_one_long_name_widens_no_other_row(shell: S
     assert "PHASE" in heading
     assert ("BY" in heading) == (width >= 60)
     assert ("WHERE" in heading) == (width >= 200)
+
+
+def test_what_many_recordings_have_in_common_is_said_once(shell: Shell, tmp_path: Path) -> None:
+    rule, counted = Rule.IRREVERSIBLE, "would be ended for good"
+    refused = RefusedSet("ef8a2da1709f", ago(minutes=1), rule, 40, 40, 25, "max_irreversible: 25", ("refused-0",))
+    limit = {"phase": Phase.REFUSED, "error": str(refusal_of(refused))}
+    away = {"phase": Phase.FAILED, "error": "the API answered 502: bad gateway"}
+    alone = {"phase": Phase.FAILED, "error": "the API answered 500: something of its own"}
+    with open_writer(shell.env["RECONCILER_STATE"], holder="test") as writer:
+        writer.judge(Judgements(refused=[refused]))
+        for number in range(40):
+            writer.save(record(100 + number, f"refused-{number}", **limit))
+            writer.save(record(200 + number, f"away-{number}", **away))
+        writer.save(record(300, "alone", **alone))
+    shown = shell("status", "--phase", "refused", "--phase", "failed")
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out.count(counted) == 1, "said by the line of the limit"
+    assert shown.out.count(str(away["error"])) == 1
+    assert f"\n40 recordings: {away['error']}\n" in shown.out
+    assert re.search(rf"\nalone .*\n    {alone['error']}\n", shown.out), "what one has alone stands below it"
+    everything = checked(shell("status", "refused-*", "away-*", "--format", "json"), "status")["recordings"]
+    assert {each["error"] for each in everything} == {limit["error"], away["error"]}, "programs find it at each"
+
+
+@pytest.mark.parametrize("name", ["state.db", "of the night #2 100%.db"])
+def test_the_state_is_named_so_that_a_reader_elsewhere_finds_it(shell: Shell, tmp_path: Path, name: str) -> None:
+    (tmp_path / "state.db").rename(tmp_path / name)
+    relative = f"sqlite:///{quote(name)}"
+    said = checked(shell("status", "--format", "json", "--state", relative), "status")["state"]
+    assert said == f"sqlite:///{quote(str(tmp_path / name))}"
+    assert f"State: {tmp_path / name} (" in shell("status", "--state", relative).out
+    assert checked(Shell(tmp_path.parent)("status", "--format", "json", "--state", said), "status")["state"] == said
 
 
 def test_status_says_whether_a_daemon_is_alive(shell: Shell, tmp_path: Path) -> None:

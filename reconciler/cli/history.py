@@ -88,7 +88,7 @@ def command(
     if since is not None and until is not None and since >= until:
         raise click.UsageError("--since must come before --until")
     asked = _Asked(names, labels, since, until, limit or None, output == "json")
-    store, _url, path = open_existing(values(), sandbox=sandbox)
+    store, path = open_existing(values(), sandbox=sandbox)
     with store:
         wanted = _wanted(store, asked, str(path))
         if at is not None:

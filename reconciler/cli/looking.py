@@ -38,8 +38,8 @@ def format_option(function: F) -> F:
     )(function)
 
 
-def open_existing(settings: Values, *, sandbox: bool) -> tuple[Store, str, Path]:
-    """Open the state to look into it; return it with its address and its file.
+def open_existing(settings: Values, *, sandbox: bool) -> tuple[Store, Path]:
+    """Open the state to look into it; return it with its file.
 
     Raises:
         ReconcilerError: there is none, which says nothing about what is recorded and must not look as if it did.
@@ -51,7 +51,7 @@ def open_existing(settings: Values, *, sandbox: bool) -> tuple[Store, str, Path]
             f"there is no state at {visible(str(path))}: nothing has been applied from this folder. Name the state of"
             " the daemon with --state (RECONCILER_STATE), or go to its folder"
         )
-    return open_store(url), url, path
+    return open_store(url), path
 
 
 def say_note(store: Store) -> None:

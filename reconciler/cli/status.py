@@ -16,6 +16,7 @@ from reconciler.cli.options import COMMON, label_option, painter, setting_option
 from reconciler.errors import ReconcilerError
 from reconciler.labels import matches
 from reconciler.model import Applied, Phase
+from reconciler.place import state_address
 from reconciler.report.status import StateSeen, as_data, as_text, current, in_order
 from reconciler.scrub import visible
 from reconciler.urgency import as_seen
@@ -51,7 +52,7 @@ def command(
     """
     settings = values()
     now = datetime.now(UTC)
-    store, url, path = open_existing(settings, sandbox=sandbox)
+    store, path = open_existing(settings, sandbox=sandbox)
     with store:
         selected, unknown = select(store.all(), names)
         if unknown:
@@ -59,7 +60,9 @@ def command(
                 f"the state {visible(str(path))} knows no recording or call {', '.join(map(visible, unknown))};"
                 " `reconciler status --all` lists all it knows, `reconciler history` also what it no longer keeps"
             )
-        state = StateSeen(url, str(path), store.writer(), store.size(now), store.resting(), now, store.refusals())
+        state = StateSeen(
+            state_address(path), str(path), store.writer(), store.size(now), store.resting(), now, store.refusals()
+        )
         blind = state.blind
         found = [
             record

@@ -10,13 +10,17 @@ from reconciler.report.words import instant
 from reconciler.scrub import visible
 
 
+def refusal_of(refused: RefusedSet) -> Refusal:
+    """Return the refusal that each of its recordings was given, whose words stand in their records."""
+    return Refusal(refused.rule, refused.count, refused.allowed, refused.setting, refused.name)
+
+
 def refusal_line(refused: RefusedSet) -> str:
     """Return it as one line: its name, what it is, since when, which documents, and what lifts it."""
-    said = Refusal(refused.rule, refused.count, refused.allowed, refused.setting, refused.name)
     more = refused.recordings - len(refused.sample)
     names = ", ".join(visible(name) for name in refused.sample)
     others = f" and {more} more" if more > 0 else ""
-    return f"{said}. Refused since {instant(refused.at)}: {names}{others}."
+    return f"{refusal_of(refused)}. Refused since {instant(refused.at)}: {names}{others}."
 
 
 def refusal_data(refused: RefusedSet) -> dict[str, Any]:

@@ -5,6 +5,7 @@ What must never happen in this room: a state that nobody keeps looks like one th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,7 @@ from operator import itemgetter
 
 from reconciler.model import Applied, Phase, Reason, RefusedSet, Resting, Revision
 from reconciler.report.columns import UNBOUNDED, Column, age, byte_count, table, wrapped
-from reconciler.report.refusals import refusal_data, refusal_line
+from reconciler.report.refusals import refusal_data, refusal_line, refusal_of
 from reconciler.report.text import Paint, plain
 from reconciler.report.words import instant
 from reconciler.scrub import visible
@@ -42,7 +43,7 @@ _COLUMNS = (
 class StateSeen:
     """The state that was read."""
 
-    #: The address by which it was found, and the file.
+    #: Its address, absolute so that it is the same wherever it is read, and the file.
     url: str
     path: str
     writer: Seen | None
@@ -193,6 +194,11 @@ def as_text(
         lines += [paint(line, "danger") for line in wrapped(text, width, "")]
     for refused in state.refusals:
         lines += [paint(line, "danger") for line in wrapped(f"Limit: {refusal_line(refused)}", width, "")]
+    said = _said_above(state)
+    shared = _shared_errors(records)
+    for error, count in shared.items():
+        if error not in said:
+            lines += [paint(line, "danger") for line in wrapped(f"{count} recordings: {visible(error)}", width, "")]
     lines.append("")
     if records:
         place = UNBOUNDED if width == UNBOUNDED else _PLACE
@@ -202,7 +208,7 @@ def as_text(
         for record, text in zip(records, texts, strict=True):
             quiet = record.phase is Phase.APPLIED or is_ordinary_end(record)
             lines.append(text if quiet else paint(text, "change"))
-            if record.error:
+            if record.error and record.error not in shared and record.error not in said:
                 lines += [paint(line, "danger") for line in wrapped(visible(record.error), width)]
     elif narrowed:
         lines.append("No recording that the state knows is among those that were asked for.")
@@ -212,6 +218,17 @@ def as_text(
         calls = "1 recording whose call" if left_out == 1 else f"{left_out} recordings whose calls"
         lines += wrapped(f"{calls} ended by itself over an hour ago: not shown; --all shows all.", width, "")
     return "\n".join(lines) + "\n"
+
+
+def _shared_errors(records: Sequence[Applied]) -> dict[str, int]:
+    """Return the errors that stand under several recordings, each with how many: one cause is read once."""
+    counts = Counter(record.error for record in records if record.error)
+    return {error: count for error, count in counts.items() if count > 1}
+
+
+def _said_above(state: StateSeen) -> set[str]:
+    """Return the errors that the line of a workspace at rest, or of what a limit refuses, says for all at once."""
+    return {each.reason for each in state.resting} | {str(refusal_of(each)) for each in state.refusals}
 
 
 def _heading(state: StateSeen) -> str:

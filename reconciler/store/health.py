@@ -15,7 +15,7 @@ from reconciler.place import state_path
 from reconciler.store import connection as files
 from reconciler.store import schema, selects
 from reconciler.store.lease import Clock, Lease
-from reconciler.store.size import measure
+from reconciler.store.size import measure, state_bytes
 
 #: More than a few faults say nothing more: the file is damaged.
 _FAULTS: Final = 5
@@ -26,7 +26,7 @@ class Health:
     """What was found."""
 
     path: Path
-    #: None for a state that does not exist yet.
+    #: Of the file and its log; None for a state that does not exist yet.
     size_bytes: int | None
     #: Whether anybody but its owner may read the file.
     open_to_others: bool
@@ -83,7 +83,7 @@ def examine(url: str) -> Health:
             counted = connection.execute(selects.COUNT_LAST_APPLIED).fetchone() if layout else None
     return Health(
         path,
-        status.st_size,
+        state_bytes(path),
         bool(status.st_mode & 0o077),
         free,
         layout,
