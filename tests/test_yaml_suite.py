@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from reconciler.documents import DEFAULT_LIMITS, load_plain, parse_documents, yaml_events
+from reconciler.documents import DEFAULT_LIMITS, load_plain, misread, parse_documents, yaml_events
 from reconciler.errors import DesiredStateError
 
 FOLDER = Path(__file__).parent / "data" / "yaml_test_suite"
@@ -245,3 +248,38 @@ def test_what_would_be_read_otherwise_is_refused_with_its_place(text: str, place
 def test_text_that_only_looks_like_it_is_taken(text: str) -> None:
     assert read(text) is not None
     assert load_plain(text.encode(), "f") is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# The payment desk (#4411), see PAY#12 [?] &a:b\na: b # since (#4412)\n",
+        "a: https://runbooks.example/pause?team=desk&x=1#undo\n",
+        "a: |\n  text (#4411) # and 1#2\n",
+        "# it's (a quote)\na: b\n",
+        "",
+    ],
+)
+def test_comments_and_addresses_are_not_read_a_second_time(text: str) -> None:
+    assert not misread.is_suspect(text.encode())
+
+
+#: What begins, ends and hides such places, and little else.
+PARTS = st.sampled_from([*"#?&'\" \n\t,:[]{}|>-+1ab", " #", "a: ", "\n  ", "&a:", "|#", "\n# "])
+
+
+@given(st.lists(PARTS, max_size=30).map("".join))
+def test_what_is_not_suspect_holds_nothing_that_would_be_read_otherwise(text: str) -> None:
+    data = text.encode()
+    if misread.is_suspect(data):
+        return
+    try:
+        list(yaml.parse(text, yaml.CSafeLoader))
+    except yaml.YAMLError:
+        return  # refused whatever it holds
+    assert list(misread.find_misread(text, yaml_events.new_parser(data).get_event)) == []
+
+
+@pytest.mark.parametrize("text", ["1-2-3", "---", "-1e-5-", "00000000-0000-4000-8000-000000000001", "null--- "])
+def test_what_has_more_hyphens_than_a_number_is_text(text: str) -> None:
+    assert yaml_events.resolve(text) == text

@@ -57,6 +57,15 @@ _NUMBER: Final = re.compile(
 )
 #: The first characters of all that may be more than text; the empty scalar is asked for apart.
 _SUSPECT: Final = frozenset("-+.0123456789~nNtTfF")
+#: A number has one hyphen for its sign and one for its exponent. An ID has more, and is what most documents hold most.
+_HYPHENS: Final = 2
+#: Keys that each document has. They are text, however they are written, so that nothing about them is looked at.
+_FIELDS: Final = frozenset(
+    [
+        *("apiVersion", "kind", "metadata", "name", "spec", "recordings"),
+        *("workspaceId", "channelId", "callId", "recordingId", _STATUS_KEY),
+    ]
+)
 #: No field takes a number, so that a longer one only has to remain one. Bounds the cost of the conversion.
 _DIGITS: Final = 64
 
@@ -127,6 +136,8 @@ new_parser: Callable[[bytes], EventParser] = _fastest_parser()
 
 def resolve(text: str) -> object:
     """Return what a plain scalar means in YAML 1.2's core schema: None, a bool, a number or the text itself."""
+    if text.count("-") > _HYPHENS:
+        return text
     if text in _WORDS:
         return _WORDS[text]
     match = _NUMBER.fullmatch(text)
@@ -174,12 +185,15 @@ def read_documents(data: bytes, limits: DocumentLimits) -> Iterator[Document]:
     Raises:
         Irregular: the file breaks a rule of YAML or of ours. Documents yielded before stay as they were.
     """
-    if data.startswith(_UTF16_MARKS) or any(mark in data for mark in _HIDDEN_BREAKS):
-        raise Irregular
+    # Most files hold nothing but ASCII, which is known at once, and nothing of this then.
+    if not data.isascii():
+        if data.startswith(_UTF16_MARKS) or any(mark in data for mark in _HIDDEN_BREAKS):
+            raise Irregular
+        data = data.removeprefix(BOM)
     if is_suspect(data):
-        _refuse_misread(data.removeprefix(BOM))
+        _refuse_misread(data)
     try:
-        yield from _Builder(new_parser(data.removeprefix(BOM)).get_event, limits).documents()
+        yield from _Builder(new_parser(data).get_event, limits).documents()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise Irregular(mark.line + 1 if mark else 1) from error
@@ -271,7 +285,7 @@ class _Builder:
             if event.tag is not None:
                 raise _irregular(event)
             key: str = event.value
-            if event.implicit[0] and (key == "<<" or plain_value(event).__class__ is not str):
+            if key not in _FIELDS and event.implicit[0] and (key == "<<" or plain_value(event).__class__ is not str):
                 raise _irregular(event)
             if event.anchor is not None:
                 self._anchors[event.anchor] = key
