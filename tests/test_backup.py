@@ -12,12 +12,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from examples import NOW
 from foreign_api import ForeignApi, running
 from test_cli import KEY, RECORDING, Shell, document, recording
-from test_looking import COMMIT, RECORDS, not_root, record
+from test_looking import COMMIT, not_root, record, records
 from test_store import old_layout
 
 from reconciler.store import open_store, open_writer
+
+RECORDS = records(NOW)
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def test_a_backup_beside_a_writer_is_whole_and_holds_what_was_acknowledged(shell
 
         def write_on() -> None:
             while not ended.is_set():
-                writer.save(record(99, "more", revision=COMMIT)).result()
+                writer.save(record(NOW, 99, "more", revision=COMMIT)).result()
 
         thread = threading.Thread(target=write_on)
         thread.start()

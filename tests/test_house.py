@@ -202,6 +202,23 @@ def test_the_pure_core_reads_no_clock_and_touches_nothing() -> None:
     assert not impure, "\n".join(impure)
 
 
+def test_no_test_counts_from_the_moment_of_its_import() -> None:
+    """The last of many tests runs long after all were imported: what was seven minutes ago is half an hour ago then."""
+    early = []
+    for path in sorted((CHECKOUT / "tests").rglob("*.py")):
+        waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, ast.Attribute) and node.attr in ("now", "utcnow", "today", "time", "monotonic"):
+                early.append(f"{path.relative_to(CHECKOUT)}:{node.lineno} reads the clock at its import")
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                waiting += [*node.args.defaults, *(each for each in node.args.kw_defaults if each)]
+                waiting += [] if isinstance(node, ast.Lambda) else node.decorator_list
+            else:
+                waiting += ast.iter_child_nodes(node)
+    assert not early, "\n".join(early)
+
+
 #: Who opens files, and why it need not be `reconciler.files`. Each reads or writes what no stranger has named, or
 #: guards itself. A module that is added here answers the same question.
 OPENERS = {
