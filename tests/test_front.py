@@ -91,6 +91,13 @@ async def test_a_loop_that_stands_still_is_healthy_for_a_while_and_then_no_more(
             assert time.monotonic() - began < 60
 
 
+async def test_a_loop_that_is_busy_from_the_beginning_is_alive_and_not_ready() -> None:
+    front = Front(lambda: b"", standstill_seconds=60)
+    with daemon(front) as there:
+        there.stand_still()
+        assert (await front.healthy(), await front.ready()) == (True, False)
+
+
 async def test_what_is_dear_is_asked_for_once_however_many_ask() -> None:
     front = Front(lambda: b"", standstill_seconds=60)
     with daemon(front) as there:

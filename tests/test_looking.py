@@ -215,18 +215,18 @@ def test_status_fits_the_terminal_and_one_long_name_widens_no_other_row(shell: S
     assert ("WHERE" in heading) == (width >= 200)
 
 
-def test_what_many_recordings_have_in_common_is_said_once(shell: Shell, tmp_path: Path) -> None:
+def test_what_many_recordings_have_in_common_is_said_once(shell: Shell, made: Made) -> None:
     rule, counted = Rule.IRREVERSIBLE, "would be ended for good"
-    refused = RefusedSet("ef8a2da1709f", ago(minutes=1), rule, 40, 40, 25, "max_irreversible: 25", ("refused-0",))
+    refused = RefusedSet("ef8a2da1709f", made.ago(minutes=1), rule, 40, 40, 25, "max_irreversible: 25", ("refused-0",))
     limit = {"phase": Phase.REFUSED, "error": str(refusal_of(refused))}
     away = {"phase": Phase.FAILED, "error": "the API answered 502: bad gateway"}
     alone = {"phase": Phase.FAILED, "error": "the API answered 500: something of its own"}
     with open_writer(shell.env["RECONCILER_STATE"], holder="test") as writer:
         writer.judge(Judgements(refused=[refused]))
         for number in range(40):
-            writer.save(record(100 + number, f"refused-{number}", **limit))
-            writer.save(record(200 + number, f"away-{number}", **away))
-        writer.save(record(300, "alone", **alone))
+            writer.save(record(made.now, 100 + number, f"refused-{number}", **limit))
+            writer.save(record(made.now, 200 + number, f"away-{number}", **away))
+        writer.save(record(made.now, 300, "alone", **alone))
     shown = shell("status", "--phase", "refused", "--phase", "failed")
     assert (shown.code, shown.err) == (0, "")
     assert shown.out.count(counted) == 1, "said by the line of the limit"

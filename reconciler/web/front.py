@@ -83,12 +83,12 @@ class Front:
     async def healthy(self) -> bool:
         """Return whether the daemon makes progress; true while there is none, for it begins, waits or ends."""
         asked = self._asked
-        return asked is None or await self._probe(asked.healthy)
+        return asked is None or await self._probe(asked.healthy, at_first=True)
 
     async def ready(self) -> bool:
         """Return whether the daemon does its work."""
         asked = self._asked
-        return asked is not None and await self._probe(asked.ready)
+        return asked is not None and await self._probe(asked.ready, at_first=False)
 
     async def metrics(self) -> bytes:
         """Return the page of metrics."""
@@ -116,12 +116,13 @@ class Front:
             except RuntimeError:
                 pass  # it has ended
 
-    async def _probe(self, question: _Question[bool]) -> bool:
+    async def _probe(self, question: _Question[bool], *, at_first: bool) -> bool:
+        """Return the answer, or the last one while the loop is busy; `at_first` stands for what was never answered."""
         try:
             return await question.ask(_PROBE_SECONDS)
         except NotThere:
             recently = time.monotonic() - question.answered_at < self._standstill_seconds
-            return recently and question.last is not False
+            return recently and (at_first if question.last is None else question.last)
 
     @staticmethod
     async def _words(question: _Question[T]) -> T:
