@@ -127,6 +127,121 @@ def test_a_check_finds_damage_and_rows_that_contradict_one_another(shell: Shell,
     assert shell("state", "check", "--state", f"sqlite:///{tmp_path}/nothing.db").code == 1
 
 
+ENDLESS = "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n)"
+
+
+@pytest.mark.parametrize(
+    ("named", "statements"),
+    [
+        ("the trigger sly", (f"CREATE TRIGGER sly AFTER UPDATE ON lease BEGIN SELECT {ENDLESS}; END",)),
+        ("the view recordings", ("DROP TABLE recordings", f"CREATE VIEW recordings AS SELECT {ENDLESS} AS phase")),
+        ("the index sly", ("CREATE INDEX sly ON history (hex(hex(name)))",)),
+        (
+            "another trigger history_is_never_deleted",
+            (
+                "DROP TRIGGER history_is_never_deleted",
+                f"CREATE TRIGGER history_is_never_deleted BEFORE DELETE ON history BEGIN SELECT {ENDLESS}; END",
+            ),
+        ),
+        (
+            "another table resting",
+            (
+                "DROP TABLE resting",
+                "CREATE TABLE resting (workspace_id, since, cause, reason, blind AS (hex(zeroblob(400000000))))",
+            ),
+        ),
+    ],
+    ids=["trigger", "view", "index", "other-trigger", "generated"],
+)
+def test_what_is_planted_in_the_state_is_named_and_never_run(
+    shell: Shell, tmp_path: Path, named: str, statements: tuple[str, ...]
+) -> None:
+    path = tmp_path / "state" / "state.db"
+    url = f"sqlite:///{path}"
+    with open_writer(url, holder="test") as writer:
+        writer.save(RECORDS[0])
+    with closing(sqlite3.connect(path)) as other:
+        for statement in statements:
+            other.execute(statement)
+        other.commit()
+    shell.write("desired_state/one.yaml", document())
+    here = ("--state", url)
+    # One that only checks, one that reads, one that writes: each way in which a file is opened.
+    for command in (
+        ("state", "check", *here),
+        ("status", *here),
+        ("run", "--once", "--listen", "off", "--api-url", "http://127.0.0.1:9", *here),
+    ):
+        done = shell(*command)
+        assert (done.code, named in done.err) == (1, True), (command, done.err)
+
+
+def test_no_command_runs_what_is_planted_in_the_state(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "state" / "state.db"
+    url = f"sqlite:///{path}"
+    with open_writer(url, holder="test") as writer:
+        writer.save(RECORDS[0])
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("DROP TABLE requests")
+        other.execute(f"CREATE VIEW requests AS SELECT {ENDLESS} AS id")
+        other.execute(f"CREATE TRIGGER sly AFTER UPDATE ON lease BEGIN SELECT {ENDLESS}; END")
+        other.commit()
+    shell.write("desired_state/one.yaml", document())
+    here = ("--state", url)
+    asking = ("--api-url", "http://127.0.0.1:9", *here)
+    for command in (
+        ("state", "backup", "copy.db", *here),
+        ("history", *here),
+        ("plan", *asking),
+        ("apply", "--yes", *asking),
+        ("run", "--listen", "off", *asking),
+        ("sync", *here),
+        ("approve", "abcdefabcdef", "--reason", "x", *here),
+        ("doctor", *asking),
+    ):
+        done = shell(*command)
+        assert (done.code, "the view requests" in done.out + done.err) == (1, True), (command, done.out, done.err)
+    assert not (shell.folder / "copy.db").exists()
+
+
+def test_what_sqlite_itself_adds_is_not_foreign(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "state" / "state.db"
+    with open_writer(f"sqlite:///{path}", holder="test") as writer:
+        writer.save(RECORDS[0])
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("ANALYZE")
+        other.execute("VACUUM")
+    done = shell("state", "check", "--state", f"sqlite:///{path}")
+    assert (done.code, done.err) == (0, "")
+
+
+def test_a_check_names_what_the_layout_lacks_and_each_record_that_no_command_can_read(
+    shell: Shell, tmp_path: Path
+) -> None:
+    path = tmp_path / "state" / "state.db"
+    url = f"sqlite:///{path}"
+    with open_writer(url, holder="test") as writer:
+        for each in RECORDS:
+            writer.save(each)
+    for statement, names, why in (
+        ("UPDATE recordings SET phase = 'humming'", RECORDS[:1], "'humming'"),
+        ("UPDATE recordings SET labels = '[]', phase = 'applied'", RECORDS[:1], "labels are a mapping"),
+        ("UPDATE recordings SET labels = '', name = CAST(x'ff' AS TEXT)", RECORDS[:1], "not UTF-8"),
+        ("UPDATE recordings SET name = 'x', observed_at = 9223372036854775807", RECORDS[:1], "cannot be read"),
+    ):
+        with closing(sqlite3.connect(path)) as other:
+            other.execute(f"{statement} WHERE recording_id = ?", (RECORDS[0].key.recording_id,))
+            other.commit()
+        done = shell("state", "check", "--state", url)
+        assert (done.code, why in done.err) == (1, True), done.err
+        assert all(each.key.recording_id in done.err for each in names), done.err
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("DROP TRIGGER history_is_never_changed")
+        other.commit()
+    done = shell("state", "check", "--state", url)
+    assert (done.code, "lacks the trigger history_is_never_changed" in done.err) == (1, True)
+
+
 @pytest.mark.parametrize("drift", ["safe", "heal"])
 def test_after_a_restore_a_pause_that_may_be_an_agents_is_reported_and_not_resumed(
     shell: Shell, api: ForeignApi, drift: str

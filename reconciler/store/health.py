@@ -1,19 +1,23 @@
-"""How a state file is: whether it is whole, of which layout, and who holds it. For `doctor`; it changes no row."""
+"""How a state file is: whether it is whole, of which layout, and who holds it. For `doctor` and `state check`.
+
+What must never happen here: a row changes, or anything runs that somebody else has put into the file.
+"""
 
 from __future__ import annotations
 
 import shutil
 import sqlite3
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from reconciler.model import Phase
 from reconciler.place import state_path
 from reconciler.store import connection as files
-from reconciler.store import schema, selects
+from reconciler.store import rows, schema, selects
+from reconciler.store.base import EventQuery
 from reconciler.store.lease import Clock, Lease
 from reconciler.store.size import measure, state_bytes
 
@@ -73,10 +77,18 @@ def examine(url: str) -> Health:
         status = path.stat()
         opened, _ = files.open_as_it_is(path)
         with closing(opened) as connection:
-            layout = schema.layout_version(connection, path)
+            layout = schema.version_of(connection, path)
+            foreign = schema.foreign_parts(connection, layout) if layout else []
+            if foreign:
+                # Not a row is read, for what is foreign may run with any of them.
+                faults = tuple(f"it holds {part}, which no reconciler put there" for part in foreign)
+                return Health(path, status.st_size, bool(status.st_mode & 0o077), free, layout, newest, faults, None, 0)
             checked = connection.execute(f"PRAGMA integrity_check({_FAULTS})").fetchall()
             faults = tuple(str(text) for (text,) in checked if text != "ok")
-            faults += _disagreements(connection) if layout and not faults else ()
+            if layout and not faults:
+                faults = tuple(f"it lacks {part}" for part in schema.missing_parts(connection, layout))
+            if layout and not faults:
+                faults = (*_disagreements(connection), *_unreadable(connection, layout))
             recordings, events = (_count(connection, each) if layout else 0 for each in ("recordings", "history"))
             size = measure(path, connection, datetime.now(UTC)) if layout else None
             held = Lease("doctor", 1.0, Clock()).look(connection) if layout else None
@@ -111,7 +123,41 @@ def _disagreements(connection: sqlite3.Connection) -> tuple[str, ...]:
     (counted,) = connection.execute("SELECT count(*) FROM recordings WHERE last_applied IS NOT NULL").fetchone()
     if kept is None or kept[0] != counted:
         found.append(f"{counted} recordings have a last-applied status, and the count that is kept says otherwise")
-    words = connection.execute("SELECT DISTINCT phase FROM recordings")
-    unknown = sorted(str(word) for (word,) in words if word not in list(Phase))
-    found += [f"a record is in the phase {word!r}, which this reconciler does not know" for word in unknown[:_FAULTS]]
     return tuple(found)
+
+
+def _unreadable(connection: sqlite3.Connection, layout: int) -> Iterator[str]:
+    """Name the first few rows that no command can read, of the tables that hold most of what is known."""
+    # What is not UTF-8 would end the whole reading at its first row.
+    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+    tables: tuple[tuple[str, tuple[str, rows.Row], Callable[[rows.Row], object], slice], ...] = (
+        ("recording", (selects.all_recordings(layout), ()), rows.recording_from_row, slice(0, 5)),
+        ("event", selects.events(EventQuery(), layout), rows.event_from_row, slice(-1, None)),
+    )
+    found = 0
+    for what, (statement, values), read, name in tables:
+        for row in connection.execute(statement, values):
+            why = _why_unreadable(row, read)
+            if why is None:
+                continue
+            found += 1
+            if found > _FAULTS:
+                yield "there are more of these"
+                return
+            yield f"{what} {' '.join(map(str, row[name]))} cannot be read: {why}"
+    connection.text_factory = str
+
+
+def _why_unreadable(row: rows.Row, read: Callable[[rows.Row], object]) -> str | None:
+    try:
+        for value in row:
+            if isinstance(value, str) and not value.isascii():
+                value.encode()
+        read(row)
+    except UnicodeEncodeError:
+        return "it holds bytes that are not UTF-8"
+    except KeyError as error:
+        return f"the word {error} is none that this reconciler knows"
+    except (TypeError, ValueError, OverflowError) as error:
+        return str(error) or type(error).__name__
+    return None

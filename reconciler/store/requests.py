@@ -122,6 +122,7 @@ class Asker:
         with files.explained(self._path):
             connection = files.open_for_reading(self._path)
             with closing(connection):
+                schema.layout_version(connection, self._path)
                 row = connection.execute(SELECT_ONE, (number,)).fetchone()
         return None if row is None else request_from_row(row)
 

@@ -7,8 +7,10 @@ is not ours at all, must never be touched.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from contextlib import closing
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -198,8 +200,32 @@ _VERSION_3: Final = (
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
 
 
+#: What SQLite keeps for itself in any file.
+_SQLITE_S_OWN: Final = frozenset({("table", "sqlite_sequence"), ("table", "sqlite_stat1"), ("table", "sqlite_stat4")})
+#: Of what does not belong into a file so many things are named.
+_MOST_NAMED: Final = 5
+_COMMENT: Final = re.compile(r"--[^\n]*")
+
+
 def layout_version(connection: sqlite3.Connection, path: Path) -> int:
     """Return the layout's version, 0 for a file that holds nothing yet.
+
+    Raises:
+        StoreError: the file was written by a newer program, is another program's database, or holds a trigger, a view
+            or anything else that the layout does not: to read a row might then run whatever somebody put there, for
+            ever.
+    """
+    version = version_of(connection, path)
+    if version and (foreign := foreign_parts(connection, version)):
+        raise StoreError(
+            f"{path} holds what no reconciler put there: {', '.join(foreign)}. Nothing of it is read; see "
+            "`reconciler state check`, and put a backup in its place or take away what is foreign"
+        )
+    return version
+
+
+def version_of(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the layout's version by the file's header alone, 0 for a file that holds nothing yet.
 
     Raises:
         StoreError: the file was written by a newer program, or is another program's database.
@@ -218,6 +244,44 @@ def layout_version(connection: sqlite3.Connection, path: Path) -> int:
             "use that version, or name another file with --state"
         )
     return int(version)
+
+
+def foreign_parts(connection: sqlite3.Connection, version: int) -> list[str]:
+    """Name what a file holds beside the layout of that version, or otherwise than it; a few of them, in words."""
+    expected = _layout(version)
+    return [
+        f"the {kind} {name}" if (kind, name) not in expected else f"another {kind} {name}"
+        for kind, name, text in _parts(connection)
+        if expected.get((kind, name)) != text and (kind, name) not in _SQLITE_S_OWN
+    ][:_MOST_NAMED]
+
+
+def missing_parts(connection: sqlite3.Connection, version: int) -> list[str]:
+    """Name what the layout of a version holds and a file does not; a few of them, in words."""
+    found = {(kind, name) for kind, name, _ in _parts(connection)}
+    return [f"the {kind} {name}" for kind, name in _layout(version) if (kind, name) not in found][:_MOST_NAMED]
+
+
+@cache
+def _layout(version: int) -> dict[tuple[str, str], str]:
+    """Return what a file of a layout consists of: by its kind and name, what made it."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as made:
+        for statements in MIGRATIONS[:version]:
+            for statement in statements:
+                made.execute(statement)
+        return {(kind, name): text for kind, name, text in _parts(made)}
+
+
+def _parts(connection: sqlite3.Connection) -> list[tuple[str, str, str]]:
+    # The rows of `sqlite_schema` are text that is only read here: nothing that stands in them is run by that.
+    rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema LIMIT 1000").fetchall()
+    return [(str(kind), str(name), f"{table}: {_plain(str(text or ''))}") for kind, name, table, text in rows]
+
+
+@lru_cache(maxsize=256)
+def _plain(text: str) -> str:
+    """Return a statement without its comments and the way it is laid out, in which two of the same may differ."""
+    return " ".join(_COMMENT.sub("", text).split())
 
 
 def create(connection: sqlite3.Connection, path: Path) -> int:
