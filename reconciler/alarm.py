@@ -1,18 +1,26 @@
-"""Say once that something is wrong, and once that it is well again, however often it is met meanwhile.
+"""Say what meets very many in few lines: what is wrong once, with its end, and what happens often as a count.
 
-A full disk meets every recording at every turn, and now and then lets a small write through. What must never happen
-here: a line for each of them, or an alarm that stays without its end.
+A full disk meets every recording at every turn, and now and then lets a small write through; an outage of the API meets
+every workspace in the same second. What must never happen here: a line for each of them, an alarm that stays without
+its end, or lines that are left out and not counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal
 
 from reconciler.logs import Log
 
 #: Well for so long, in seconds, before it is believed: a fault that comes and goes is one fault.
 QUIET_SECONDS: Final = 3.0
+#: So many lines of one word are told in full before the others of its minute are counted. An outage has three words of
+#: its own, so that its worst minute, from the end of one count into the beginning of the next, has less than thirty.
+TOLD_FIRST: Final = 4
+COUNTED_SECONDS: Final = 60.0
+
+_Level = Literal["info", "warning", "error"]
 
 
 class Alarm:
@@ -46,3 +54,53 @@ class Alarm:
         if self._last is not None and now - self._last >= QUIET_SECONDS:
             self._log.info(self._well, after_seconds=round(self._last - self._first, 1))
             self._last = None
+
+
+@dataclass(slots=True)
+class _Minute:
+    """What was said under one word since a moment."""
+
+    began: float
+    level: _Level
+    told: int = 0
+    more: int = 0
+
+
+class Sparing:
+    """Tells the first few lines of a word in full, and how many more there were in a line of that word.
+
+    For what happens to many workspaces or recordings for one reason, and is neither a PATCH, nor drift, nor an effect.
+    """
+
+    def __init__(self, log: Log, monotonic: Callable[[], float]) -> None:
+        self._log = log
+        self._monotonic = monotonic
+        self._minutes: dict[str, _Minute] = {}
+
+    def say(self, level: _Level, event: str, /, **values: object) -> None:
+        """Tell a line, or count it."""
+        self.look()
+        minute = self._minutes.setdefault(event, _Minute(self._monotonic(), level))
+        if minute.told < TOLD_FIRST:
+            minute.told += 1
+            getattr(self._log, level)(event, **values)
+        else:
+            minute.more += 1
+
+    def look(self) -> None:
+        """Tell what was counted where the minute of its word is over; call it now and then."""
+        now = self._monotonic()
+        for event, minute in list(self._minutes.items()):
+            if now - minute.began >= COUNTED_SECONDS:
+                self._end(event, minute, now)
+
+    def end(self) -> None:
+        """Tell all that was counted: nothing more is going to be said."""
+        now = self._monotonic()
+        for event, minute in list(self._minutes.items()):
+            self._end(event, minute, now)
+
+    def _end(self, event: str, minute: _Minute, now: float) -> None:
+        del self._minutes[event]
+        if minute.more:
+            getattr(self._log, minute.level)(event, more=minute.more, within_seconds=round(now - minute.began, 1))

@@ -485,6 +485,7 @@ class Daemon:
             self._reconciler.state_alarm.met(error)
         self._reconciler.state_alarm.look()
         self._unreadable.look()
+        self._reconciler.sparing.look()
 
     # What the page reads.
 

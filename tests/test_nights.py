@@ -200,6 +200,34 @@ def test_an_api_that_is_away(shell: Shell) -> None:
         assert [each["event"] for each in told].count("blind") == 1
 
 
+@pytest.mark.parametrize("how", ["refused", "503"])
+def test_the_first_minute_of_an_outage_of_many_workspaces_is_told_in_few_lines(
+    shell: Shell, api: ForeignApi, how: str
+) -> None:
+    count = 60
+    for workspace in range(count):
+        text = "---\n".join(
+            document(name=f"w{workspace}-r{number}", recording=numbered(1000 * workspace + number)).replace(
+                WORKSPACE, numbered(workspace)
+            )
+            for number in range(10)
+        )
+        shell.write(f"desired_state/{workspace}.yaml", text)
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        away = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    api.fault("answer", status=503, times=-1)
+    options = ("--api-url", away if how == "refused" else api.url, "--rate-limit", "0", *LISTEN)
+    with shell.start("run", *options) as daemon:
+        eventually(lambda: value(daemon, "reconciler_resting_workspaces") == count, lambda: page(daemon))
+        daemon.signal(signal.SIGTERM)
+        assert daemon.ended() == 0
+        said = daemon.events()
+    assert len(said) <= 30, [event["event"] for event in said]
+    opened = [event for event in said if event["event"] == "circuit_opened"]
+    assert sum(event.get("more", 1) for event in opened) == count
+    assert [event.get("more", 0) > 0 for event in opened] == [False] * 4 + [True]
+
+
 def test_one_pause_without_effect_among_fifteen_hundred_calls_that_have_ended(shell: Shell, api: ForeignApi) -> None:
     count = 1500
     text = "".join(

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from fake_world import Lines, Time
 
+from reconciler.alarm import Sparing
 from reconciler.errors import BirdUnauthorized
 from reconciler.model import Outcome, Priority
 from reconciler.reconcile import UNAUTHORIZED_SECONDS
@@ -27,7 +28,9 @@ class Scene:
         self.log = Lines()
         self.fingerprints: dict[str, int] = {HERE: 1, ELSEWHERE: 1}
         self.again: list[str] = []
-        self.keys = RefusedKeys(self.time.clock, self.log, self.fingerprints.get, self.again.append)
+        self.keys = RefusedKeys(
+            self.time.clock, Sparing(self.log, self.time.clock.monotonic), self.fingerprints.get, self.again.append
+        )
 
     def refuse(self, *, reads: bool) -> None:
         error = BirdUnauthorized("refused", status=403, workspace_id=HERE, fingerprint=self.fingerprints[HERE])

@@ -244,6 +244,7 @@ async def _apply(request: _Request, loaded: Loaded, revisions: Revisions, store:
                     progress=tick,
                     stop=stop,
                 )
+            reconciler.sparing.end()
             return conclude(plan, observed, turns, tally, interrupted=stop.is_set())
 
 

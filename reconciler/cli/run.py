@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler import __version__
+from reconciler.alarm import Sparing
 from reconciler.baseline import Checkout
 from reconciler.budget import turns_at_once
 from reconciler.catalog import Catalog
@@ -176,6 +177,7 @@ class _Run:
         self._clock = own.clock
         self._run_id = own.run_id
         self._log = own.log
+        self._sparing = Sparing(own.log, own.clock.monotonic)
         self._standings = Standings()
         self._catalog = Catalog()
         self._branch = open_branch(settings, state, store, writer, self._clock, self._log) if settings["git"] else None
@@ -268,6 +270,7 @@ class _Run:
                     await daemon.run(stop, wake_all)
                 finally:
                     front.detach()
+                    self._sparing.end()
         return DONE
 
     async def once(self) -> int:
@@ -312,6 +315,7 @@ class _Run:
                         progress=tick,
                         stop=stop,
                     )
+        self._sparing.end()
         code = conclude(plan, observed, turns, tally, interrupted=stop.is_set())
         behind = self._branch is not None and bool(self._branch.state.error or self._branch.state.refused)
         return ERROR if code == DONE and (self._catalog.invalid or behind) else code
@@ -323,9 +327,10 @@ class _Run:
             if isinstance(error, BirdUnauthorized):
                 refused[call.workspace_id] = error
             else:
-                self._log.error("unread", workspace_id=call.workspace_id, call_id=call.call_id, error=str(error))
+                where = {"workspace_id": call.workspace_id, "call_id": call.call_id}
+                self._sparing.say("error", "unread", **where, error=str(error))
         for workspace_id, error in refused.items():
-            self._log.error("unauthorized", workspace_id=workspace_id, status=error.status, error=str(error))
+            self._sparing.say("error", "unauthorized", workspace_id=workspace_id, status=error.status, error=str(error))
 
     def _api(
         self, *, patient: bool, on_circuit: Callable[[CircuitChange], None]
@@ -344,7 +349,8 @@ class _Run:
 
     def _note_circuit(self, change: CircuitChange) -> None:
         if change.opened:
-            self._log.error(
+            self._sparing.say(
+                "error",
                 "circuit_opened",
                 workspace_id=change.workspace_id,
                 requests=change.requests,
@@ -352,7 +358,8 @@ class _Run:
                 again_seconds=round(change.seconds, 3),
             )
         else:
-            self._log.info(
+            self._sparing.say(
+                "info",
                 "circuit_closed",
                 workspace_id=change.workspace_id,
                 requests=change.requests,
@@ -394,4 +401,5 @@ class _Run:
             authorized_again=authorized_again,
             fingerprint=self._keys.fingerprint,
             held_back=api.held_back,
+            sparing=self._sparing,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import timedelta
 
+from reconciler.alarm import Sparing
 from reconciler.backoff import repeat_seconds, retry_seconds
 from reconciler.errors import BirdError, BirdUnavailable
 from reconciler.logs import Log
@@ -29,12 +30,20 @@ class Failures:
     """Ends turns that got no further. Each ending is on disk before it is returned."""
 
     def __init__(
-        self, reader: Reader, writer: Writer, clock: Clock, log: Log, notes: Notes, confirm: timedelta
+        self,
+        reader: Reader,
+        writer: Writer,
+        clock: Clock,
+        log: Log,
+        sparing: Sparing,
+        notes: Notes,
+        confirm: timedelta,
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._clock = clock
         self._log = log
+        self._sparing = sparing
         self._notes = notes
         self._confirm = confirm
         #: Looks in a row that were not answered. Not on disk: of a recording that was in sync nothing new is known.
@@ -54,7 +63,9 @@ class Failures:
         if isinstance(error, BirdUnavailable):
             return self._retry(applied._replace(phase=phase, attempts=attempts), error)
         seconds = retry_seconds(attempts, self._clock.random)
-        self._log.warning("retry_scheduled", **named(applied), after_seconds=round(seconds, 3), error=str(error))
+        self._sparing.say(
+            "warning", "retry_scheduled", **named(applied), after_seconds=round(seconds, 3), error=str(error)
+        )
         return Turn(phase, Again(seconds, Priority.RETRY), Outcome.FAILED, error)
 
     async def not_tried(self, applied: Applied, error: BirdUnavailable, priority: Priority) -> Turn:
@@ -107,7 +118,7 @@ class Failures:
         # way.
         record = as_unanswered(intent, error, self._clock.now() if answered else intent.confirm_by)
         await self._writer.save(record, self._failure(record, error.code, started))
-        return self._retry(record, error)
+        return self._retry(record, error, unknown_fate=not answered)
 
     async def not_sent(self, seen: Applied, error: BirdError, started: float, *, answer: str) -> Applied:
         """Record that a PATCH was not processed: what was under way before it is under way still."""
@@ -140,10 +151,16 @@ class Failures:
             detail=record.error,
         )
 
-    def _retry(self, record: Applied, error: BirdUnavailable) -> Turn:
+    def _retry(self, record: Applied, error: BirdUnavailable, *, unknown_fate: bool = False) -> Turn:
         seconds = retry_seconds(record.attempts, self._clock.random, at_least=error.retry_after or 0.0)
         event = "throttled" if error.throttled else "retry_scheduled"
-        # What stopped the workspace has been said once, for all its recordings.
-        log = self._log.debug if error.said else self._log.warning
-        log(event, **named(record), after_seconds=round(seconds, 3), attempts=record.attempts, error=str(error))
+        values = {**named(record), "after_seconds": round(seconds, 3), "attempts": record.attempts, "error": str(error)}
+        if error.said:
+            # What stopped the workspace has been said once, for all its recordings.
+            self._log.debug(event, **values)
+        elif unknown_fate:
+            # A PATCH that may have had its effect, and of which nobody has said so, is never only counted.
+            self._log.warning(event, **values)
+        else:
+            self._sparing.say("warning", event, **values)
         return Turn(record.phase, Again(seconds, Priority.RETRY), Outcome.FAILED, error)

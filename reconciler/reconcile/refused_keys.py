@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from reconciler.alarm import Sparing
 from reconciler.errors import BirdUnauthorized
-from reconciler.logs import Log
 from reconciler.model import Outcome, Priority
 from reconciler.reconcile.record import CLOCK_STEP
 from reconciler.reconcile.surroundings import Clock, Turn
@@ -39,12 +39,12 @@ class RefusedKeys:
     def __init__(
         self,
         clock: Clock,
-        log: Log,
+        sparing: Sparing,
         fingerprint: Callable[[str], int | None],
         authorized_again: Callable[[str], None],
     ) -> None:
         self._clock = clock
-        self._log = log
+        self._sparing = sparing
         self._fingerprint = fingerprint
         self._authorized_again = authorized_again
         self._refused: dict[str, _Refused] = {}
@@ -101,7 +101,7 @@ class RefusedKeys:
     def taken(self, workspace_id: str) -> None:
         """Go on with a workspace that takes its key, whatever it refused before."""
         if self._refused.pop(workspace_id, None) is not None:
-            self._log.info("authorized_again", workspace_id=workspace_id)
+            self._sparing.say("info", "authorized_again", workspace_id=workspace_id)
             self._authorized_again(workspace_id)
 
     def refuse(self, error: BirdUnauthorized, *, reads: bool) -> Turn:
@@ -114,7 +114,8 @@ class RefusedKeys:
         until = self._clock.now() + timedelta(seconds=UNAUTHORIZED_SECONDS)
         before = self._refused.get(error.workspace_id)
         if before is None:
-            self._log.error(
+            self._sparing.say(
+                "error",
                 "unauthorized",
                 workspace_id=error.workspace_id,
                 status=error.status,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from reconciler.alarm import Alarm
+from reconciler.alarm import Alarm, Sparing
 from reconciler.backoff import confirm_seconds_after, missing_seconds, retry_seconds
 from reconciler.decide import CALL_SECONDS, decide
 from reconciler.errors import BirdError, BirdUnauthorized, BirdUnavailable, LeaseLost, ReconcilerError, StoreError
@@ -108,6 +108,7 @@ class Reconciler:
         authorized_again: Callable[[str], None] = lambda _workspace_id: None,
         fingerprint: Callable[[str], int | None] = lambda _workspace_id: None,
         held_back: Callable[[str], BirdUnavailable | None] = lambda _workspace_id: None,
+        sparing: Sparing | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -138,6 +139,7 @@ class Reconciler:
             authorized_again: told the workspace whose key is taken again, so that what waited for it comes back.
             fingerprint: answers the `hash` of a workspace's present key; None when there is none.
             held_back: answers why a PATCH to a workspace could not leave now; None when it could.
+            sparing: through which is said what may meet very many at once; by default one of its own for `log`.
         """
         self._desired = desired
         self._base = base
@@ -148,6 +150,8 @@ class Reconciler:
         self._log = log
         #: Met by each turn that the state held up; who runs turns for long looks at it now and then.
         self.state_alarm = Alarm(log, "state_unwritable", "state_writable_again", clock.monotonic)
+        #: Whoever runs turns for long looks at it now and then, and ends it.
+        self.sparing = sparing or Sparing(log, clock.monotonic)
         self._confirm = timedelta(seconds=confirm_seconds)
         self._call_seconds = call_seconds
         #: Recordings that the last look did not find, without a proof of their end.
@@ -159,9 +163,9 @@ class Reconciler:
         self._newest_revision = newest_revision
         self._not_before = datetime.min.replace(tzinfo=UTC)
         self._notes = Notes(clock, meters or NoMeters(), run_id, command)
-        self._refused_keys = RefusedKeys(clock, log, fingerprint, authorized_again)
+        self._refused_keys = RefusedKeys(clock, self.sparing, fingerprint, authorized_again)
         self._gaps = Gaps(timedelta(seconds=apart_seconds))
-        self._failures = Failures(reader, writer, clock, log, self._notes, self._confirm)
+        self._failures = Failures(reader, writer, clock, log, self.sparing, self._notes, self._confirm)
         self._patcher = Patcher(
             writer=writer,
             observer=observer,
