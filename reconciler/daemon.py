@@ -19,13 +19,25 @@ from reconciler.backoff import retry_seconds
 from reconciler.bird import CircuitChange
 from reconciler.catalog import Catalog, CatalogChange
 from reconciler.errors import BirdUnauthorized, BirdUnavailable, LeaseLost, ReconcilerError, StoreError
+from reconciler.evidence import CLOCK_STEPPED
 from reconciler.follow import Follower
 from reconciler.judging import Judge
 from reconciler.logs import Log
 from reconciler.metrics import Metrics, Standing
-from reconciler.model import CallKey, Desired, Phase, Priority, RecordingKey, Request, Resting, Status
+from reconciler.model import (
+    NO_RECORDING,
+    CallKey,
+    Desired,
+    Event,
+    Phase,
+    Priority,
+    RecordingKey,
+    Request,
+    Resting,
+    Status,
+)
 from reconciler.overview import FORMAT, Overview
-from reconciler.reconcile import UNAUTHORIZED_SECONDS, Clock, Reconciler, Turn
+from reconciler.reconcile import UNAUTHORIZED_SECONDS, Clock, ClockSteps, Reconciler, Turn
 from reconciler.report import instant
 from reconciler.requests import Answer, Desk, RequestRefused, Run
 from reconciler.rests import Cause, Questions, Rests
@@ -142,6 +154,7 @@ class Daemon:
         self._failures: Counter[RecordingKey] = Counter()
         #: How often the look of an edit has failed.
         self._failed_looks: Counter[RecordingKey] = Counter()
+        self._clock_steps = ClockSteps(clock)
         self._stop = asyncio.Event()
         self._started = False
         #: Whether nothing is left to tell systemd of the start.
@@ -450,6 +463,7 @@ class Daemon:
         measured: float | None = None
         while True:
             self._look_at_state()
+            self._look_at_clock()
             self._judge.look()
             if measured is None or self._clock.monotonic() - measured >= _MEASURE_SECONDS:
                 measured = self._clock.monotonic()
@@ -467,6 +481,28 @@ class Daemon:
                 notify("WATCHDOG=1")
                 told = now
             await asyncio.sleep(BEAT_SECONDS if interval is None else min(BEAT_SECONDS, interval))
+
+    def _look_at_clock(self) -> None:
+        """Mark in the history that the clock was set: the times above and below such a line are not of one clock."""
+        step = self._clock_steps.look()
+        if step is None:
+            return
+        expected, now = step
+        seconds = (now - expected).total_seconds()
+        self._log.warning("clock_stepped", seconds=round(seconds, 3))
+        way = "forward, or this machine slept, for" if seconds > 0 else "back by"
+        self._writer.append(
+            Event(
+                at=now,
+                event=CLOCK_STEPPED,
+                key=NO_RECORDING,
+                name="",
+                from_status=instant(expected),
+                to_status=instant(now),
+                run_id=self._run_id,
+                detail=f"the clock of this machine was set {way} {abs(seconds):.0f} s",
+            )
+        )
 
     async def _measure_state(self) -> None:
         """Bring the figures of the state's size up to date; where it cannot be read, others say so."""

@@ -19,6 +19,10 @@ _FOUND: Final = frozenset({"applied", "in_sync"})
 _DIFFERENT: Final = frozenset({"drift_detected", "ended"})
 #: Events after which nobody looked until another event says what was seen.
 _BLIND: Final = frozenset({"blind", "suspended", "released"})
+#: The event about no recording that tells that the clock was set: from what it would have shown to what it showed.
+CLOCK_STEPPED: Final = "clock_stepped"
+#: Within so much time a step is noticed: looks that were made meanwhile had the new clock already.
+_NOTICED: Final = timedelta(seconds=5)
 #: The event of the first look after a time in which nobody looked.
 _SEEN_AGAIN: Final = "seen_again"
 
@@ -63,6 +67,27 @@ def looks_of(event: Event) -> list[Look]:
     elif event.event in _BLIND:
         found.append(Look(event.at, None))
     return found
+
+
+def step_of(event: Event) -> tuple[datetime, datetime] | None:
+    """Return from when to when the times are doubtful, since the clock was set; None where the event is another."""
+    if event.event != CLOCK_STEPPED or event.from_status is None or event.to_status is None:
+        return None
+    first, last = sorted(map(datetime.fromisoformat, (event.from_status, event.to_status)))
+    return first - _NOTICED, last
+
+
+def apart_from_steps(looks: Iterable[Look], steps: Iterable[tuple[datetime, datetime]]) -> list[Look]:
+    """Return looks of which no two enclose a time that a step of the clock makes doubtful.
+
+    A step forward leaves out a time of which nobody can say what was true in it. A step back lives through one twice,
+    and a look from within does not say in which of the two it was.
+    """
+    kept = list(looks)
+    for first, last in steps:
+        kept = [look for look in kept if not first < look.at < last]
+        kept.append(Look(first, None))
+    return kept
 
 
 def stretches(looks: Iterable[Look], since: datetime, until: datetime) -> list[Stretch]:

@@ -14,6 +14,7 @@ from examples import document, key
 from fake_world import Bench, Fault
 
 from reconciler.model import Phase, Status
+from reconciler.reconcile import ClockSteps
 
 HOUR = 3600.0
 
@@ -120,3 +121,16 @@ async def test_a_suspension_ends_when_the_clock_on_the_wall_says_so(bench: Bench
     set_clock(bench, HOUR)
     await bench.until_idle(key())
     assert bench.world.word(key()) == "paused"
+
+
+@pytest.mark.parametrize("jump", [-HOUR, -6.0, 6.0, HOUR])
+def test_a_clock_that_was_set_is_noticed_once_and_a_slow_correction_is_not(bench: Bench, jump: float) -> None:
+    steps = ClockSteps(bench.time.clock)
+    for _ in range(10):
+        set_clock(bench, 1.0)  # ten seconds in all, a second at each look
+        assert steps.look() is None
+    set_clock(bench, jump)
+    step = steps.look()
+    assert step is not None
+    assert abs((step[1] - step[0]).total_seconds() - jump) < 1
+    assert steps.look() is None

@@ -12,6 +12,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import jsonschema
@@ -26,10 +27,12 @@ from reconciler.catalog import Catalog
 from reconciler.daemon import Daemon, Reach, Timing
 from reconciler.documents import DocumentLimits, schema_text
 from reconciler.errors import LeaseLost
+from reconciler.evidence import step_of
 from reconciler.follow import Follower
 from reconciler.limits import Limits
 from reconciler.model import CallKey, Phase, RecordingKey, Status
 from reconciler.source import Source
+from reconciler.store import EventQuery
 
 #: Longer than anything here takes on a busy machine; only a failure waits for it.
 PATIENCE = 20.0
@@ -302,6 +305,20 @@ async def test_while_a_workspace_rests_a_resync_takes_no_turn_and_what_it_owed_i
         await running.resynced(2)
         assert len(running.world.looks) == 3
         await running.until(lambda: running.bench.store.resting() == [])
+
+
+async def test_a_clock_that_was_set_is_marked_in_the_history(running: Running):
+    async with at_work(running):
+        now = running.bench.time.now
+        running.bench.time.now = lambda: now() - timedelta(hours=3)  # type: ignore[method-assign]
+        await running.until(lambda: running.log.of("clock_stepped"))
+        await running.until(lambda: any(running.bench.store.events(EventQuery(("",)))))
+    (line,) = running.bench.store.events(EventQuery(("",)))
+    step = step_of(line.event)
+    assert step is not None
+    assert abs(timedelta(hours=3) - (step[1] - step[0])) < timedelta(seconds=10)
+    assert step[0] < line.event.at < step[1], "it has the time of the new clock"
+    assert "set back by 10800 s" in line.event.detail
 
 
 async def test_a_failed_turn_comes_back_by_itself(running: Running):

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.cli.looking import parse_moment
-from reconciler.evidence import Look, Stretch, looks_of, moment, stretches, what_happened
-from reconciler.model import Event, RecordingKey
+from reconciler.evidence import Look, Stretch, apart_from_steps, looks_of, moment, step_of, stretches, what_happened
+from reconciler.model import NO_RECORDING, Event, RecordingKey
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 KEY = RecordingKey("w", "c", "k", "r")
@@ -98,6 +98,24 @@ def test_a_pause_that_an_agent_resumed_is_proven_to_the_last_look_that_showed_it
         Stretch("paused", at(32), at(32)),
         Stretch(None, at(32), at(40)),
     ]
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_looks_on_either_side_of_a_step_of_the_clock_prove_nothing_of_what_is_between(back: bool) -> None:
+    old, new = (at(7200), at(0)) if back else (at(0), at(7200))
+    event = Event(
+        *(new, "clock_stepped", NO_RECORDING, ""), from_status=old.isoformat(), to_status=new.isoformat(), detail="set"
+    )
+    step = step_of(event)
+    assert step == (at(-5), at(7200)), "a step back is noticed after it, and looks have the new clock at once"
+    # Before the step by the old clock, after it by the new one, and of both kinds some within the doubtful time.
+    seen = [Look(at(second), "paused") for second in (-60, -20, -1, 20, 60, 7100, 7180, 7220, 7260)]
+    assert stretches(apart_from_steps(seen, [step]), at(-60), at(7260)) == [
+        Stretch("paused", at(-60), at(-20)),
+        Stretch(None, at(-20), at(7220)),
+        Stretch("paused", at(7220), at(7260)),
+    ]
+    assert step_of(event._replace(event="applied")) is None
 
 
 def test_reports_of_earlier_versions_are_told_as_what_was_seen() -> None:

@@ -27,7 +27,18 @@ import pytest
 from examples import NOW
 from test_cli import COMMAND, Done, Shell, document, numbered
 
-from reconciler.model import Applied, Event, Judgements, Phase, RecordingKey, RefusedSet, Revision, Rule, Status
+from reconciler.model import (
+    NO_RECORDING,
+    Applied,
+    Event,
+    Judgements,
+    Phase,
+    RecordingKey,
+    RefusedSet,
+    Revision,
+    Rule,
+    Status,
+)
 from reconciler.report.refusals import refusal_of
 from reconciler.shipped import read_schema
 from reconciler.store import EventQuery, open_store, open_writer, schema, selects
@@ -235,6 +246,16 @@ def test_what_many_recordings_have_in_common_is_said_once(shell: Shell, made: Ma
     assert re.search(rf"\nalone .*\n    {alone['error']}\n", shown.out), "what one has alone stands below it"
     everything = checked(shell("status", "refused-*", "away-*", "--format", "json"), "status")["recordings"]
     assert {each["error"] for each in everything} == {limit["error"], away["error"]}, "programs find it at each"
+
+
+def test_nothing_is_proven_of_a_time_in_which_the_clock_was_set(shell: Shell) -> None:
+    asked = ("history", "kept", "--at", f"{ago(minutes=30):%Y-%m-%dT%H:%M:%SZ}")
+    assert shell(*asked).out.startswith("kept  paused, proven from ")
+    step = Event(ago(minutes=20), "clock_stepped", NO_RECORDING, "", from_status=f"{ago(minutes=40).isoformat()}")
+    with open_writer(shell.env["RECONCILER_STATE"], holder="test") as writer:
+        writer.append(step._replace(to_status=f"{ago(minutes=20).isoformat()}", detail="the clock was set"))
+    assert shell(*asked).out.startswith("kept  not proven: last seen paused at ")
+    assert "clock_stepped" in shell("history").out
 
 
 @pytest.mark.parametrize("name", ["state.db", "of the night #2 100%.db"])

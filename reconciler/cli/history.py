@@ -15,7 +15,7 @@ from reconciler.cli.exits import DONE
 from reconciler.cli.looking import Moment, columns, format_option, open_existing, say_note, select
 from reconciler.cli.options import COMMON, label_option, setting_options, values
 from reconciler.errors import ReconcilerError
-from reconciler.evidence import Look, looks_of, moment, stretches
+from reconciler.evidence import Look, apart_from_steps, looks_of, moment, step_of, stretches
 from reconciler.labels import matches
 from reconciler.model import RecordingKey, Revision
 from reconciler.report.columns import wrapped
@@ -161,6 +161,8 @@ def _evidence(
     store: Store, asked: _Asked, wanted: frozenset[RecordingKey] | None
 ) -> Iterator[tuple[Subject, list[Look]]]:
     """Yield each recording that is asked about, with all looks at it that are known."""
+    # What is about no recording has an empty name.
+    steps = [step for line in store.events(EventQuery(("",))) if (step := step_of(line.event)) is not None]
     for subject in _subjects(store, asked, wanted):
         looks: list[Look] = []
         # By its ID, since it may have had other names.
@@ -170,7 +172,7 @@ def _evidence(
         record = store.get(subject.key)
         if record is not None and record.live is not None and record.observed_at is not None:
             looks.append(Look(record.observed_at, record.live))
-        yield subject, looks
+        yield subject, apart_from_steps(looks, steps)
 
 
 def _subjects(store: Store, asked: _Asked, wanted: frozenset[RecordingKey] | None) -> list[Subject]:

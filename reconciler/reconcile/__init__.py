@@ -13,7 +13,7 @@ history and measures, and `surroundings` says what all of them need of the rest 
 from reconciler.reconcile.patch import LIMIT_SECONDS, UNKNOWN_FATE_SECONDS
 from reconciler.reconcile.record import with_look
 from reconciler.reconcile.refused_keys import UNAUTHORIZED_SECONDS
-from reconciler.reconcile.surroundings import Clock, Sender, Turn, Writer, check_lease
+from reconciler.reconcile.surroundings import Clock, ClockSteps, Sender, Turn, Writer, check_lease
 from reconciler.reconcile.turn import (
     CONTRADICTED_SECONDS,
     FRESH_SECONDS,
@@ -31,6 +31,7 @@ __all__ = [
     "UNKNOWN_FATE_SECONDS",
     "UNKNOWN_STATUS_SECONDS",
     "Clock",
+    "ClockSteps",
     "Reconciler",
     "Sender",
     "Turn",
