@@ -248,12 +248,14 @@ def test_what_many_recordings_have_in_common_is_said_once(shell: Shell, made: Ma
     assert {each["error"] for each in everything} == {limit["error"], away["error"]}, "programs find it at each"
 
 
-def test_nothing_is_proven_of_a_time_in_which_the_clock_was_set(shell: Shell) -> None:
-    asked = ("history", "kept", "--at", f"{ago(minutes=30):%Y-%m-%dT%H:%M:%SZ}")
+def test_nothing_is_proven_of_a_time_in_which_the_clock_was_set(shell: Shell, made: Made) -> None:
+    asked = ("history", "kept", "--at", f"{made.ago(minutes=30):%Y-%m-%dT%H:%M:%SZ}")
     assert shell(*asked).out.startswith("kept  paused, proven from ")
-    step = Event(ago(minutes=20), "clock_stepped", NO_RECORDING, "", from_status=f"{ago(minutes=40).isoformat()}")
+    step = Event(
+        made.ago(minutes=20), "clock_stepped", NO_RECORDING, "", from_status=f"{made.ago(minutes=40).isoformat()}"
+    )
     with open_writer(shell.env["RECONCILER_STATE"], holder="test") as writer:
-        writer.append(step._replace(to_status=f"{ago(minutes=20).isoformat()}", detail="the clock was set"))
+        writer.append(step._replace(to_status=f"{made.ago(minutes=20).isoformat()}", detail="the clock was set"))
     assert shell(*asked).out.startswith("kept  not proven: last seen paused at ")
     assert "clock_stepped" in shell("history").out
 
