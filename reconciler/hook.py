@@ -28,7 +28,12 @@ class Hook:
     told: Callable[[str, str], None]
     #: Of deliveries without the secret. Those with it are all taken: the source looks once for however many there are.
     refused: Limiter
+    #: The largest delivery that is read.
     max_bytes: int
+    #: How long one may take to arrive.
+    seconds: float
+    #: How many are read at once.
+    at_once: int
 
 
 class Limiter:

@@ -478,6 +478,8 @@ OF_GIT = {
     "gpg_keyring": "keyring",
     "hook_secret_file": "secret",
     "hook_max_bytes": "2048",
+    "hook_seconds": "5",
+    "hook_at_once": "2",
     "hook_limit": "5",
 }
 
@@ -525,6 +527,8 @@ def test_an_empty_git_of_one_run_overrules_a_file_but_drops_no_safety(
         ("allowed_signers", "--verify"),
         ("gpg_keyring", "--verify"),
         ("hook_max_bytes", "--hook-secret-file"),
+        ("hook_seconds", "--hook-secret-file"),
+        ("hook_at_once", "--hook-secret-file"),
         ("hook_limit", "--hook-secret-file"),
     ],
 )

@@ -127,6 +127,7 @@ class Page:
         self.nudges = 0
         self._lines = io.StringIO()
         settings = {"hook_secret_file": str(folder / "secret"), "hook_limit": limit, "hook_max_bytes": 1024}
+        settings |= {"hook_seconds": 10.0, "hook_at_once": 4}
         log = make_log("json", "info", run_id="test", stream=self._lines)
         hook = make_hook(Values(settings, SettingsFile()), self._nudge, lambda: self.now, log)
         front = Front(lambda: b"", standstill_seconds=120)

@@ -459,6 +459,18 @@ def test_it_starts_without_what_only_live_state_needs(shell: Shell) -> None:
 def test_an_unknown_commit_and_contradictions_are_refused(shell: Shell) -> None:
     unknown = shell("plan", "--base", "mian")
     assert (unknown.code, "`mian` names no commit" in unknown.err) == (1, True)
+    assert "`git branch --all` and `git tag` list what there is" in unknown.err
+    assert "shallow" not in unknown.err
+
+
+def test_a_clone_is_called_shallow_where_it_is(shell: Shell) -> None:
+    clone = shell.folder.parent / "clone"
+    git(shell.folder, "commit", "--quiet", "--allow-empty", "--message", "Another")
+    git(shell.folder, "clone", "--quiet", "--depth=1", f"file://{shell.folder}", str(clone))
+    shell.folder = clone
+    unknown = shell("plan", "--base", "HEAD~1")
+    assert (unknown.code, "`HEAD~1` names no commit" in unknown.err) == (1, True)
+    assert "this clone is shallow: fetch it first" in unknown.err
     assert shell("plan", "--refresh", "--no-refresh").code == 64
 
 

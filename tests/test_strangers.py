@@ -14,7 +14,9 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from campaigns.scene import COMMAND, Daemon, Scene, subjects
@@ -24,9 +26,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from reconciler.settings import SETTINGS
 from reconciler.web import Bounds, Server, bind
 
 # The wall by itself
+
+#: Those that are settings, in their order.
+BOUNDS = ("connections", "head_seconds", "head_bytes", "answer_seconds")
 
 
 async def _answer(_request: Request) -> Response:
@@ -35,6 +41,11 @@ async def _answer(_request: Request) -> Response:
 
 async def _read(request: Request) -> Response:
     return PlainTextResponse(str(len(await request.body())))
+
+
+def bounds(**changed: Any) -> Bounds:
+    """Return those of the settings' defaults, but for some."""
+    return replace(Bounds(*(SETTINGS[f"listen_{name}"].default for name in BOUNDS)), **changed)
 
 
 @asynccontextmanager
@@ -93,7 +104,7 @@ async def has_ended(connection: Connection) -> bool:
 
 
 async def test_of_those_that_wait_the_oldest_goes_and_a_new_one_never() -> None:
-    async with wall(Bounds(connections=16, waiting=8, head_seconds=600)) as port:
+    async with wall(bounds(connections=16, head_seconds=600)) as port:
         old = [await connect(port, HEAD) for _ in range(8)]
         for _ in range(3):
             assert (await ask(await connect(port, HEAD))).startswith(b"HTTP/1.1 200")
@@ -102,17 +113,20 @@ async def test_of_those_that_wait_the_oldest_goes_and_a_new_one_never() -> None:
         assert [(await ask(each))[:12] for each in old[3:]] == [b"HTTP/1.1 200"] * 5
 
 
-async def test_a_head_that_is_not_complete_in_time_ends_its_connection() -> None:
-    async with wall(Bounds(head_seconds=0.5)) as port:
+async def test_a_head_that_is_not_complete_in_time_ends_its_connection(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("WARNING")
+    async with wall(bounds(head_seconds=0.5)) as port:
         slow = await connect(port, HEAD)
         dripping = asyncio.create_task(drip(slow[1]))
         assert await has_ended(slow)
+        assert caplog.messages == ["a request's head took longer than listen_head_seconds allows (0.5)"]
         silent = await connect(port)
         assert await has_ended(silent)
         idle = await connect(port, HEAD)
         assert (await ask(idle)).startswith(b"HTTP/1.1 200")
         assert await has_ended(idle)
         await dripping
+        assert len(caplog.messages) == 1  # who sends nothing has only kept the connection
 
 
 async def drip(writer: asyncio.StreamWriter) -> None:
@@ -126,14 +140,27 @@ async def drip(writer: asyncio.StreamWriter) -> None:
         pass
 
 
-async def test_an_answer_that_takes_too_long_ends_its_connection() -> None:
-    async with wall(Bounds(answer_seconds=0.5)) as port:
+async def test_a_head_that_is_too_large_is_told_which_bound_it_met(caplog: pytest.LogCaptureFixture) -> None:
+    async with wall(bounds(head_bytes=2048)) as port:
+        fits = await connect(port, HEAD + b"X-A: " + b"a" * 1900 + b"\r\n")
+        assert (await ask(fits)).startswith(b"HTTP/1.1 200")
+        reader, _ = await connect(port, HEAD + b"X-A: " + b"a" * 2100)
+        answer = await asyncio.wait_for(reader.read(), 30)
+        assert answer.startswith(b"HTTP/1.1 400")
+        words = "the request's head has more than listen_head_bytes allows (2,048)"
+        assert answer.endswith(words.encode())
+        assert words in caplog.messages
+
+
+async def test_an_answer_that_takes_too_long_ends_its_connection(caplog: pytest.LogCaptureFixture) -> None:
+    async with wall(bounds(answer_seconds=0.5)) as port:
         slow = await connect(port, b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nx")
         assert await has_ended(slow)
+        assert "an answer took longer than listen_answer_seconds allows (0.5)" in caplog.messages
 
 
 async def test_a_connection_is_not_kept_for_ever() -> None:
-    async with wall(Bounds(age_seconds=0.3)) as port:
+    async with wall(bounds(age_seconds=0.3)) as port:
         kept = await connect(port)
         answers = 0
         until = time.monotonic() + 30
@@ -147,16 +174,17 @@ async def test_a_connection_is_not_kept_for_ever() -> None:
         assert time.monotonic() < until
 
 
-async def test_there_are_only_so_many_connections_in_all() -> None:
-    async with wall(Bounds(connections=8, waiting=4)) as port:
+async def test_there_are_only_so_many_connections_in_all(caplog: pytest.LogCaptureFixture) -> None:
+    async with wall(bounds(connections=8)) as port:
         body = b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nx"
         busy = [await connect(port, body) for _ in range(8)]
         assert (await ask(await connect(port, HEAD))).startswith(b"HTTP/1.1 200")
         assert await has_ended(busy[0])
+        assert any("more connections than listen_connections allows (8" in words for words in caplog.messages)
 
 
 async def test_several_requests_sent_at_once_are_answered_in_turn() -> None:
-    async with wall(Bounds()) as port:
+    async with wall(bounds()) as port:
         reader, _ = await connect(port, (HEAD + b"\r\n") * 5)
         text = b""
         while text.count(b"HTTP/1.1 200") < 5 or not text.endswith(b"ok"):
@@ -165,7 +193,7 @@ async def test_several_requests_sent_at_once_are_answered_in_turn() -> None:
 
 async def test_at_the_end_nobody_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
     began = time.monotonic()
-    async with wall(Bounds()) as port:
+    async with wall(bounds()) as port:
         body = b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nx"
         for _ in range(20):
             await connect(port, body)
@@ -368,4 +396,5 @@ def test_slow_bodies_on_the_hook_hold_nothing_up(
         daemon.process.terminate()
         assert daemon.ended() == 0
         assert len(daemon.events()) - lines < 100
-        assert daemon.events("library_warning") == []
+        # What a bound of the page ended is said, once a minute, and a library complains of nothing.
+        assert all("listen_" in event["detail"] for event in daemon.events("library_warning"))

@@ -17,7 +17,9 @@ from starlette.types import ASGIApp
 
 from reconciler.errors import SettingsError
 from reconciler.metrics import CONTENT_TYPE, Metrics
-from reconciler.web import AddressInUse, Answers, Front, Guards, Server, bind, make_app, parse_hosts, shown
+from reconciler.web import AddressInUse, Answers, Bounds, Front, Guards, Server, bind, make_app, parse_hosts, shown
+
+BOUNDS = Bounds(connections=128, head_seconds=5, head_bytes=16384, answer_seconds=30)
 
 
 @dataclass
@@ -41,7 +43,7 @@ async def page(daemon: Daemon, guards: Guards | None = None) -> AsyncIterator[ht
     host, port = opened.getsockname()
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        group.create_task(Server(daemon.app(guards), opened).serve(stop))
+        group.create_task(Server(daemon.app(guards), opened, BOUNDS).serve(stop))
         async with httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False) as client:
             yield client
         stop.set()
@@ -101,12 +103,12 @@ async def test_a_page_that_ends_by_itself_is_not_silent() -> None:
     opened = bind("127.0.0.1:0")
     opened.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
-        await asyncio.wait_for(Server(Daemon().app(), opened).serve(asyncio.Event()), 30)
+        await asyncio.wait_for(Server(Daemon().app(), opened, BOUNDS).serve(asyncio.Event()), 30)
 
 
 async def test_a_cancelled_page_closes_its_socket() -> None:
     opened = bind("127.0.0.1:0")
-    serving = asyncio.create_task(Server(Daemon().app(), opened).serve(asyncio.Event()))
+    serving = asyncio.create_task(Server(Daemon().app(), opened, BOUNDS).serve(asyncio.Event()))
     async with httpx.AsyncClient(trust_env=False) as client:
         await client.get(f"http://127.0.0.1:{opened.getsockname()[1]}/healthz")
     serving.cancel()

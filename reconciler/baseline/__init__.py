@@ -22,7 +22,7 @@ from reconciler.baseline.worktree import WorkTree
 from reconciler.blobs import DIGEST_BYTES, blob_of
 from reconciler.documents import DocumentLimits, FileDocuments, Patience, cross_check, parse_documents
 from reconciler.errors import ReconcilerError
-from reconciler.git import LacksObjects, Location, Repository, is_unborn, locate, merge_base, resolve
+from reconciler.git import LacksObjects, Location, Repository, is_shallow, is_unborn, locate, merge_base, resolve
 from reconciler.index import Columns
 from reconciler.load import Files, Loaded
 from reconciler.model import Desired, Problem
@@ -256,7 +256,9 @@ def _find_commit(repository: Repository, reference: str) -> str | None:
         hint = (
             f"did you mean `{remote}`?"
             if resolve(repository, remote)
-            else "a shallow clone lacks it: fetch it first, as by `git fetch origin BRANCH`, or clone with more depth"
+            else "this clone is shallow: fetch it first, as by `git fetch origin BRANCH`, or clone with more depth"
+            if is_shallow(repository)
+            else "`git branch --all` and `git tag` list what there is, and `git fetch` brings what is new elsewhere"
         )
         raise ReconcilerError(f"`{reference[:200]}` names no commit in {repository.root}; {hint}")
     return found

@@ -40,6 +40,8 @@ _NEEDS = {
     "allowed_signers": ("verify", "signatures are not looked at; say --verify warn or enforce"),
     "gpg_keyring": ("verify", "signatures are not looked at; say --verify warn or enforce"),
     "hook_max_bytes": ("hook_secret_file", "no hook is taken; name its secret with --hook-secret-file"),
+    "hook_seconds": ("hook_secret_file", "no hook is taken; name its secret with --hook-secret-file"),
+    "hook_at_once": ("hook_secret_file", "no hook is taken; name its secret with --hook-secret-file"),
     "hook_limit": ("hook_secret_file", "no hook is taken; name its secret with --hook-secret-file"),
 }
 
@@ -177,6 +179,8 @@ def make_hook(settings: Values, nudge: Callable[[], None], monotonic: Callable[[
         told=told,
         refused=Limiter(settings["hook_limit"], monotonic),
         max_bytes=settings["hook_max_bytes"],
+        seconds=settings["hook_seconds"],
+        at_once=settings["hook_at_once"],
     )
 
 

@@ -43,7 +43,12 @@ REACH: Final = (
 #: A Git branch in place of files.
 GIT: Final = ("git", "branch", "path", "git_interval", "git_depth", "git_timeout_seconds", "git_token_file")
 SIGNATURES: Final = ("verify", "verify_scope", "allowed_signers", "gpg_keyring")
-HOOK: Final = ("hook_secret_file", "hook_max_bytes", "hook_limit")
+HOOK: Final = ("hook_secret_file", "hook_max_bytes", "hook_seconds", "hook_at_once", "hook_limit")
+#: The daemon's page.
+PAGE: Final = (
+    *("listen", "token_file", "metrics_open", "allowed_hosts"),
+    *("listen_connections", "listen_head_seconds", "listen_head_bytes", "listen_answer_seconds"),
+)
 #: What takes the lease on the state.
 WRITING: Final = ("wait_seconds", "allow_empty", "history_days", "history_rows")
 LIMITS: Final = (

@@ -16,7 +16,7 @@ from reconciler.logs import Log
 from reconciler.metrics import CONTENT_TYPE, Metrics
 from reconciler.reconcile import Clock
 from reconciler.systemd import notify
-from reconciler.web import AddressInUse, Front, Guards, Page, bind, is_exposed, make_app, parse_hosts
+from reconciler.web import AddressInUse, Bounds, Front, Guards, Page, bind, is_exposed, make_app, parse_hosts
 
 #: How often a service manager hears that a standby waits, and how long it then waits with it, in microseconds.
 _TELL_SECONDS: Final = 5.0
@@ -53,7 +53,13 @@ def open_page(settings: Values, metrics: Metrics, clock: Clock, log: Log, *, ser
         secrets=settings.key_ring.secrets,
     )
     hook = make_hook(settings, front.hint, clock.monotonic, log) if settings["hook_secret_file"] else None
-    page = Page(make_app(front, CONTENT_TYPE, guards, hook), opened, lambda: _bind(settings), log)
+    bounds = Bounds(
+        settings["listen_connections"],
+        settings["listen_head_seconds"],
+        settings["listen_head_bytes"],
+        settings["listen_answer_seconds"],
+    )
+    page = Page(make_app(front, CONTENT_TYPE, guards, hook), opened, lambda: _bind(settings), log, bounds)
     page.start()
     try:
         yield front

@@ -67,6 +67,14 @@ def resolve(repository: Repository, reference: str) -> str | None:
     return said.decode().strip()
 
 
+def is_shallow(repository: Repository) -> bool:
+    """Return whether a clone leaves out history, and so may lack a commit that its origin has."""
+    try:
+        return repository.ask("rev-parse", "--is-shallow-repository").strip() == b"true"
+    except GitError:
+        return False
+
+
 def is_unborn(repository: Repository) -> bool:
     """Return whether `HEAD` is a branch that has no commit yet."""
     try:

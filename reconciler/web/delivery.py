@@ -16,10 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from reconciler.errors import SettingsError
 from reconciler.hook import Hook, Seal, is_push, kind_of
 
-#: How long a delivery may take to arrive: a host sends it in one go.
-_DELIVERY_SECONDS: Final = 10.0
-#: So many bodies are read at once; when there is another, one that has taken longer than this makes room for it.
-_AT_ONCE: Final = 4
+#: A host sends a delivery in one go: when there is one too many, another that has taken longer than this makes room.
 _LONG_SECONDS: Final = 1.0
 
 
@@ -47,10 +44,9 @@ class Deliveries:
             return self._unauthorized(kind)
         if not seal.covers_body:
             return self._judged(kind, seal, request)
-        if len(self._under_way) >= _AT_ONCE and not self._make_room():
-            busy = PlainTextResponse("too many at once\n", 503, {"Retry-After": "1"})
-            return self._turned_away(kind, "too many at once", busy)
-        limit = asyncio.timeout(_DELIVERY_SECONDS)
+        if len(self._under_way) >= hook.at_once and not self._make_room():
+            return self._crowded(kind)
+        limit = asyncio.timeout(hook.seconds)
         self._under_way[limit] = asyncio.get_running_loop().time()
         try:
             return await self._read(kind, seal, request, limit)
@@ -77,7 +73,10 @@ class Deliveries:
                         return self._too_large(kind)
                     seal.feed(part)
         except TimeoutError:
-            return self._turned_away(kind, "too slow", PlainTextResponse("too slow\n", 408))
+            if limit not in self._under_way:
+                return self._crowded(kind)  # it had to make room
+            words = f"the delivery took longer than hook_seconds allows ({self._hook.seconds:g})\n"
+            return self._turned_away(kind, "slower than hook_seconds allows", PlainTextResponse(words, 408))
         except ClientDisconnect:
             return Response(status_code=400)
         return self._judged(kind, seal, request)
@@ -92,6 +91,11 @@ class Deliveries:
 
     def _unauthorized(self, kind: str) -> Response:
         return self._turned_away(kind, "wrong signature or token", PlainTextResponse("unauthorized\n", 401))
+
+    def _crowded(self, kind: str) -> Response:
+        words = f"more deliveries at once than hook_at_once allows ({self._hook.at_once})\n"
+        answer = PlainTextResponse(words, 503, {"Retry-After": "1"})
+        return self._turned_away(kind, "more at once than hook_at_once allows", answer)
 
     def _too_large(self, kind: str) -> Response:
         words = f"the delivery has more than hook_max_bytes allows ({self._hook.max_bytes:,})\n"

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from reconciler.logs import Log
 from reconciler.scrub import frames
 from reconciler.web.address import AddressInUse, shown
-from reconciler.web.server import Server
+from reconciler.web.server import Bounds, Server
 
 #: Opens the socket; raises `AddressInUse` while somebody else listens there.
 Bind = Callable[[], socket.socket]
@@ -26,7 +26,9 @@ _END_SECONDS: Final = 5.0
 class Page:
     """Serves an application beside the daemon."""
 
-    def __init__(self, app: ASGIApp, opened: socket.socket | AddressInUse, bind: Bind, log: Log) -> None:
+    def __init__(
+        self, app: ASGIApp, opened: socket.socket | AddressInUse, bind: Bind, log: Log, bounds: Bounds
+    ) -> None:
         """Prepare to serve.
 
         Args:
@@ -34,11 +36,13 @@ class Page:
             opened: the socket; or that somebody else listens there, and it is taken once it is free.
             bind: opens it then.
             log: where it says that it listens.
+            bounds: how many connections, and for how long.
         """
         self._app = app
         self._bind = bind
         self._opened = opened
         self._log = log
+        self._bounds = bounds
         self._stop = asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="page", daemon=True)
@@ -71,7 +75,7 @@ class Page:
             opened = self._opened
         if opened is not None:
             self._log.info("listening", address=shown(opened))
-            await Server(self._app, opened).serve(self._stop)
+            await Server(self._app, opened, self._bounds).serve(self._stop)
 
     async def _wait_for_address(self) -> socket.socket | None:
         """Take the address once it is free; None when the page ends before."""

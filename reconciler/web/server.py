@@ -29,35 +29,40 @@ _LOG: Final = logging.getLogger("reconciler.web")
 _ACCEPTED_AT_ONCE: Final = 8
 #: How often deadlines are looked at.
 _LOOK_SECONDS: Final = 0.25
-#: The longest head that is read.
-_HEAD_BYTES: Final = 16 * 1024
 #: Descriptors or memory are short: it will pass.
 _SHORT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _AGAIN_SECONDS: Final = 0.1
 #: How long what is under way may take when the page ends.
 _END_SECONDS: Final = 1.0
+#: Who comes again after so long opens another connection, so that no deadline of one can be evaded by keeping it.
+_AGE_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How many connections there may be, and for how long, in seconds."""
+    """How many connections there may be, and for how long, in seconds. All but the age are settings of `listen_`."""
 
     #: All of them.
-    connections: int = 128
-    #: Those that wait for the head of a request.
-    waiting: int = 64
+    connections: int
     #: From the connection, or from the last answer, to the end of the next request's head.
-    head_seconds: float = 5.0
+    head_seconds: float
+    #: The longest head that is read.
+    head_bytes: int
     #: From there to the end of the answer.
-    answer_seconds: float = 30.0
+    answer_seconds: float
     #: After that, no further request is taken.
-    age_seconds: float = 60.0
+    age_seconds: float = _AGE_SECONDS
+
+    @property
+    def waiting(self) -> int:
+        """Those that wait for the head of a request."""
+        return self.connections // 2
 
 
 class Server:
     """Serves an application on an open socket."""
 
-    def __init__(self, app: ASGIApp, opened: socket.socket, bounds: Bounds | None = None) -> None:
+    def __init__(self, app: ASGIApp, opened: socket.socket, bounds: Bounds) -> None:
         """Prepare to serve.
 
         Args:
@@ -73,10 +78,10 @@ class Server:
             ws="none",
             lifespan="off",
             proxy_headers=False,
-            h11_max_incomplete_event_size=_HEAD_BYTES,
+            h11_max_incomplete_event_size=bounds.head_bytes,
         )
         self._opened = opened
-        self._connections = _Connections(bounds or Bounds())
+        self._connections = _Connections(bounds)
         self._state = ServerState()
         self._accepting: set[asyncio.Task[object]] = set()
 
@@ -173,6 +178,7 @@ class _Connections:
         self.busy.pop(connection, None)
         self._waiting.pop(connection, None)
         if len(self._waiting) >= self.bounds.waiting:
+            self._say_crowded()
             self._end_oldest(self._waiting)
         self._waiting[connection] = time.monotonic()
 
@@ -189,14 +195,28 @@ class _Connections:
     def make_room(self, count: int) -> None:
         """End so many of the oldest that `count` more may come."""
         while len(self._waiting) + len(self.busy) + count > self.bounds.connections and (self._waiting or self.busy):
+            self._say_crowded()
             self._end_oldest(self._waiting or self.busy)
 
     def end_late(self) -> None:
         """End those that take too long."""
         now = time.monotonic()
-        for those, seconds in ((self._waiting, self.bounds.head_seconds), (self.busy, self.bounds.answer_seconds)):
-            while those and now - next(iter(those.values())) > seconds:
-                self._end_oldest(those)
+        while self._waiting and now - next(iter(self._waiting.values())) > self.bounds.head_seconds:
+            # Who has sent nothing has merely kept the connection, as clients do.
+            if next(iter(self._waiting)).has_begun:
+                _LOG.warning(
+                    "a request's head took longer than listen_head_seconds allows (%g)", self.bounds.head_seconds
+                )
+            self._end_oldest(self._waiting)
+        while self.busy and now - next(iter(self.busy.values())) > self.bounds.answer_seconds:
+            _LOG.warning("an answer took longer than listen_answer_seconds allows (%g)", self.bounds.answer_seconds)
+            self._end_oldest(self.busy)
+
+    def _say_crowded(self) -> None:
+        _LOG.warning(
+            "more connections than listen_connections allows (%d, half of them without a request): the oldest goes",
+            self.bounds.connections,
+        )
 
     def end_waiting(self) -> None:
         """End those that wait."""
@@ -255,6 +275,18 @@ class _Connection(H11Protocol):
             self._connections.wait(self)
             if time.monotonic() - self._began > self._connections.bounds.age_seconds:
                 self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        most = self._connections.bounds.head_bytes
+        if len(self.conn.trailing_data[0]) > most:
+            msg = f"the request's head has more than listen_head_bytes allows ({most:,})"
+            _LOG.warning(msg)
+        super().send_400_response(msg)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether part of a request's head has come."""
+        return bool(self.conn.trailing_data[0])
 
     @property
     def _is_busy(self) -> bool:
