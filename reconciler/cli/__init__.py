@@ -42,12 +42,22 @@ COMMANDS: Final = {
 _ACTING: Final = frozenset({"apply", "run", "set", "suspend", "resume", "init"})
 #: Habits that other tools have left: what somebody types, and the command that does it here.
 HABITS: Final = {
+    "check": "reconciler validate [PATH]...",
+    "complete": "reconciler set NAME completed",
+    "describe": "reconciler status [NAME]...",
     "diff": "reconciler plan [PATH]...",
     "dump": "reconciler import --workspace UUID",
     "export": "reconciler import --workspace UUID",
+    "events": "reconciler history [NAME]...",
     "get": "reconciler status [NAME]...",
     "lint": "reconciler validate [PATH]...",
-    "logs": "reconciler history [NAME]",
+    "list": "reconciler status [NAME]...",
+    "logs": "reconciler history [NAME]...",
+    "ls": "reconciler status [NAME]...",
+    "pause": "reconciler set NAME paused",
+    "reconcile": "reconciler apply [PATH]...",
+    "refresh": "reconciler sync [NAME]...",
+    "show": "reconciler status [NAME]...",
 }
 _DRY_RUN: Final = "--dry-run"
 #: Commands whose names cannot be those of modules.
