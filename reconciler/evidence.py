@@ -25,6 +25,8 @@ CLOCK_STEPPED: Final = "clock_stepped"
 _NOTICED: Final = timedelta(seconds=5)
 #: The event of the first look after a time in which nobody looked.
 _SEEN_AGAIN: Final = "seen_again"
+#: The same of a process that looks once and ends: until an event says otherwise, the looks after it are as far apart.
+_SEEN_ONCE: Final = "seen_once"
 
 
 class Look(NamedTuple):
@@ -57,14 +59,15 @@ def looks_of(event: Event) -> list[Look]:
     found = []
     if event.last_seen is not None and event.last_seen_at is not None:
         found.append(Look(event.last_seen_at, event.last_seen))
-    if event.event == _SEEN_AGAIN:
+    back = event.event in (_SEEN_AGAIN, _SEEN_ONCE)
+    if back:
         # Just before it, and not at the look before: an event is later than the look that it tells of.
         found.append(Look(event.at - timedelta(microseconds=1), None))
-    if event.event in _FOUND or event.event in _DIFFERENT or event.event == _SEEN_AGAIN:
+    if event.event in _FOUND or event.event in _DIFFERENT or back:
         seen = what_happened(event)[1]
         if seen is not None:
             found.append(Look(event.at, seen))
-    elif event.event in _BLIND:
+    if event.event in _BLIND or event.event == _SEEN_ONCE:
         found.append(Look(event.at, None))
     return found
 

@@ -374,6 +374,8 @@ class Bench:
         self.authorized: list[str] = []
         self.on_authorized: Callable[[str], None] = self.authorized.append
         self.first_looks: dict[RecordingKey, Live] = {}
+        #: Whether the process that starts next looks on, as the daemon does.
+        self.watches = True
         self.store: Store = open_store(self.url)
         self.start()
 
@@ -403,6 +405,7 @@ class Bench:
             meters=self.metrics,
             first_looks=self.first_looks,
             expected=self._expected,
+            watches=self.watches,
             authorized_again=lambda workspace_id: self.on_authorized(workspace_id),
         )
 

@@ -334,3 +334,50 @@ async def test_another_status_waits_for_a_patch_that_an_earlier_process_may_stil
     await bench.until_idle(KEY, turns=60)
     assert statuses(bench.world.patches) == ["completed", "paused"]
     assert bench.time.elapsed >= 30
+
+
+async def test_commands_that_a_timer_starts_seldom_prove_nothing_and_fill_no_history(bench: Bench):
+    await paused(bench)
+    bench.time.pass_by(300)
+    await bench.turn(KEY)
+    told = len(bench.history())
+    bench.watches = False
+    for _ in range(24):
+        bench.time.pass_by(3600)
+        bench.restart()
+        await bench.turn(KEY)
+    assert [event.event for event in bench.history()[told:]] == ["seen_once"], "one event, and not one a run"
+    assert prove(bench)[-5:] == [
+        *[("paused", 300.0), (None, 3600.0)],
+        *[("paused", 0.0), (None, 23 * 3600.0), ("paused", 0.0)],
+    ]
+    # Even soon after one another they prove nothing of it; a daemon that takes over does, from its first look on.
+    bench.time.pass_by(60)
+    bench.restart()
+    await bench.turn(KEY)
+    assert prove(bench)[-1:] == [("paused", 0.0)]
+    bench.watches = True
+    bench.time.pass_by(60)
+    bench.restart()
+    for _ in range(4):
+        await bench.turn(KEY, Priority.RESYNC)
+        bench.time.pass_by(300)
+    assert [event.event for event in bench.history()[told:]] == ["seen_once", "seen_again"]
+    assert prove(bench)[-2:] == [("paused", 900.0), (None, 300.0)]
+
+
+async def test_a_change_between_two_seldom_looks_is_dated_between_them(bench: Bench):
+    await paused(bench)
+    bench.watches = False
+    for _ in range(3):
+        bench.time.pass_by(3600)
+        bench.restart()
+        await bench.turn(KEY)
+    bench.time.pass_by(3600)
+    bench.world.set(KEY, "ongoing")
+    bench.restart()
+    await bench.until_idle(KEY)
+    drift = next(event for event in bench.history() if event.event == "drift_detected")
+    assert drift.last_seen_at is not None
+    assert (drift.last_seen, (drift.at - drift.last_seen_at).total_seconds()) == ("paused", 3600)
+    assert all(seconds < 60 for status, seconds in prove(bench)[-8:] if status is not None)

@@ -226,6 +226,7 @@ async def _apply(request: _Request, loaded: Loaded, revisions: Revisions, store:
                 confirm_seconds=settings["confirm_seconds"],
                 call_seconds=settings["call_seconds"],
                 command="apply",
+                watches=False,
                 first_looks=observed.live,
                 revision_of=lambda key: revisions.of((documents.get(key) or applied[key]).file),
                 expected=None if request.saved is None else {action.key: action for action in plan.actions},

@@ -400,4 +400,5 @@ class _Run:
             fingerprint=self._keys.fingerprint,
             held_back=api.held_back,
             sparing=self._sparing,
+            watches=first_looks is None,
         )

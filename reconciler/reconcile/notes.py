@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from reconciler.model import Applied, Event, Outcome, Phase, RecordingKey
-from reconciler.reconcile.record import SEEN_AGAIN
+from reconciler.reconcile.record import SEEN_AGAIN, SEEN_ONCE
 from reconciler.reconcile.surroundings import Clock, Meters
 
 
@@ -100,19 +100,19 @@ class Notes:
             last_seen_at=before.observed_at if changed else None,
         )
 
-    def seen_again(self, before: Applied, record: Applied, *, detail: str = "") -> Event:
+    def seen_again(self, before: Applied, record: Applied, *, once: bool = False, detail: str = "") -> Event:
         """Return a line about the first look after a time in which nobody looked: of that time nothing is proven.
 
         Args:
             before: the record with the look before that time.
             record: the record with this look.
+            once: whether nobody is going to look on, so that of the time after it nothing is proven either.
             detail: why nobody looked, where that is known.
         """
         since = (before.phase_since if before.phase is Phase.BLIND else before.observed_at) or self._clock.now()
         told = f"not seen since {since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        event = self.seen(
-            "seen_again", before, record, cause=SEEN_AGAIN, detail=": ".join(filter(None, (told, detail)))
-        )
+        word = SEEN_ONCE if once else SEEN_AGAIN
+        event = self.seen(word, before, record, cause=word, detail=": ".join(filter(None, (told, detail))))
         # As of the look, which a command may have taken for its plan a while ago.
         at = record.observed_at or event.at
         return event._replace(at=at, last_seen=before.live, last_seen_at=before.observed_at)

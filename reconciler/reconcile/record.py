@@ -26,6 +26,7 @@ REQUEST_REFUSED: Final = "request_refused"
 NO_EFFECT: Final = "no_effect"
 REJECTED: Final = "rejected"
 SEEN_AGAIN: Final = "seen_again"
+SEEN_ONCE: Final = "seen_once"
 #: A PATCH to another status, of an earlier process, may still be under way.
 EARLIER_REQUEST: Final = "earlier_request"
 

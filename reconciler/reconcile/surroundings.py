@@ -27,6 +27,7 @@ class Reader(Protocol):
     """What a turn reads of the store."""
 
     def get(self, key: RecordingKey) -> Applied | None: ...
+    def last_event(self, key: RecordingKey) -> str | None: ...
 
 
 class Writer(Protocol):

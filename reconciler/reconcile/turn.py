@@ -35,6 +35,7 @@ from reconciler.reconcile.notes import Notes, named
 from reconciler.reconcile.patch import Patcher
 from reconciler.reconcile.record import (
     EARLIER_REQUEST,
+    SEEN_ONCE,
     as_confirming,
     as_declared,
     as_drifted,
@@ -109,6 +110,7 @@ class Reconciler:
         fingerprint: Callable[[str], int | None] = lambda _workspace_id: None,
         held_back: Callable[[str], BirdUnavailable | None] = lambda _workspace_id: None,
         sparing: Sparing | None = None,
+        watches: bool = True,
     ) -> None:
         """Put the parts together.
 
@@ -140,6 +142,7 @@ class Reconciler:
             fingerprint: answers the `hash` of a workspace's present key; None when there is none.
             held_back: answers why a PATCH to a workspace could not leave now; None when it could.
             sparing: through which is said what may meet very many at once; by default one of its own for `log`.
+            watches: whether this process goes on looking, so that its looks prove what lies between them.
         """
         self._desired = desired
         self._base = base
@@ -164,7 +167,8 @@ class Reconciler:
         self._not_before = datetime.min.replace(tzinfo=UTC)
         self._notes = Notes(clock, meters or NoMeters(), run_id, command)
         self._refused_keys = RefusedKeys(clock, self.sparing, fingerprint, authorized_again)
-        self._gaps = Gaps(timedelta(seconds=apart_seconds))
+        self._gaps = Gaps(timedelta(seconds=apart_seconds), clock.now())
+        self._watches = watches
         self._failures = Failures(reader, writer, clock, log, self.sparing, self._notes, self._confirm)
         self._patcher = Patcher(
             writer=writer,
@@ -276,8 +280,8 @@ class Reconciler:
             await self._writer.save(reached)
         if reached.phase is Phase.BLIND:
             reached = await self._seen_again(reached, live, now)
-        elif gap:
-            await self._writer.save(with_look(reached, live), self._notes.seen_again(reached, with_look(reached, live)))
+        elif gap or (self._watches and self._gaps.first_look(applied, live)):
+            await self._note_gap(reached, live, gap=gap)
         applied = with_overtaken(reached, live, now)
         action = decide(key, desired, applied, live, now, call_seconds=self._call_seconds)
         # What was sent keeps the commit that asked for it.
@@ -337,6 +341,14 @@ class Reconciler:
         record = as_seen_again(blind, now)
         await self._writer.save(record, self._notes.seen_again(blind, with_look(record, live), detail=blind.error))
         return record
+
+    async def _note_gap(self, before: Applied, live: Live, *, gap: bool) -> None:
+        """Say that nobody looked for a while, unless the last event of the recording says so of all that follows it."""
+        seen_once = self._reader.last_event(before.key) == SEEN_ONCE
+        # Who looks on says that it does; who does not adds nothing to what the last of its kind has said.
+        if (gap or seen_once) if self._watches else not seen_once:
+            record = with_look(before, live)
+            await self._writer.save(record, self._notes.seen_again(before, record, once=not self._watches))
 
     def _first_look(self, key: RecordingKey, desired: Desired, applied: Applied) -> Live | None:
         """Return what the plan saw, if this turn may still decide on it."""

@@ -140,6 +140,10 @@ class Store(Protocol):
         """Return how many recordings have a last-applied status, at a cost that does not grow with their number."""
         ...
 
+    def last_event(self, key: RecordingKey) -> str | None:
+        """Return the word of the newest event about a recording, or None where there is none."""
+        ...
+
     def history(self, name: str | None = None, *, limit: int = 100, since: datetime | None = None) -> list[Event]:
         """Return events in the order opposite to that in which they were written.
 

@@ -100,6 +100,10 @@ class SqliteStore:
         found = self._read(lambda _layout: selects.COUNT_LAST_APPLIED)
         return int(found[0][0]) if found else 0
 
+    def last_event(self, key: RecordingKey) -> str | None:
+        found = self._read(lambda _layout: selects.LAST_EVENT, key)
+        return str(found[0][0]) if found else None
+
     def history(self, name: str | None = None, *, limit: int = 100, since: datetime | None = None) -> list[Event]:
         query = EventQuery((), since, None, limit) if name is None else EventQuery((name,), since, None, limit)
         return [line.event for line in self.events(query)]

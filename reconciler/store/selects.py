@@ -43,6 +43,11 @@ LINES: Final = f"SELECT {_LINE} FROM recordings WHERE {_AT_REST}"  # noqa: S608 
 #: Who holds the state; every layout has the same columns.
 LEASE: Final = lease.SELECT
 COUNT_LAST_APPLIED: Final = "SELECT last_applied FROM totals"
+#: The newest event of a recording, which its ID finds: the other parts of the key tell it from one of another call.
+LAST_EVENT: Final = (
+    f"SELECT event FROM history WHERE {' AND '.join(f'{column} = ?' for column in KEY)} "  # noqa: S608 (constants)
+    "ORDER BY id DESC LIMIT 1"
+)
 PATCHES: Final = (
     f"SELECT at, {_KEYS}, irreversible, resumes_foreign FROM history "  # noqa: S608 (constants)
     "WHERE event = 'patch_sent' AND at >= ? ORDER BY at, id"
