@@ -5,7 +5,6 @@ What must never happen in this room: a file's content is made up where it cannot
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -144,6 +143,8 @@ def lacking(root: str, reference: str, what: str) -> str:
         reference: the commit, as it was asked for.
         what: is not here.
     """
+    import shlex  # late: only a refusal quotes
+
     remedy = f"git -C {shlex.quote(root)} diff {shlex.quote(reference)} >/dev/null"
     return (
         f"{what} of {reference} is not in the repository {root}, which is a partial clone; fetch it first: `{remedy}`"

@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -119,6 +118,8 @@ class Repository:
         Raises:
             GitError: see `ask`.
         """
+        import tempfile  # late: a plan without a base waits for no archives and random numbers, which it brings with it
+
         objects = os.path.join(self.root, os.fsdecode(self.ask("rev-parse", "--git-path", "objects").rstrip(b"\n")))
         wide = self.ask("rev-parse", "--show-object-format").strip() == b"sha256"
         with tempfile.TemporaryDirectory(prefix="reconciler-git-") as folder:

@@ -5,7 +5,6 @@ Pure.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -44,6 +43,8 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) 
 
 def wrapped(text: str, width: int, indent: str = "    ") -> list[str]:
     """Return a text as lines of at most this width, each indented."""
+    import textwrap  # late: few commands fill lines, and all that write tables are here
+
     lines = textwrap.wrap(text, max(20, width), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
     return lines or [indent.rstrip()]
 
