@@ -14,8 +14,6 @@ import random
 import signal
 import sys
 import textwrap
-import urllib.error
-import urllib.request
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -25,18 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from foreign_api import ForeignApi, running
-from test_cli import (
-    KEY,
-    RECORDING,
-    WORKSPACE,
-    Shell,
-    Started,
-    document,
-    eventually,
-    numbered,
-    recording,
-)
+
+from tests.world.documents import document
+from tests.world.foreign_api import ForeignApi, running
+from tests.world.front import FAULTS, daemon_options, get, reach
+from tests.world.ids import RECORDING, WORKSPACE, numbered, recording
+from tests.world.shell import KEY, Shell, eventually
 
 SATISFIES = {"ongoing": {"ongoing"}, "paused": {"paused"}, "completed": {"completed", "available"}}
 
@@ -181,26 +173,6 @@ def _set_head(name: str, first: Wanted) -> str:
         """)
 
 
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    shell = Shell(folder)
-    yield shell
-    assert shell.leaks() == []
-
-
-@pytest.fixture
-def api() -> Iterator[ForeignApi]:
-    with running(key=KEY) as api:
-        yield api
-
-
-def reach(api: ForeignApi, *more: str) -> tuple[str, ...]:
-    """Return the options that point a command at the independent API, as fast as it can."""
-    return ("--api-url", api.url, "--rate-limit", "0", *more)
-
-
 BEHAVIOURS: dict[str, tuple[str, ...]] = {
     "as in the sheet": (),
     "one token for ever": ("--same-token",),
@@ -274,27 +246,6 @@ def record_of(shell: Shell, name: str = "one") -> dict[str, Any]:
     """Return what the state knows of a recording."""
     found: dict[str, Any] = shell("status", name, "--format", "json").json()["recordings"][0]
     return found
-
-
-FAULTS: dict[str, tuple[dict[str, Any], int]] = {
-    # What goes wrong, and how many PATCHes may be seen: two only where the first had no effect.
-    "500 to a list": ({"action": "answer", "method": "GET", "status": 500}, 1),
-    "an HTML page from a proxy": ({"action": "answer", "method": "GET", "status": 502, "body": "<html>no</html>"}, 1),
-    "200 with a body that is no JSON": ({"action": "answer", "method": "GET", "status": 200, "body": "{"}, 1),
-    "200 with a list": ({"action": "answer", "method": "GET", "status": 200, "body": "[]"}, 1),
-    "a list cut off in the middle": ({"action": "truncate", "method": "GET", "status": 200}, 1),
-    "no answer to a list": ({"action": "close", "method": "GET"}, 1),
-    "429 with a time": ({"action": "answer", "method": "GET", "status": 429, "headers": {"Retry-After": "1"}}, 1),
-    "429 to the PATCH": ({"action": "answer", "method": "PATCH", "status": 429}, 2),
-    "503 to the PATCH, without effect": ({"action": "answer", "method": "PATCH", "status": 503}, 2),
-    "503 to the PATCH, with effect": ({"action": "effect_then_answer", "method": "PATCH", "status": 503}, 1),
-    "the PATCH's answer lost, with effect": ({"action": "effect_then_close", "method": "PATCH"}, 1),
-    "the PATCH's answer lost, without effect": ({"action": "close", "method": "PATCH"}, 2),
-    "409 to the PATCH, with effect": ({"action": "effect_then_answer", "method": "PATCH", "status": 409}, 1),
-    "404 to the PATCH, with effect": ({"action": "effect_then_answer", "method": "PATCH", "status": 404}, 1),
-    "200 in place of 202": ({"action": "effect_then_answer", "method": "PATCH", "status": 200, "body": "{}"}, 1),
-    "a 202 without a body": ({"action": "effect_then_answer", "method": "PATCH", "status": 202, "body": ""}, 1),
-}
 
 
 def test_passing_faults_are_survived_and_no_patch_is_sent_twice_that_had_an_effect(
@@ -659,21 +610,6 @@ def test_without_a_refresh_a_plan_needs_neither_key_nor_network(shell: Shell, ap
 
 
 # The daemon.
-
-
-def daemon_options(api: ForeignApi, *more: str) -> tuple[str, ...]:
-    """Return a daemon's options under which only an event can make it act within a test."""
-    return reach(api, "--log-format", "json", "--resync-seconds", "3600", "--poll-seconds", "3600", *more)
-
-
-def get(daemon: Started, path: str) -> tuple[int, str]:
-    """Read a page of the daemon."""
-    address = daemon.wait_for("listening")["address"]
-    try:
-        with urllib.request.urlopen(f"http://{address}{path}", timeout=30) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
 
 
 def test_the_daemon_notices_edits_mistakes_and_removals_and_ends_when_asked(shell: Shell, api: ForeignApi) -> None:

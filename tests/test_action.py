@@ -18,10 +18,12 @@ from typing import Any
 
 import pytest
 import yaml
-from test_cli import COMMAND
-from test_plan_base import commit_all, git, item
 
-CHECKOUT = Path(__file__).parent.parent
+from tests.world.documents import item
+from tests.world.git import commit_all, git
+from tests.world.places import CHECKOUT
+from tests.world.shell import COMMAND
+
 ACTION = yaml.safe_load((CHECKOUT / "action.yml").read_text())
 #: Answers as the platform's command does, out of the file `comments`: the calls that the action makes, no more.
 GH = """\

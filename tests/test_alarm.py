@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from fake_world import Lines
-
 from reconciler.alarm import COUNTED_SECONDS, TOLD_FIRST, Sparing
+from tests.world.bench import Lines
 
 
 class Time:

@@ -24,16 +24,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from examples import document, key
-from fake_world import Lines, Time
-from fault_proxy import FaultProxy
-from foreign_api import ForeignApi, running
 from prometheus_client.parser import text_string_to_metric_families
-from test_bird import a_server, both_transports, read_request, response
-from test_budget import FakeClock
-from test_cli import KEY as SHELL_KEY
-from test_cli import WORKSPACE, Shell, Started, eventually, numbered, recording
-from test_cli import document as written
 
 from reconciler.bird import Bird, CircuitChange, Circuits, RequestMetric, Timeouts, TransportName
 from reconciler.bird.circuit import FAILURES, LONGEST_SECONDS
@@ -52,6 +43,16 @@ from reconciler.sandbox.world import Behaviour
 from reconciler.store import open_store, open_writer
 from reconciler.window import Window
 from reconciler.workqueue import Again, Workers
+from tests.world.bench import Lines, Time
+from tests.world.clocks import FakeClock
+from tests.world.documents import document as written
+from tests.world.fault_proxy import FaultProxy
+from tests.world.foreign_api import ForeignApi, running
+from tests.world.ids import WORKSPACE, numbered, recording
+from tests.world.nouns import document, key
+from tests.world.shell import KEY as SHELL_KEY
+from tests.world.shell import Shell, Started, eventually
+from tests.world.sockets import a_server, both_transports, read_request, response
 
 #: Gets the good answer, and answers what it likes; false closes the connection.
 Act = Callable[[asyncio.StreamWriter, bytes], Awaitable[bool]]

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from campaigns.scene import Daemon, Scene, Subject, eventually, subjects
+
+from tests.world.scene import Daemon, Scene, Subject, eventually, subjects
 
 
 @pytest.fixture(scope="module")

@@ -7,18 +7,19 @@ import shutil
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from examples import NOW
-from foreign_api import ForeignApi, running
-from test_cli import KEY, RECORDING, Shell, document, recording
-from test_looking import COMMIT, not_root, record, records
-from test_store import old_layout
 
 from reconciler.store import open_store, open_writer
+from tests.world.documents import document
+from tests.world.foreign_api import ForeignApi
+from tests.world.ids import RECORDING, recording
+from tests.world.nouns import NOW
+from tests.world.old_layouts import old_layout
+from tests.world.shell import Shell, not_root
+from tests.world.states import COMMIT, record, records
 
 RECORDS = records(NOW)
 
@@ -28,12 +29,6 @@ def shell(tmp_path: Path) -> Shell:
     folder = tmp_path / "work"
     folder.mkdir()
     return Shell(folder)
-
-
-@pytest.fixture
-def api() -> Iterator[ForeignApi]:
-    with running(key=KEY) as api:
-        yield api
 
 
 def test_a_backup_beside_a_writer_is_whole_and_holds_what_was_acknowledged(shell: Shell, tmp_path: Path) -> None:

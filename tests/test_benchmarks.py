@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.__main__ import FULL, QUICK
-from benchmarks.figures import Figure, Target
-from benchmarks.growth import exponent
-from benchmarks.measure import run
-from benchmarks.scene import LAYOUTS, Layout, line_of, place, write_tree
-from benchmarks.table import BEGIN, END
 
 from reconciler.documents import parse_documents
+from tests.benchmarks.__main__ import FULL, QUICK
+from tests.benchmarks.figures import Figure, Target
+from tests.benchmarks.growth import exponent
+from tests.benchmarks.measure import run
+from tests.benchmarks.scene import LAYOUTS, Layout, line_of, place, write_tree
+from tests.benchmarks.table import BEGIN, END
+from tests.world.places import CHECKOUT
 
-CHECKOUT = Path(__file__).parent.parent
 #: The least that each can be run at.
 TINY = {
     "startup": ["--repeats", "1"],

@@ -16,11 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from foreign_api import CANARY_LINK, CANARY_PHONE, ForeignApi, running
 from hypothesis import given
 from hypothesis import strategies as st
-from test_acceptance import FAULTS, get
-from test_cli import KEY, RECORDING, WORKSPACE, Shell, Started, document, eventually, numbered, recording
 
 from reconciler.errors import SettingsError
 from reconciler.keys import read_token
@@ -28,6 +25,11 @@ from reconciler.logs import make_log
 from reconciler.model import Problem
 from reconciler.scrub import hide, scrub, scrubbed
 from reconciler.web import bind, is_exposed
+from tests.world.documents import document
+from tests.world.foreign_api import CANARY_LINK, CANARY_PHONE, ForeignApi
+from tests.world.front import FAULTS, get
+from tests.world.ids import RECORDING, WORKSPACE, numbered, recording
+from tests.world.shell import KEY, Shell, Started, eventually
 
 #: The number as people write it where a document wants text.
 BARE_PHONE = CANARY_PHONE.removeprefix("+")
@@ -66,12 +68,6 @@ def shell(tmp_path: Path) -> Iterator[Searched]:
     shell = Searched(folder, tmp_path / "documents")
     yield shell
     assert shell.found() == []
-
-
-@pytest.fixture
-def api() -> Iterator[ForeignApi]:
-    with running(key=KEY) as api:
-        yield api
 
 
 def many_faults(shell: Searched, api: ForeignApi) -> None:

@@ -8,256 +8,28 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import click
 import jsonschema
 import pytest
 import yaml
-from foreign_api import CANARY_LINK, CANARY_PHONE, ForeignApi, running
 
-from reconciler.cli import HABITS, cli, main
+from reconciler.cli import HABITS, cli
 from reconciler.cli.options import GIT, HOOK, SIGNATURES
 from reconciler.cli.validate import SHOWN_ON_A_TERMINAL, show_problems
 from reconciler.model import Problem
 from reconciler.source import Tree
-
-COMMAND = str(Path(sys.executable).with_name("reconciler"))
-#: Must never be seen in anything that the command writes.
-KEY = "canary-key-4f1b9c27"
-WORKSPACE = "5f4f2f2e-6c0e-4c57-9f65-2f6cf0a1d7a1"
-CHANNEL = "0b6b0f5e-7d5a-4c55-8f0e-6f2a4cf5b9b7"
-CALL = "9a0a4c3c-58a1-4a5e-b7de-3f1ab0a3d1c2"
-RECORDING = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
-ROOT = Path(__file__).parent.parent
-
-
-@dataclass(frozen=True)
-class Done:
-    """What an ended command leaves."""
-
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-class Shell:
-    """The installed command in a folder and an environment of its own. Keeps all that it wrote, to be searched."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.written: list[str] = []
-        self.env = {"BIRD_ACCESS_KEY": KEY}
-
-    def environment(self, more: dict[str, str]) -> dict[str, str]:
-        """Return the environment of a command; an empty value takes a variable away."""
-        merged = {**os.environ, **self.env, **more}
-        return {name: value for name, value in merged.items() if value or name in os.environ}
-
-    def __call__(self, *arguments: str, stdin: str = "", **environment: str) -> Done:
-        """Run a command to its end."""
-        ended = subprocess.run(
-            [COMMAND, *arguments],
-            cwd=self.folder,
-            env=self.environment(environment),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=40,
-            check=False,
-        )
-        self.written += [ended.stdout, ended.stderr]
-        return Done(ended.returncode, ended.stdout, ended.stderr)
-
-    @contextmanager
-    def start(self, *arguments: str, **environment: str) -> Iterator[Started]:
-        """Start a command that goes on; kill it at the end when it is still there."""
-        log = self.folder.parent / f"{self.folder.name}-{len(self.written)}.log"
-        with log.open("w") as out:
-            process = subprocess.Popen(
-                [COMMAND, *arguments],
-                cwd=self.folder,
-                env=self.environment(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-            )
-        try:
-            yield Started(process, log)
-        finally:
-            process.kill()
-            process.wait()
-            self.written.append(log.read_text())
-
-    def terminal(self, *arguments: str, typed: str = "", **environment: str) -> Done:
-        """Run a command on a terminal, where its output and its errors are one."""
-        leader, follower = pty.openpty()
-        process = subprocess.Popen(
-            [COMMAND, *arguments],
-            cwd=self.folder,
-            env=self.environment({"TERM": "xterm-256color", **environment}),
-            stdin=follower,
-            stdout=follower,
-            stderr=follower,
-            start_new_session=True,
-        )
-        os.close(follower)
-        if typed:
-            os.write(leader, typed.encode())
-        read = bytearray()
-        try:
-            while select.select([leader], [], [], 60)[0] and (data := os.read(leader, 65536)):
-                read += data
-        except OSError:
-            pass  # the terminal closes as the process ends
-        finally:
-            os.close(leader)
-        text = read.decode().replace("\r\n", "\n")
-        self.written.append(text)
-        return Done(process.wait(60), text, "")
-
-    def write(self, name: str, text: str | bytes) -> Path:
-        """Write a file below the folder."""
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(text.encode() if isinstance(text, str) else text)
-        return path
-
-    def leaks(self) -> list[str]:
-        """Return where something secret or a stack trace was written, standard output and every file included."""
-        found = []
-        texts = {f"output {number}": text.encode() for number, text in enumerate(self.written)}
-        files = {str(path): path.read_bytes() for path in self.folder.rglob("*") if path.is_file()}
-        for place, content in {**texts, **files}.items():
-            for secret in (KEY, "AccessKey", CANARY_PHONE, CANARY_LINK.partition("?")[2], "Traceback"):
-                if secret.encode() in content:
-                    at = content.index(secret.encode())
-                    found.append(f"{place}: {content[max(0, at - 200) : at + 400]!r}")
-        return found
-
-
-class Started:
-    """A command that goes on, and what it has written so far."""
-
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.process = process
-        self.log = log
-
-    @property
-    def text(self) -> str:
-        return self.log.read_text()
-
-    def events(self, *words: str) -> list[dict[str, Any]]:
-        """Return the log events written so far, of these words or all."""
-        found = []
-        for line in self.text.splitlines(keepends=True):
-            if line.startswith("{") and line.endswith("\n"):
-                event = json.loads(line)
-                if not words or event["event"] in words:
-                    found.append(event)
-        return found
-
-    def wait_for(self, word: str, count: int = 1, **values: object) -> dict[str, Any]:
-        """Wait until events of this word with these values have been logged `count` times; return the last of them."""
-
-        def matching() -> list[dict[str, Any]]:
-            return [event for event in self.events(word) if values.items() <= event.items()]
-
-        eventually(lambda: len(matching()) >= count, lambda: f"no {word} {values} in\n{self.text}")
-        return matching()[-1]
-
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def ended(self) -> int:
-        """Return the exit code once the command has ended."""
-        return self.process.wait(60)
-
-
-def eventually(holds: Callable[[], bool], why: Callable[[], str] = lambda: "") -> None:
-    """Wait until something holds. The wait ends as soon as it does, so its length is no claim."""
-    until = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < until, why()
-        time.sleep(0.01)  # a look in between, until it holds
-
-
-def document(status: str = "paused", *, name: str = "one", call: str = CALL, recording: str = RECORDING) -> str:
-    """Return one valid document."""
-    return f"""\
-apiVersion: reconciler/v1
-kind: CallRecording
-metadata:
-  name: {name}
-spec:
-  workspaceId: {WORKSPACE}
-  channelId: {CHANNEL}
-  callId: {call}
-  recordingId: {recording}
-  status: {status}
-"""
-
-
-def numbered(number: int) -> str:
-    """Return a UUID by its number."""
-    return f"00000000-0000-4000-8000-{number:012x}"
-
-
-def recording(status: str = "ongoing", *, call: str = CALL, recording_id: str = RECORDING) -> dict[str, str]:
-    """Return a live recording as the independent API is seeded with it."""
-    ids = {"workspaceId": WORKSPACE, "channelId": CHANNEL, "callId": call, "recordingId": recording_id}
-    return {**ids, "status": status}
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    shell = Shell(folder)
-    yield shell
-    assert shell.leaks() == []
-
-
-@pytest.fixture
-def front_door(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Done]:
-    """The same command in this process, for tables of cases that would else spend their time on imports."""
-    monkeypatch.chdir(shell.folder)
-
-    def run(*arguments: str, **environment: str) -> Done:
-        with monkeypatch.context() as patch:
-            for name, value in {**shell.env, **environment}.items():
-                patch.setenv(name, value)
-            with pytest.raises(SystemExit) as ended:
-                main(arguments)
-        captured = capsys.readouterr()
-        shell.written += [captured.out, captured.err]
-        assert isinstance(ended.value.code, int)
-        return Done(ended.value.code, captured.out, captured.err)
-
-    return run
-
-
-@pytest.fixture
-def api() -> Iterator[ForeignApi]:
-    with running(key=KEY) as api:
-        yield api
-
+from tests.world.documents import document
+from tests.world.foreign_api import ForeignApi
+from tests.world.ids import WORKSPACE, numbered, recording
+from tests.world.mistakes import MISTAKES
+from tests.world.places import CHECKOUT
+from tests.world.shell import COMMAND, KEY, Done, Shell, eventually
 
 # Commands.
 
@@ -362,7 +134,7 @@ def test_a_report_goes_where_it_is_sent_and_is_as_its_schema_says(shell: Shell) 
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines()[-1].startswith("Plan: 1 to patch (0 drift), ")
     plan = json.loads((shell.folder / "deep/plan.json").read_text())
-    schema = json.loads((ROOT / "schemas/plan.schema.json").read_text())
+    schema = json.loads((CHECKOUT / "schemas/plan.schema.json").read_text())
     jsonschema.Draft202012Validator(schema).validate(plan)
     both = shell("plan", "--no-refresh", "--report", "json", "--report", "text=plan.txt", "--out", "saved.json")
     saved = json.loads((shell.folder / "saved.json").read_text())
@@ -659,80 +431,6 @@ def test_the_sandbox_serves_what_it_is_seeded_with(shell: Shell) -> None:
 
 
 # Mistakes in documents.
-
-
-def changed(before: str, after: str) -> str:
-    """Return the valid document with one change."""
-    assert before in document()
-    return document().replace(before, after, 1)
-
-
-def with_items(*items: str) -> str:
-    """Return a set, valid but for its items."""
-    head = changed("kind: CallRecording", "kind: CallRecordingSet").partition("  callId")[0]
-    return head + "  recordings:\n" + "".join(f"    - {{{item}}}\n" for item in items)
-
-
-ITEM = f"callId: {CALL}, recordingId: {RECORDING}, status: paused"
-AFTER = "status: paused\n  "
-BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [{f'*{a}, ' * 9}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
-#: What is written, where the mistake is, and a word that must be in its line.
-MISTAKES: dict[str, tuple[str | bytes, str, str]] = {
-    "an open bracket": ("apiVersion: [", "1:", ""),
-    "an open quote": (changed("name: one", 'name: "one'), "4:9", "quote"),
-    "a tab for indentation": ("kind:\n\t- x\n", "2:1", "tab"),
-    "wrong indentation": (changed("  name: one", "  name: one\n bad: 1"), "5:2", ""),
-    "a duplicate key": (changed("status: paused", AFTER + "status: ongoing"), "11:3", "duplicate"),
-    "a duplicate label": (changed("name: one", "name: one\n  labels: {a: b, a: c}"), "5:18", "duplicate"),
-    "a custom tag": (changed("status: paused", "status: !now paused"), "10:11", "tag"),
-    "a tag of Python": (changed("paused", "!!python/object/apply:os.system [id]"), "10:11", "tag"),
-    "an undefined alias": (changed("status: paused", "status: *before"), "10:11", "before"),
-    "an alias bomb": (BOMB, "", "alias"),
-    "65 aliases": ("a: &a b\nc: [" + "*a, " * 65 + "]\n", "2:", "64"),
-    "40 brackets": ("a: " + "[" * 40 + "]" * 40, "1:", "32"),
-    "100,000 brackets": ("[" * 100_000, "1:", "32"),
-    "a NUL byte": (changed("name: one", "name: o\0ne"), "4:10", "NUL"),
-    "Latin-1": (changed("metadata:", "# caf\xe9\nmetadata:").encode("latin-1"), "3:6", "UTF-8"),
-    "UTF-16": (document().encode("utf-16"), "1:1", "UTF-8"),
-    "a control character": (changed("name: one", "name: o\x07ne"), "4:10", "U+0007"),
-    "a merge key": (changed("spec:\n", "spec:\n  <<: {drift: heal}\n"), "6:3", "<<"),
-    "just text": ("just text\n", "1:1", "mapping"),
-    "a list": ("- a\n", "1:1", "mapping"),
-    "no kind": (changed("kind: CallRecording\n", ""), "1:1", "kind"),
-    "an unknown kind": (changed("kind: CallRecording", "kind: Callrecording"), "2:7", "did you mean `CallRecording`?"),
-    "another version": (changed("reconciler/v1", "reconciler/v2"), "1:13", "reconciler/v1"),
-    "an unknown field": (changed("recordingId", "recordingID"), "9:3", "did you mean `recordingId`?"),
-    "a stray field": (document() + "extra: 1\n", "11:1", "extra"),
-    "a misspelt status": (changed("paused", "pausd"), "10:11", "did you mean `paused`?"),
-    "a status of the API's": (changed("paused", "available"), "10:11", "ongoing, paused, completed"),
-    "no for a status": (changed("paused", "no"), "10:11", "'no'"),
-    "a status of nothing": (changed("status: paused", "status:"), "10:", "ongoing, paused, completed"),
-    "a short UUID": (changed(RECORDING, RECORDING[:-1]), "9:16", "UUID"),
-    "a path in a UUID": (changed(CALL, f"{CALL}/../x"), "8:11", "UUID"),
-    "a UUID with a line end": (changed(CALL, f'"{CALL}\\n"'), "8:11", "UUID"),
-    "an upper-case name": (changed("name: one", "name: One"), "4:9", "did you mean `one`?"),
-    "a long name": (changed("name: one", "name: " + "a" * 254), "4:9", "253"),
-    "a slash in a name": (changed("name: one", "name: a/b"), "4:9", "a/b"),
-    "no name": (changed("metadata:\n  name: one", "metadata: {}"), "3:11", "name"),
-    "a number for a label": (changed("name: one", "name: one\n  labels: {a: 10}"), "5:15", 'quote it: "'),
-    "a misspelt drift": (changed("status: paused", AFTER + "drift: haeal"), "11:10", "did you mean `heal`?"),
-    "suspended for ever": (changed("status: paused", AFTER + "suspend: {reason: x}"), "11:12", "until"),
-    "no time zone": (
-        changed("status: paused", AFTER + "suspend: {reason: x, until: 2026-12-01T00:00:00}"),
-        "11:31",
-        "2026-12-01T00:00:00Z",
-    ),
-    "the 30th of February": (
-        changed("status: paused", AFTER + "suspend: {reason: x, until: 2026-02-30T00:00:00Z}"),
-        "11:31",
-        "2026-02-30",
-    ),
-    "one name twice": (document() + "---\n" + document(recording=numbered(1)), "12:", "one.yaml:1"),
-    "one recording twice": (document() + "---\n" + document(name="two", recording=RECORDING.upper()), "12:", RECORDING),
-    "an item's name twice": (with_items(f"name: a, {ITEM}", f"name: a, {ITEM}"), "10:", "one/a"),
-    "an item without a call": (with_items(f"name: a, recordingId: {RECORDING}, status: paused"), "9:7", "callId"),
-    "an item's misspelt field": (with_items(f"name: a, {ITEM}, suspnd: 1"), "9:", "did you mean `suspend`?"),
-}
 
 
 @pytest.mark.parametrize("case", MISTAKES)

@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from examples import document, key
-from fake_world import Bench, Fault
 
 from reconciler.model import Phase, Status
 from reconciler.reconcile import ClockSteps
+from tests.world.bench import Bench, Fault
+from tests.world.nouns import document, key
 
 HOUR = 3600.0
 

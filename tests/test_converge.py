@@ -8,8 +8,6 @@ from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
 import pytest
-from examples import NOW, key
-from virtual_loop import run_virtually
 
 from reconciler.converge import Observed, converge, observe_all
 from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable, SettingsError, StoreError
@@ -18,6 +16,8 @@ from reconciler.model import CallKey, Live, Outcome, Phase, Priority, Reason, Re
 from reconciler.observer import Observer
 from reconciler.reconcile import Clock, Turn
 from reconciler.workqueue import Again
+from tests.world.nouns import NOW, key
+from tests.world.virtual_loop import run_virtually
 
 WORKSPACES = 2
 

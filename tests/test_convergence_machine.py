@@ -14,8 +14,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from examples import document, key
-from fake_world import Bench, Fault, Killed, Time, World
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -40,6 +38,8 @@ from reconciler.model import (
 from reconciler.reconcile import UNKNOWN_FATE_SECONDS
 from reconciler.window import ChangeSet, Window
 from reconciler.workqueue import KeyedQueue
+from tests.world.bench import Bench, Fault, Killed, Time, World
+from tests.world.nouns import document, key
 
 #: Two calls of two recordings each, and two of one.
 KEYS = [key(number, call=call) for number, call in ((1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (6, 4))]

@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.fast_bird import CHANNEL, WORKSPACE, call_id, fast_bird, recording_id
-from benchmarks.measure import COMMAND, run
-from examples import NOW, key
-from fake_world import Bench, Time
-from test_daemon import Running, at_work, key_of, text
-from virtual_loop import run_virtually
 
 from reconciler.converge import converge
 from reconciler.model import Applied, Desired, Phase, RecordingKey, Status
 from reconciler.store.reader import SqliteStore
+from tests.benchmarks.fast_bird import CHANNEL, WORKSPACE, call_id, fast_bird, recording_id
+from tests.benchmarks.measure import COMMAND, run
+from tests.world.bench import Bench, Time
+from tests.world.nouns import NOW, key
+from tests.world.running import Running, at_work, key_of, text
+from tests.world.virtual_loop import run_virtually
 
 #: What one recording's convergence writes: its intent, the acceptance, the effect; a record and an event each.
 WRITES = 3

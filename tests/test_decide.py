@@ -10,12 +10,12 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import pytest
-from examples import NOW, document, key, look, record
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.decide import awaits_confirmation, decide, effective_last_applied
 from reconciler.model import Action, Applied, Desired, Drift, Live, Status, Suspend
+from tests.world.nouns import NOW, document, key, look, record
 
 SECOND = timedelta(seconds=1)
 DESIRED = ("ongoing", "paused", "completed")

@@ -18,34 +18,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from foreign_api import ForeignApi, running
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cli import KEY, WORKSPACE, Shell, document, numbered, recording
 
 from reconciler import doctor
 from reconciler.bird import Route
 from reconciler.bird.dates import _surely_ahead
 from reconciler.doctor import Level, check_address, check_clock, check_open_files, check_watching
+from tests.world.documents import document
+from tests.world.foreign_api import ForeignApi, running
+from tests.world.ids import WORKSPACE, numbered, recording
+from tests.world.shell import KEY, Shell
 
 NOW = datetime(2026, 11, 22, 18, tzinfo=UTC)
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    shell = Shell(folder)
+def shell(shell: Shell) -> Shell:
     shell.write("desired_state/one.yaml", document("ongoing"))
-    yield shell
-    assert shell.leaks() == []
+    return shell
 
 
 @pytest.fixture
-def api() -> Iterator[ForeignApi]:
-    with running(key=KEY) as api:
-        yield api
-        assert {entry["method"] for entry in api.requests()} <= {"GET"}
+def api(api: ForeignApi) -> Iterator[ForeignApi]:
+    yield api
+    assert {entry["method"] for entry in api.requests()} <= {"GET"}
 
 
 class Answered:

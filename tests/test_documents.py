@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -45,6 +44,7 @@ from reconciler.documents.limits import EXPLAINING_SECONDS
 from reconciler.documents.nodes import Enough, ProblemList
 from reconciler.errors import DesiredStateError, SettingsError
 from reconciler.model import Drift, Problem, RecordingKey, Status, Suspend
+from tests.world.places import DATA
 
 GOOD = """apiVersion: reconciler/v1
 kind: CallRecording
@@ -237,9 +237,7 @@ MALFORMED: list[tuple[str, str | bytes]] = [
     ("quote-runs-into-the-next-document", plus("  drift: 'safe\n---\n" + GOOD)),
     ("comma-without-a-value", one("team: billing", ", team: billing")),
 ]
-EXPECTED = dict(
-    line.split("  ", 1) for line in (Path(__file__).parent / "data" / "malformed.txt").read_text("utf-8").splitlines()
-)
+EXPECTED = dict(line.split("  ", 1) for line in (DATA / "malformed.txt").read_text("utf-8").splitlines())
 
 
 def test_every_malformed_input_has_its_line() -> None:

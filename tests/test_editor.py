@@ -17,10 +17,11 @@ from queue import Queue
 from typing import Any
 
 import pytest
-from test_cli import document
+
+from tests.world.documents import document
+from tests.world.places import CHECKOUT
 
 SERVER = "yaml-language-server@1.25.0"
-ROOT = Path(__file__).parent.parent
 MODELINE = "# yaml-language-server: $schema=../schemas/desired-state.schema.json\n"
 SECONDS = 60
 
@@ -106,11 +107,11 @@ class Editor:
 def editor(server: str, tmp_path: Path) -> Iterator[Editor]:
     """An editor in a folder with the printed schemas and the samples, as a user would have it."""
     for kind, file in ((), "desired-state"), (("CallRecording",), "call-recording"):
-        printed = subprocess.check_output([sys.executable, "-m", "reconciler", "schema", *kind], cwd=ROOT)
+        printed = subprocess.check_output([sys.executable, "-m", "reconciler", "schema", *kind], cwd=CHECKOUT)
         path = tmp_path / "schemas" / f"{file}.schema.json"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(printed)
-    shutil.copytree(ROOT / "desired_state", tmp_path / "desired_state")
+    shutil.copytree(CHECKOUT / "desired_state", tmp_path / "desired_state")
     with subprocess.Popen([server, "--stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             yield Editor(process, tmp_path)
@@ -150,9 +151,9 @@ def test_a_wrong_field_and_a_wrong_word_are_errors_where_they_stand(editor: Edit
 
 
 def test_nothing_is_wrong_with_the_samples(editor: Editor):
-    names = sorted(path.name for path in (ROOT / "desired_state").iterdir())
+    names = sorted(path.name for path in (CHECKOUT / "desired_state").iterdir())
     assert names
     for name in names:
-        text = (ROOT / "desired_state" / name).read_text()
+        text = (CHECKOUT / "desired_state" / name).read_text()
         assert text.startswith(MODELINE)
         assert editor.open(f"desired_state/{name}", text) == []

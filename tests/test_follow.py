@@ -16,8 +16,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from examples import key
-from fake_world import Lines, Time
 
 from reconciler.catalog import Catalog, CatalogChange
 from reconciler.documents import DocumentLimits, FileDocuments, Patience, Refused, parse_quickly
@@ -25,6 +23,8 @@ from reconciler.follow import Follower
 from reconciler.model import Applied, Drift, Problem, RecordingKey, Status
 from reconciler.readings import Reading, Readings
 from reconciler.source import QUIET_SECONDS, FileStamp, Source, Tree
+from tests.world.bench import Lines, Time
+from tests.world.nouns import key
 
 #: Longer than anything here takes on a busy machine; only a failure waits for it.
 PATIENCE = 20.0

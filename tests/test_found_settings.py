@@ -10,10 +10,13 @@ from pathlib import Path
 
 import click
 import pytest
-from test_cli import CHANNEL, ROOT, WORKSPACE, Shell, document
 
 from reconciler.cli import COMMANDS, cli
 from reconciler.settings import COMMAND_OPTIONS, SETTINGS, CommandOption, Setting
+from tests.world.documents import document
+from tests.world.ids import CHANNEL, WORKSPACE
+from tests.world.places import CHECKOUT
+from tests.world.shell import Shell
 
 #: How each command that reads settings is asked for something, without anything on the line that a setting could say.
 ASKED: dict[str, tuple[str, ...]] = {
@@ -194,7 +197,7 @@ def test_a_link_within_the_folder_is_a_settings_file(shell: Shell) -> None:
 
 
 def test_the_readme_says_what_a_found_file_may_set() -> None:
-    text = (ROOT / "README.md").read_text()
+    text = (CHECKOUT / "README.md").read_text()
     rows: dict[str, Setting | CommandOption] = {**SETTINGS, **COMMAND_OPTIONS}
     for begin, kind in (("- freely: ", "any"), ("- at or below the default: ", "lower")):
         item = re.search(rf"^{begin}.*?[;.]\n", text, re.DOTALL | re.MULTILINE)

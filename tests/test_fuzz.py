@@ -13,12 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fuzz_documents import SEEDS, check
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cli import COMMAND, KEY, Shell, document
 
 from reconciler.documents import parse_documents
+from tests.campaigns import fuzz_documents
+from tests.campaigns.fuzz_documents import SEEDS, check
+from tests.world.documents import document
+from tests.world.shell import COMMAND, KEY, Shell
 
 #: As large as makes a cost that grows with the square of it impossible to miss.
 SIZE = 1 << 19
@@ -150,9 +152,9 @@ def test_no_damage_to_a_document_makes_the_reader_fail(seed: bytes, data: st.Dat
 
 
 def test_the_fuzzer_says_what_it_needs_where_it_cannot_run() -> None:
-    script = Path(__file__).with_name("fuzz_documents.py")
+    script = fuzz_documents.__file__
     without = "import runpy, sys; sys.modules['atheris'] = None; runpy.run_path(sys.argv[1], run_name='__main__')"
-    command = [sys.executable, "-c", without, str(script)]
+    command = [sys.executable, "-c", without, script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "fuzz_documents: needs atheris: pip install atheris\n"

@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from foreign_api import running
-from test_cli import KEY, Shell, numbered, recording
-from test_plan_base import commit_all, git, item
+
+from tests.world.documents import item
+from tests.world.foreign_api import running
+from tests.world.git import commit_all, git
+from tests.world.ids import numbered, recording
+from tests.world.shell import KEY, Shell
 
 #: What takes a document for released that is not there any more.
 COMMANDS = (

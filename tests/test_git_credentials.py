@@ -20,8 +20,9 @@ from email.message import Message
 from pathlib import Path
 
 import pytest
-from campaigns.scene import Scene, eventually
-from git_scene import GitScene, Team, isolate, run_git
+
+from tests.world.git_scene import GitScene, Team, isolate, run_git
+from tests.world.scene import Scene, eventually
 
 TOKEN = "ghp_0123456789abcdefTOKEN"
 USER = "deploy-user"

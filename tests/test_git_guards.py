@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_cli import COMMAND, Shell
-from test_plan_base import commit_all, git, item
+
+from tests.world.documents import item
+from tests.world.git import commit_all, git
+from tests.world.shell import COMMAND, Shell
 
 
 @pytest.fixture

@@ -20,8 +20,6 @@ from typing import Any
 
 import httpx
 import pytest
-from campaigns.scene import Daemon, Scene
-from git_scene import GitScene, Team, isolate
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +30,8 @@ from reconciler.hook import Limiter, Seal, is_push, kind_of
 from reconciler.logs import make_log
 from reconciler.settings import SettingsFile
 from reconciler.web import Front, Guards, make_app
+from tests.world.git_scene import GitScene, Team, isolate
+from tests.world.scene import Daemon, Scene
 
 SECRET = "0123456789abcdef0123456789abcdef"
 BODY = json.dumps({"ref": "refs/heads/main"}).encode()

@@ -11,10 +11,10 @@ import resource
 from pathlib import Path
 
 import pytest
-from git_scene import Branch, Team, isolate, run_git
 
 from reconciler.mirror import GitSource, repository
 from reconciler.model import Problem
+from tests.world.git_scene import Branch, Team, isolate, run_git
 
 
 @pytest.fixture

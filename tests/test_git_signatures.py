@@ -16,11 +16,11 @@ from typing import Any
 
 import httpx
 import pytest
-from campaigns.scene import COMMAND, Scene
-from git_scene import BOB, Branch, GitScene, Team, isolate
 
 from reconciler.errors import ReconcilerError, SettingsError
 from reconciler.mirror import Mode
+from tests.world.git_scene import BOB, Branch, GitScene, Team, isolate
+from tests.world.scene import COMMAND, Scene
 
 GPG = shutil.which("gpg")
 

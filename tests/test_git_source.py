@@ -17,11 +17,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from campaigns.scene import Daemon, Scene, eventually
-from git_scene import ADA, BOB, Branch, GitScene, Team, isolate
 
 from reconciler.cli.branch import path_in_repository
 from reconciler.errors import SettingsError
+from tests.world.git_scene import ADA, BOB, Branch, GitScene, Team, isolate
+from tests.world.scene import Daemon, Scene, eventually
 
 
 @pytest.fixture(scope="module")

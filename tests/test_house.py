@@ -27,7 +27,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-CHECKOUT = Path(__file__).parent.parent
+from tests.world.places import CHECKOUT
+
 PACKAGE = CHECKOUT / "reconciler"
 
 #: A room may import only from rooms of the lines above its own. A new room gets its place here.

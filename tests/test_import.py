@@ -14,27 +14,20 @@ from pathlib import Path
 
 import pytest
 import yaml
-from foreign_api import CANARY_PHONE, ForeignApi, running
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from test_cli import CALL, CHANNEL, KEY, RECORDING, WORKSPACE, Shell, document, numbered, recording
 
 from reconciler.documents import parse_documents
 from reconciler.export import Export, append, document_text, give_names, join, status_of
 from reconciler.model import RecordingKey, Status
 from reconciler.sandbox import DEFAULT_KEY, SandboxServer, SeedRecording, World
+from tests.world.documents import document
+from tests.world.foreign_api import CANARY_PHONE, ForeignApi, running
+from tests.world.ids import CALL, CHANNEL, RECORDING, WORKSPACE, numbered, recording
+from tests.world.shell import KEY, Shell
 
 OTHER_CHANNEL = numbered(77)
 WORDS = ("ongoing", "paused", "completed", "available", "accepted", "failed", "absent", "dreaming")
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    shell = Shell(folder)
-    yield shell
-    assert shell.leaks() == []
 
 
 @contextmanager

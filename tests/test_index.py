@@ -21,11 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from examples import NOW, document, key, record
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_cli import CALL, ITEM, MISTAKES
-from test_cli import document as yaml_document
 
 from reconciler import load
 from reconciler.catalog import Catalog
@@ -42,6 +39,10 @@ from reconciler.plan import make_plan
 from reconciler.report import as_json, as_text, outline_as_text, plain
 from reconciler.source import Source
 from reconciler.store import open_store, open_writer
+from tests.world.documents import document as yaml_document
+from tests.world.ids import CALL
+from tests.world.mistakes import ITEM, MISTAKES
+from tests.world.nouns import NOW, document, key, record
 
 
 class Counting(Source):

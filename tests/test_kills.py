@@ -16,14 +16,14 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from campaigns import dying
-from campaigns.kills import campaign
-from campaigns.scene import Daemon, Scene, Subject, environment, eventually, subjects
-from examples import document, key
-from fake_world import Bench, Fault, Killed, statuses
 
 from reconciler.model import Phase
 from reconciler.store import open_store
+from tests.campaigns import dying
+from tests.campaigns.kills import campaign
+from tests.world.bench import Bench, Fault, Killed, statuses
+from tests.world.nouns import document, key
+from tests.world.scene import Daemon, Scene, Subject, environment, eventually, subjects
 
 #: At these points the PATCH has reached the API.
 AFTER_SENDING = dying.POINTS[dying.POINTS.index("sent") :]

@@ -12,13 +12,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from examples import NOW, key, look, patch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.limits import Limits, Refusal, kinds_of, name_of_items, withhold
 from reconciler.model import Action, ActionKind, Judged, Phase, Reason, RecordingKey, Rule, Status
 from reconciler.window import ChangeSet, Verdict, Window
+from tests.world.nouns import NOW, key, look, patch
 
 LIMITS = Limits()
 MINUTE = timedelta(minutes=1)

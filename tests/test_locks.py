@@ -21,7 +21,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-CHECKOUT = Path(__file__).parent.parent
+from tests.world.places import CHECKOUT
+
 #: pip resolves a hundred packages, beside whatever else the machine does.
 pytestmark = pytest.mark.timeout(300)
 LOCKS = ("requirements.lock", "requirements-dev.lock")

@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pytest
-from examples import NOW
 
 import reconciler.logs
 from reconciler.logs import Log, adopt_libraries, make_log
 from reconciler.model import Status
 from reconciler.outlet import Outlet
+from tests.world.nouns import NOW
 
 CANARY = "canaryCANARY0123456789"
 

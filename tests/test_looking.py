@@ -12,8 +12,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -24,31 +23,24 @@ from urllib.parse import quote
 
 import jsonschema
 import pytest
-from examples import NOW
-from test_cli import COMMAND, Done, Shell, document, numbered
 
 from reconciler.model import (
     NO_RECORDING,
-    Applied,
     Event,
     Judgements,
     Phase,
-    RecordingKey,
     RefusedSet,
     Revision,
     Rule,
-    Status,
 )
 from reconciler.report.refusals import refusal_of
 from reconciler.shipped import read_schema
 from reconciler.store import EventQuery, open_store, open_writer, schema, selects
-
-COMMIT = "0a6a9bfae71c" + "0" * 28
-LONG = "l" * 253
-
-
-def before(now: datetime, **span: float) -> datetime:
-    return now - timedelta(**span)
+from tests.world.documents import document
+from tests.world.ids import numbered
+from tests.world.nouns import NOW
+from tests.world.shell import COMMAND, Done, Shell, not_root
+from tests.world.states import COMMIT, LONG, before, key, record, records
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,52 +52,6 @@ class Made:
 
     def ago(self, **span: float) -> datetime:
         return before(self.now, **span)
-
-
-def key(number: int, call: int | None = None) -> RecordingKey:
-    return RecordingKey.of(
-        numbered(1), numbered(2), numbered(1000 + number if call is None else call), numbered(number)
-    )
-
-
-def record(now: datetime, number: int, name: str, **changes: Any) -> Applied:
-    plain = Applied(
-        *(key(number), name, f"rec/{name}.yaml", 3, Status.PAUSED),
-        phase=Phase.APPLIED,
-        last_applied=Status.PAUSED,
-        applied_at=before(now, days=2),
-        live="paused",
-        observed_at=before(now, minutes=2),
-        phase_since=before(now, days=2),
-        reason="in_sync",
-        base="/srv",
-    )
-    return plain._replace(**changes)
-
-
-def records(now: datetime) -> list[Applied]:
-    ago = partial(before, now)
-    return [
-        record(now, 1, "held", phase=Phase.HELD, reason="suspended", live="ongoing"),
-        record(now, 2, "kept", labels=(("team", "billing"),)),
-        record(
-            now, 3, "stuck", phase=Phase.UNCONFIRMED, live="ongoing", error="accepted, but not paused within 30 s " * 4
-        ),
-        record(now, 4, "left", phase=Phase.ENDED, reason="ended", live="available", phase_since=ago(hours=2)),
-        record(now, 5, "just-left", phase=Phase.ENDED, reason="ended", live="available", phase_since=ago(minutes=5)),
-        record(now, 6, "too-late", phase=Phase.ENDED, reason="ended_before_effect", phase_since=ago(days=3)),
-        record(
-            now,
-            7,
-            "agent",
-            phase=Phase.DRIFTED,
-            reason="foreign_pause",
-            phase_since=ago(minutes=7),
-            revision=COMMIT,
-        ),
-        record(now, 8, LONG, revision=COMMIT),
-        record(now, 9, "sets/a-1", labels=(("shift", "late"), ("team", "billing"))),
-    ]
 
 
 def seen(number: int, name: str, at: datetime, word: str, way: tuple[str, str], **more: Any) -> Event:
@@ -392,19 +338,6 @@ def test_no_question_walks_a_history_of_years(made: Made, query: EventQuery, ind
     # The newest of all are read backwards from the end, and no further than asked.
     assert len(scans) <= (index is None), steps
     assert index is None or any(index in step for step in steps), steps
-
-
-@contextmanager
-def not_root(folder: Path) -> Iterator[list[str]]:
-    """Yield what runs a command as somebody who may read this folder and write nothing."""
-    for parent in (folder, *folder.parents):
-        if parent != Path("/") and not parent.stat().st_mode & 0o001:
-            parent.chmod(0o755)
-    for each in folder.iterdir():
-        each.chmod(0o444)
-    folder.chmod(0o555)
-    yield [] if os.geteuid() else ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
-    folder.chmod(0o755)
 
 
 def nobody_can_start_this_python() -> bool:

@@ -4,38 +4,24 @@ from __future__ import annotations
 
 import itertools
 import platform
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from examples import NOW, key, record
-from foreign_api import ForeignApi, running
 from prometheus_client.parser import text_string_to_metric_families as parse
-from test_acceptance import daemon_options, get
-from test_cli import CALL, KEY, Shell, Started, document, eventually, numbered, recording
 
 from reconciler import __version__
 from reconciler.metrics import Metrics
 from reconciler.model import Event, Outcome, Phase, Priority, Rule
 from reconciler.store import open_writer
+from tests.world.documents import document
+from tests.world.foreign_api import ForeignApi
+from tests.world.front import daemon_options, get
+from tests.world.ids import CALL, numbered, recording
+from tests.world.nouns import NOW, key, record
+from tests.world.shell import KEY, Shell, Started, eventually
 
 #: Every label that a series may have; none of them grows with what is managed.
 LABELS = {"version", "python", "phase", "outcome", "rule", "step", "le", "method", "route", "status", "priority"}
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    shell = Shell(folder)
-    yield shell
-    assert shell.leaks() == []
-
-
-@pytest.fixture
-def api() -> Iterator[ForeignApi]:
-    with running(key=KEY) as api:
-        yield api
 
 
 class Page:

@@ -14,13 +14,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from git_scene import Branch, Team, isolate, run_git
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.cli.branch import figures_of
 from reconciler.errors import SettingsError
 from reconciler.mirror import GitFailed, Mirror, parse_address, repository
+from tests.world.git_scene import Branch, Team, isolate, run_git
 
 NEVER = threading.Event()
 

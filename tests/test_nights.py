@@ -14,41 +14,26 @@ import signal
 import socket
 import time
 import urllib.request
-from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from alert_rules import firing
-from foreign_api import ForeignApi, running
-from test_acceptance import get, reach
-from test_cli import KEY, RECORDING, WORKSPACE, Shell, Started, document, eventually, numbered, recording
 
 from reconciler.cli.parts import reading_rate
 from reconciler.model import Applied, Phase, RecordingKey, Status
 from reconciler.store import open_writer
+from tests.world.alert_rules import firing
+from tests.world.documents import document
+from tests.world.foreign_api import ForeignApi
+from tests.world.front import get, reach
+from tests.world.ids import RECORDING, WORKSPACE, numbered, recording
+from tests.world.shell import KEY, Shell, Started, eventually
 
 LISTEN = ("--listen", "127.0.0.1:0", "--log-format", "json")
 #: Short, so that two periods of it pass in a test as two of the default pass in ten minutes.
 OFTEN = ("--resync-seconds", "2", "--poll-seconds", "3600")
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    shell = Shell(folder)
-    yield shell
-    assert shell.leaks() == []
-
-
-@pytest.fixture
-def api() -> Iterator[ForeignApi]:
-    with running(key=KEY) as api:
-        yield api
-        assert api.violations() == []
 
 
 def page(daemon: Started) -> str:

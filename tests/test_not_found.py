@@ -13,9 +13,10 @@ from typing import Any
 
 import httpx
 import pytest
-from test_cli import CALL, CHANNEL, KEY, RECORDING, WORKSPACE, Shell, document, eventually, numbered, shell
 
-__all__ = ["shell"]
+from tests.world.documents import document
+from tests.world.ids import CALL, CHANNEL, RECORDING, WORKSPACE, numbered
+from tests.world.shell import KEY, Shell, eventually
 
 ANOTHER_CALL = numbered(0xCA11)
 

@@ -8,12 +8,12 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 
 import pytest
-from examples import NOW, key
-from virtual_loop import run_virtually
 
 from reconciler.errors import BirdUnavailable
 from reconciler.model import CallKey, Live, Priority
 from reconciler.observer import _KEPT_CALLS, Observer
+from tests.world.nouns import NOW, key
+from tests.world.virtual_loop import run_virtually
 
 CALL = key(1).call
 

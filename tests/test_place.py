@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from foreign_api import ForeignApi, running
-from test_cli import KEY, Shell, document, recording
 
 from reconciler.place import make_state_folder
+from tests.world.documents import document
+from tests.world.foreign_api import ForeignApi
+from tests.world.ids import recording
+from tests.world.shell import Shell
 
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
     (tmp_path / "work").mkdir()
     return Shell(tmp_path / "work")
-
-
-@pytest.fixture
-def api() -> Iterator[ForeignApi]:
-    with running(key=KEY) as api:
-        yield api
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -9,26 +9,27 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from foreign_api import ForeignApi, running
-from git_scene import Team
-from test_cli import KEY, RECORDING, Done, Shell, document, numbered, recording
 
 from reconciler.source import Source
+from tests.world.documents import document
+from tests.world.foreign_api import ForeignApi
+from tests.world.git_scene import Team
+from tests.world.ids import RECORDING, numbered, recording
+from tests.world.shell import Done, Shell
 
 TWO = numbered(2)
 
 
 @pytest.fixture
-def api() -> Iterator[ForeignApi]:
-    with running(key=KEY) as api:
-        api.seed([recording("ongoing"), recording("paused", recording_id=TWO)])
-        yield api
+def api(api: ForeignApi) -> ForeignApi:
+    api.seed([recording("ongoing"), recording("paused", recording_id=TWO)])
+    return api
 
 
 @dataclass

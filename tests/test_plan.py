@@ -9,7 +9,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from examples import NOW, document, key, look, record
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +26,7 @@ from reconciler.plan import (
     narrow,
     summarise,
 )
+from tests.world.nouns import NOW, document, key, look, record
 
 LIMITS = Limits()
 

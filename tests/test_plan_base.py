@@ -16,14 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from examples import NOW, document, key, look, record
-from foreign_api import running
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from test_cli import KEY, Shell, numbered, recording
-from test_cli import document as yaml_document
-from test_house import HEAVY
 
 from reconciler.baseline import Baseline, read_baseline
 from reconciler.documents import DEFAULT_LIMITS, DocumentLimits
@@ -31,8 +26,16 @@ from reconciler.errors import ReconcilerError
 from reconciler.limits import Limits
 from reconciler.model import ActionKind, Applied, Desired, Live, Phase, RecordingKey, Status, Suspend
 from reconciler.plan import Cause, Plan, make_change_plan
+from tests.test_house import HEAVY
+from tests.world.documents import item
+from tests.world.foreign_api import running
+from tests.world.git import commit_all, git
+from tests.world.ids import numbered, recording
+from tests.world.nouns import NOW, document, key, look, record
+from tests.world.places import SCHEMAS
+from tests.world.shell import KEY, Shell
 
-SCHEMA = json.loads((Path(__file__).parent.parent / "schemas" / "plan.schema.json").read_text())
+SCHEMA = json.loads((SCHEMAS / "plan.schema.json").read_text())
 SUSPENDED = Suspend("incident 4411", NOW + timedelta(hours=1))
 
 
@@ -154,33 +157,6 @@ def test_no_change_is_never_a_cause(
 
 
 # The documents at a commit.
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = {
-        f"GIT_{role}_{part}": value
-        for role in ("AUTHOR", "COMMITTER")
-        for part, value in (("NAME", "Tess Ting"), ("EMAIL", "tess@example.com"))
-    }
-    done = subprocess.run(
-        ["git", *arguments],
-        cwd=folder,
-        env={**os.environ, **identity, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"},
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-    return done.stdout.strip()
-
-
-def commit_all(folder: Path, message: str = "Change documents") -> str:
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--no-verify", "--allow-empty", "--message", message)
-    return git(folder, "rev-parse", "HEAD")
-
-
-def item(number: int, status: str = "paused") -> str:
-    return yaml_document(status, name=f"card-{number}", recording=numbered(number))
 
 
 @pytest.fixture

@@ -17,17 +17,18 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cli import COMMAND, numbered
-from test_cli import document as yaml_document
-from test_plan_base import git
 
 from reconciler.documents import DEFAULT_LIMITS
 from reconciler.index import Index
 from reconciler.load import Loaded, load_documents
 from reconciler.scan import load_against
 from reconciler.source import Source
+from tests.world.documents import document as yaml_document
+from tests.world.git import git
+from tests.world.ids import numbered
+from tests.world.places import CHECKOUT
+from tests.world.shell import COMMAND
 
-CHECKOUT = Path(__file__).parent.parent
 Files = dict[str, str]
 
 

@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
-from test_cli import ROOT, Shell, document
 
 from reconciler.reach import is_loopback
+from tests.world.documents import document
+from tests.world.places import CHECKOUT
+from tests.world.shell import Shell
 
 HERE = ["localhost", "LOCALHOST", "127.0.0.1", "127.255.0.9", "::1", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1"]
 ELSEWHERE = [
@@ -53,7 +55,7 @@ def test_no_command_sends_a_key_in_the_clear_to_a_host_that_looks_like_this_mach
 
 def test_nobody_else_decides_what_this_machine_is() -> None:
     strangers = []
-    for path in sorted((ROOT / "reconciler").rglob("*.py")):
+    for path in sorted((CHECKOUT / "reconciler").rglob("*.py")):
         if path.name == "reach.py" or path.parent.name == "sandbox":  # which stands alone
             continue
         for node in ast.walk(ast.parse(path.read_bytes())):

@@ -31,7 +31,6 @@ import click
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
-from test_house import HEIGHT, PURE, check_usage
 
 from reconciler.bird.guard import Route
 from reconciler.cli import cli, exits
@@ -41,8 +40,9 @@ from reconciler.metrics import Metrics
 from reconciler.model import Phase
 from reconciler.plan import Cause
 from reconciler.settings import SETTINGS, Setting, read_settings
+from tests.test_house import HEIGHT, PURE, check_usage
+from tests.world.places import CHECKOUT
 
-CHECKOUT = Path(__file__).parent.parent
 README = (CHECKOUT / "README.md").read_text()
 #: The page without its blocks.
 PROSE = re.sub(r"^```.*?^```", "", README, flags=re.DOTALL | re.MULTILINE)

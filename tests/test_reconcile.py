@@ -13,8 +13,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from examples import NOW, document, key, look
-from fake_world import Bench, Fault, Killed, statuses
 
 from reconciler.errors import BirdUnavailable, LeaseLost, StoreError
 from reconciler.limits import Limits
@@ -30,6 +28,8 @@ from reconciler.reconcile import (
 from reconciler.store import open_store
 from reconciler.window import ChangeSet
 from reconciler.workqueue import Again
+from tests.world.bench import Bench, Fault, Killed, statuses
+from tests.world.nouns import NOW, document, key, look
 
 KEY = key(1)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
-from examples import NOW, document, look, record
 
 from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable
 from reconciler.model import Applied, Phase, Reason, Status, Suspend
@@ -34,6 +33,7 @@ from reconciler.reconcile.record import (
     with_overtaken,
     within_reach,
 )
+from tests.world.nouns import NOW, document, look, record
 
 CONFIRM = timedelta(seconds=30)
 BEFORE = NOW - timedelta(minutes=5)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from fake_world import Lines, Time
-
 from reconciler.alarm import Sparing
 from reconciler.errors import BirdUnauthorized
 from reconciler.model import Outcome, Priority
 from reconciler.reconcile import UNAUTHORIZED_SECONDS
 from reconciler.reconcile.refused_keys import RefusedKeys
 from reconciler.workqueue import Again
+from tests.world.bench import Lines, Time
 
 HERE, ELSEWHERE = "workspace-1", "workspace-2"
 REST = timedelta(seconds=UNAUTHORIZED_SECONDS)

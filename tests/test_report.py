@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from examples import NOW, document, key, look, record
 from jsonschema import Draft202012Validator, FormatChecker
 
 from reconciler.limits import Limits
 from reconciler.model import Drift, Live, Status, Suspend
 from reconciler.plan import Plan, Summary, make_plan
 from reconciler.report import as_data, as_json, as_text, instant, plain, summary_line
+from tests.world.nouns import NOW, document, key, look, record
+from tests.world.places import DATA, SCHEMAS
 
-DATA = Path(__file__).parent / "data"
-SCHEMA = json.loads((Path(__file__).parent.parent / "schemas" / "plan.schema.json").read_text())
+SCHEMA = json.loads((SCHEMAS / "plan.schema.json").read_text())
 
 
 @pytest.fixture

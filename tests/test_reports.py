@@ -10,7 +10,7 @@ import json
 import re
 import subprocess
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -18,13 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from examples import NOW, document, key, look, record
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from markdown_it import MarkdownIt
-from test_cli import COMMAND, Shell
-from test_cli import document as yaml_document
 
 from reconciler.cli.places import Places
 from reconciler.limits import Limits
@@ -38,8 +35,11 @@ from reconciler.report.markdown import MARKER, as_markdown, problems_as_markdown
 from reconciler.report.page import as_html
 from reconciler.report.sarif import as_sarif
 from reconciler.sarif import as_sarif as problems_as_sarif
+from tests.world.documents import document as yaml_document
+from tests.world.nouns import NOW, document, key, look, record
+from tests.world.places import DATA
+from tests.world.shell import COMMAND, Shell
 
-DATA = Path(__file__).parent / "data"
 #: The standard's own schema, as the SARIF SDK ships it.
 SARIF = Draft202012Validator(json.loads((DATA / "sarif-2.1.0.schema.json").read_text()))
 #: What GitLab says that a finding must have.
@@ -389,13 +389,9 @@ def test_no_report_shows_what_documents_say_beside_their_state() -> None:
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    shell = Shell(folder)
+def shell(shell: Shell) -> Shell:
     shell.write("desired_state/one.yaml", yaml_document("completed"))
-    yield shell
-    assert shell.leaks() == []
+    return shell
 
 
 OTHER = "1b2c3d4e-5f60-4718-8293-a4b5c6d7e8f9"

@@ -14,14 +14,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from examples import NOW, key
-from virtual_loop import run_virtually
 
 from reconciler.errors import BirdUnauthorized, BirdUnavailable
 from reconciler.model import CallKey, Priority, RecordingKey, Resting
 from reconciler.reconcile import UNAUTHORIZED_SECONDS, Clock
 from reconciler.rests import HURRY_SECONDS, LONGEST_SECONDS, PATIENT_QUESTIONS, SHORT_QUESTIONS, Cause, Questions, Rests
 from reconciler.workqueue import Again, Workers
+from tests.world.nouns import NOW, key
+from tests.world.virtual_loop import run_virtually
 
 ONE = key(1).workspace_id
 OTHER = "99999999-0000-4000-8000-000000000000"

@@ -7,13 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
-from test_plan_base import git
 
 from reconciler.blobs import content_digest
 from reconciler.documents import DEFAULT_LIMITS
 from reconciler.load import load_documents
 from reconciler.revision import Revisions, find_revisions
 from reconciler.source import Source
+from tests.world.git import git
 
 
 @pytest.fixture(params=["sha1", "sha256"])

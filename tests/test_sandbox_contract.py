@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -21,8 +20,9 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance, unsuppor
 
 from reconciler.model import parse_uuid
 from reconciler.sandbox import DEFAULT_KEY, Behaviour, SandboxServer, World
+from tests.world.places import SCHEMAS
 
-CONTRACT = Path(__file__).parent.parent / "schemas" / "bird-voice.openapi.yaml"
+CONTRACT = SCHEMAS / "bird-voice.openapi.yaml"
 OPENAPI = OpenAPI.from_file_path(str(CONTRACT))
 SPEC: dict[str, Any] = yaml.safe_load(CONTRACT.read_text())
 #: Without its security: a key is sent with everything, so that what is generated gets as far as the operations.

@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from examples import NOW, document, key, look, record
-from fake_world import Bench, Fault, statuses
-from foreign_api import running
-from test_cli import KEY, Shell, recording
-from test_cli import document as yaml_document
 
 from reconciler.errors import ReconcilerError, StalePlan
 from reconciler.limits import Limits
 from reconciler.model import Applied, Desired, Live, Outcome, RecordingKey, Status
 from reconciler.plan import Plan, digest_line, make_plan
 from reconciler.saved import as_saved, check_approved, check_fits, check_place, load_saved
+from tests.world.bench import Bench, Fault, statuses
+from tests.world.documents import document as yaml_document
+from tests.world.foreign_api import running
+from tests.world.ids import recording
+from tests.world.nouns import NOW, document, key, look, record
+from tests.world.shell import KEY, Shell
 
 Data = dict[str, Any]
 

@@ -15,25 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from foreign_api import ForeignApi, running
-from test_acceptance import daemon_options, get
-from test_cli import COMMAND, KEY, RECORDING, Shell, Started, document, eventually, numbered, recording
 
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    shell = Shell(folder)
-    yield shell
-    assert shell.leaks() == []
-
-
-@pytest.fixture
-def api() -> Iterator[ForeignApi]:
-    with running(key=KEY) as api:
-        yield api
-        assert api.violations() == []
+from tests.world.documents import document
+from tests.world.foreign_api import ForeignApi
+from tests.world.front import daemon_options, get
+from tests.world.ids import RECORDING, numbered, recording
+from tests.world.shell import COMMAND, Shell, Started, eventually
 
 
 def in_place(file: Path, text: str) -> None:

@@ -21,8 +21,8 @@ from reconciler.model import UUID_PATTERN, ActionKind, Drift, Phase, Priority, R
 from reconciler.overview import FORMAT
 from reconciler.rests import Cause
 from reconciler.shipped import read_schema
+from tests.world.places import CHECKOUT
 
-ROOT = Path(__file__).parent.parent
 FILES = (
     "desired-state.schema.json",
     "call-recording.schema.json",
@@ -34,7 +34,7 @@ FILES = (
 )
 SCHEMAS: dict[str, dict[str, Any]] = {file: json.loads(read_schema(file)) for file in FILES}
 DESIRED, ONE, MANY, PLAN, DAEMON, STATUS, HISTORY = SCHEMAS.values()
-SAMPLES = sorted((ROOT / "desired_state").glob("*.yaml"))
+SAMPLES = sorted((CHECKOUT / "desired_state").glob("*.yaml"))
 
 
 def parts(value: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from git_scene import Branch, Team, isolate
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from reconciler.documents import DocumentLimits, parse_documents
 from reconciler.model import Problem
 from reconciler.scrub import scrub, scrubbed, visible, visible_lines
 from reconciler.source import Source
+from tests.world.git_scene import Branch, Team, isolate
 
 LIMIT = 1_000_000
 #: Without a dash: what looks like a date stays.

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from test_cli import CALL, CHANNEL, RECORDING, WORKSPACE, Shell, document, numbered
 
 from reconciler.documents import parse_documents
 from reconciler.documents.spans import read_spans
@@ -23,8 +22,11 @@ from reconciler.edit import CannotEdit, Suspension, add_suspend, remove_suspend,
 from reconciler.errors import DesiredStateError, ReconcilerError
 from reconciler.model import Status
 from reconciler.rewrite import replace_file
+from tests.world.documents import document
+from tests.world.ids import CALL, CHANNEL, RECORDING, WORKSPACE, numbered
+from tests.world.places import CHECKOUT
+from tests.world.shell import Shell
 
-ROOT = Path(__file__).parent.parent
 SUSPENSION = Suspension.of('an "incident": 4411 # é', "2026-12-01T00:00:00Z")
 
 #: How a status may be written behind `status:`; `%s` is the word.
@@ -396,7 +398,7 @@ def _umask() -> int:
 
 
 def test_the_samples_can_all_be_edited():
-    for path in sorted((ROOT / "desired_state").rglob("*.yaml")):
+    for path in sorted((CHECKOUT / "desired_state").rglob("*.yaml")):
         data = path.read_bytes()
         for desired in parse_documents(data, path.name).desired:
             for status in Status:

@@ -14,9 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from campaigns.scene import eventually
-from campaigns.soak import soak
-from examples import NOW, key, record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +21,9 @@ from reconciler.model import Event
 from reconciler.store import Clock, Retention, Writer, open_store, open_writer, schema, sqlite
 from reconciler.store.connection import open_for_writing, transaction
 from reconciler.store.retention import LINES_AT_ONCE, LINES_BETWEEN, SECONDS_BETWEEN, prune
+from tests.campaigns.soak import soak
+from tests.world.nouns import NOW, key, record
+from tests.world.scene import eventually
 
 # The history's retention.
 

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from campaigns.scene import COMMAND, Daemon, Scene, environment, eventually, set_of, subjects
+
+from tests.world.scene import COMMAND, Daemon, Scene, environment, eventually, set_of, subjects
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from campaigns.scene import COMMAND, Scene, environment, eventually, set_of, subjects
+
+from tests.world.scene import COMMAND, Scene, environment, eventually, set_of, subjects
 
 #: Of a process in a PID namespace of its own, where it is the first.
 FIRST = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")

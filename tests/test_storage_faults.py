@@ -20,33 +20,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from examples import NOW, key, record
-from foreign_api import ForeignApi, running
-from test_acceptance import daemon_options, get
-from test_cli import COMMAND, KEY, RECORDING, Shell, Started, document, eventually, numbered, recording
 
 from reconciler.model import Event
 from reconciler.store import open_writer
+from tests.world import faulty_store
+from tests.world.documents import document
+from tests.world.foreign_api import ForeignApi
+from tests.world.front import daemon_options, get
+from tests.world.ids import RECORDING, numbered, recording
+from tests.world.nouns import NOW, key, record
+from tests.world.shell import COMMAND, Shell, Started, eventually
 
-FAULTY = (sys.executable, str(Path(__file__).with_name("faulty_store.py")))
+FAULTY = (sys.executable, faulty_store.__file__)
 #: Below the number from which the share of recordings that change at once is limited.
 COUNT = 12
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    shell = Shell(folder)
-    yield shell
-    assert shell.leaks() == []
-
-
-@pytest.fixture
-def api() -> Iterator[ForeignApi]:
-    with running(key=KEY) as api:
-        yield api
-        assert api.violations() == []
 
 
 @dataclass

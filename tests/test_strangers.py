@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from campaigns.scene import COMMAND, Daemon, Scene, subjects
-from git_scene import GitScene, Team, isolate
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -28,6 +26,8 @@ from starlette.routing import Route
 
 from reconciler.settings import SETTINGS
 from reconciler.web import Bounds, Server, bind
+from tests.world.git_scene import GitScene, Team, isolate
+from tests.world.scene import COMMAND, Daemon, Scene, subjects
 
 # The wall by itself
 

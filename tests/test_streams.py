@@ -6,44 +6,25 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from foreign_api import ForeignApi, running
-from test_cli import COMMAND, KEY, RECORDING, Shell, document, eventually, numbered, recording
+
+from tests.world.documents import document
+from tests.world.foreign_api import ForeignApi
+from tests.world.ids import RECORDING, numbered, recording
+from tests.world.shell import COMMAND, Shell, by_shell, eventually
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    shell = Shell(folder)
+def shell(shell: Shell) -> Shell:
     shell.write("desired_state/one.yaml", document())
-    yield shell
-    assert shell.leaks() == []
+    return shell
 
 
 @pytest.fixture
-def api() -> Iterator[ForeignApi]:
-    with running(key=KEY) as api:
-        api.seed([recording("ongoing")])
-        yield api
-
-
-def by_shell(shell: Shell, line: str, **more: str) -> tuple[int, str, str]:
-    """Let a shell run a line in which $R is the command; closed and full streams are said in its own words."""
-    done = subprocess.run(
-        ["bash", "-c", line],
-        cwd=shell.folder,
-        env=shell.environment({"R": COMMAND, **more}),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    shell.written += [done.stdout, done.stderr]
-    return done.returncode, done.stdout, done.stderr
+def api(api: ForeignApi) -> ForeignApi:
+    api.seed([recording("ongoing")])
+    return api
 
 
 CLOSED = [">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-", "2>/dev/full", ">&- 2>/dev/full"]

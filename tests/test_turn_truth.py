@@ -13,12 +13,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from examples import NOW, document, key, look
-from fake_world import Bench, Fault, Killed, statuses
 
 from reconciler.evidence import Look, looks_of, stretches
 from reconciler.model import Applied, Phase, Priority, RecordingKey, Status, Suspend
 from reconciler.workqueue import KeyedQueue
+from tests.world.bench import Bench, Fault, Killed, statuses
+from tests.world.nouns import NOW, document, key, look
 
 KEY = key(1)
 

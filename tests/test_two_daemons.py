@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from campaigns.scene import COMMAND, Daemon, Scene, Subject, subjects
+
+from tests.world.scene import COMMAND, Daemon, Scene, Subject, subjects
 
 #: Longer than any of this takes.
 STANDBY = ("--wait-seconds", "100")

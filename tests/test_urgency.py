@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from campaigns.scene import Scene, eventually, set_of, subjects
-from campaigns.urgency import measure
+from tests.campaigns.urgency import measure
+from tests.world.scene import Scene, eventually, set_of, subjects
 
 
 def test_an_edit_passes_a_resync_that_the_rate_limit_holds_back(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from reconciler import __version__
+from tests.world.places import CHECKOUT
 
-CHECKOUT = Path(__file__).parent.parent
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 

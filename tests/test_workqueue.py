@@ -11,10 +11,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from virtual_loop import run_virtually
 
 from reconciler.model import Priority
 from reconciler.workqueue import AGEING_SECONDS, Again, Depth, KeyedQueue, Workers
+from tests.world.virtual_loop import run_virtually
 
 EDIT, CONFIRM, RETRY, RESYNC = Priority.EDIT, Priority.CONFIRM, Priority.RETRY, Priority.RESYNC
 URGENT = (EDIT, CONFIRM)

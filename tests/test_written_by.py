@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cli import Shell
 
 from reconciler.store import EventQuery, open_store, open_writer
+from tests.world.places import WRITTEN_BY
+from tests.world.shell import Shell
 
-ARCHIVES = sorted((Path(__file__).parent / "written_by").glob("*.tar.gz"))
+ARCHIVES = sorted(WRITTEN_BY.glob("*.tar.gz"))
 STATES = ("state/sandbox-state.db", "git-state/state.db")
 
 

@@ -10,10 +10,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from test_cli import Shell, document
-from test_streams import by_shell
 
 from reconciler.files import append_regular, check_inside, write_named, write_new
+from tests.world.documents import document
+from tests.world.shell import Shell, by_shell
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +16,9 @@ from hypothesis import strategies as st
 
 from reconciler.documents import DEFAULT_LIMITS, load_plain, misread, parse_documents, yaml_events
 from reconciler.errors import DesiredStateError
+from tests.world.places import DATA
 
-FOLDER = Path(__file__).parent / "data" / "yaml_test_suite"
+FOLDER = DATA / "yaml_test_suite"
 CASES: list[dict[str, Any]] = json.loads((FOLDER / "cases.json").read_text())
 #: Its kind, its anchor, its tag, and the rest.
 _EVENT = re.compile(r"(=VAL|\+MAP|\+SEQ|=ALI)(?: (?:\{\}|\[\]))?(?: &(\S+))?(?: (<[^>]*>))?(?: (.*))?$", re.DOTALL)

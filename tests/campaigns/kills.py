@@ -24,8 +24,7 @@ from pathlib import Path
 from reconciler.model import Phase
 from reconciler.sandbox.faults import WITHOUT_EFFECT
 from reconciler.store import open_store
-
-from .scene import Scene, Seen, Subject, eventually, set_of, subjects
+from tests.world.scene import Scene, Seen, Subject, eventually, set_of, subjects
 
 #: Recordings ended in a campaign: fewer than the safety limit of 25 in ten minutes, so that none has to be overridden.
 MOST_COMPLETED = 20

@@ -22,9 +22,9 @@ from typing import Any
 
 from reconciler.store import open_store
 from reconciler.store.retention import LINES_BETWEEN
+from tests.world.scene import Scene, Subject, set_of, subjects
 
 from . import watched
-from .scene import Scene, Subject, set_of, subjects
 
 PER_CALL = 10
 #: Recordings with a file of their own, which people edit; the others stand in sets of this many.

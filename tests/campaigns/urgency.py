@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .scene import Scene, Seen, Subject, eventually, set_of, subjects
+from tests.world.scene import Scene, Seen, Subject, eventually, set_of, subjects
 
 #: What an on-call person was promised.
 PROMISED_MS = 200.0

@@ -1,6 +1,6 @@
 """The installed command with a disk that fails on order: for faults that no test can cause from outside.
 
-    python tests/faulty_store.py CONTROL run ...
+    python tests/world/faulty_store.py CONTROL run ...
 
 While the file CONTROL is there, each statement that its JSON matches fails as SQLite would let it fail:
 `{"code": "SQLITE_READONLY", "words": "...", "statement": "COMMIT", "value": "..."}`; a statement matches by how it

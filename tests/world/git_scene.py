@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from campaigns.scene import COMMAND, Daemon, Scene, Subject, subjects
 
 from reconciler.logs import make_log
 from reconciler.mirror import GitSource, Mirror, Mode, Scope, Verifier, parse_address
 from reconciler.model import InForce, Revision
+from tests.world.scene import COMMAND, Daemon, Scene, Subject, subjects
 
 ADA = "Ada Lovelace <ada@example.org>"
 BOB = "Bob Kahn <bob@example.org>"

@@ -7,7 +7,7 @@ in small pages, and a few behaviours that the sheet leaves open can be chosen.
 
 What must never happen in this room: an import from `reconciler`, or a request that is forgotten.
 
-    python tests/foreign_api.py --port 0 --key KEY --same-token
+    python tests/world/foreign_api.py --port 0 --key KEY --same-token
 
 prints the address. `/_control/...` seeds, looks, changes, ends calls and injects faults; `ForeignApi` is its client.
 """

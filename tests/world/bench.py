@@ -17,8 +17,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from examples import NOW
-
 from reconciler.bird import Accepted
 from reconciler.errors import BirdRejected, BirdUnauthorized, BirdUnavailable, StoreError
 from reconciler.limits import Limits
@@ -42,6 +40,7 @@ from reconciler.reconcile import Clock, Reconciler, Turn
 from reconciler.standing import Standings
 from reconciler.store import Receipt, Store, Writer, open_store, open_writer
 from reconciler.window import Window
+from tests.world.nouns import NOW
 
 
 class Killed(BaseException):

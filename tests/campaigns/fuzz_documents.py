@@ -1,7 +1,7 @@
 """Look for bytes that break the reader of documents, with atheris, which is no part of the lock.
 
     pip install atheris
-    python tests/fuzz_documents.py -max_total_time=60
+    python tests/campaigns/fuzz_documents.py -max_total_time=60
 
 Arguments are libFuzzer's. At the first input that breaks a claim of `check` it keeps that input and ends with an error.
 """
@@ -16,7 +16,7 @@ from typing import Any, Final
 from reconciler.documents import DocumentLimits, parse_documents
 from reconciler.scrub import scrubbed
 
-CORPUS: Final = Path(__file__).parent.parent / ".hypothesis" / "fuzz" / "documents"
+CORPUS: Final = Path(__file__).parents[2] / ".hypothesis" / "fuzz" / "documents"
 LIMITS: Final = DocumentLimits(max_file_bytes=1 << 16)
 _IDS: Final = (
     b"workspaceId: 5f4f2f2e-6c0e-4c57-9f65-2f6cf0a1d7a1\n  channelId: 0b6b0f5e-7d5a-4c55-8f0e-6f2a4cf5b9b7\n  "

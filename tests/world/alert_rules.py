@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import operator
 import re
-from pathlib import Path
 from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
-_README: Final = Path(__file__).parent.parent / "README.md"
+from tests.world.places import CHECKOUT
+
+_README: Final = CHECKOUT / "README.md"
 _ROW: Final = re.compile(r"^\| `((?:sum\()?reconciler_[^`]*)` \| [^|]+ \|$", re.MULTILINE)
 _RULE: Final = re.compile(r'(?:sum\((\w+)\)|(\w+)(?:\{(\w+)=~"([^"]*)"\})?) (>|<|==) (\d+)')
 _COMPARE: Final = {">": operator.gt, "<": operator.lt, "==": operator.eq}

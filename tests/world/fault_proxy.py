@@ -3,7 +3,7 @@
 It knows bytes and connections, not HTTP, so what a client meets is what a network does. `Faults` may be changed at any
 time; what is under way meets the change with its next piece.
 
-    python tests/fault_proxy.py 127.0.0.1:8421 --port 8430 --delay-ms 300 --bytes-per-second 2000
+    python tests/world/fault_proxy.py 127.0.0.1:8421 --port 8430 --delay-ms 300 --bytes-per-second 2000
 
 stands before a server and prints its own address; SIGTERM ends it.
 """

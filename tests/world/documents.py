@@ -1,0 +1,26 @@
+"""Documents as people write them: YAML, valid, one recording each."""
+
+from __future__ import annotations
+
+from tests.world.ids import CALL, CHANNEL, RECORDING, WORKSPACE, numbered
+
+
+def document(status: str = "paused", *, name: str = "one", call: str = CALL, recording: str = RECORDING) -> str:
+    """Return one valid document."""
+    return f"""\
+apiVersion: reconciler/v1
+kind: CallRecording
+metadata:
+  name: {name}
+spec:
+  workspaceId: {WORKSPACE}
+  channelId: {CHANNEL}
+  callId: {call}
+  recordingId: {recording}
+  status: {status}
+"""
+
+
+def item(number: int, status: str = "paused") -> str:
+    """Return the document of the recording of a number."""
+    return document(status, name=f"card-{number}", recording=numbered(number))
