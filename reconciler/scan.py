@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Final
@@ -65,12 +66,14 @@ def load_among(files: Files, others: Files, is_member: Callable[[str], bool], li
         is_member: answers whether a given file is in the tree.
         limits: what one file may ask of this program.
     """
-    tree = files.walk()
+    tree, rest = files.walk(), others.walk()
+    # What is not looked at there may be in conflict, so it is named as well.
+    tree = replace(tree, warnings=tuple(sorted({*tree.warnings, *rest.warnings})))
     parsed = parse_files(files, tree, limits).documents()
     problems = cross_check(parsed)
     members = [documents for documents in parsed if is_member(documents.file)]
     if members:
-        problems += _conflicts(members, _holding(others, sorted(others.walk().files), _words(members), limits))
+        problems += _conflicts(members, _holding(others, sorted(rest.files), _words(members), limits))
     return _loaded(tree, parsed, problems)
 
 

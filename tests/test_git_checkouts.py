@@ -142,6 +142,25 @@ def test_a_sparse_clone_without_contents_as_a_ci_system_makes_it_shows_the_chang
     assert "card-2" not in done.out
 
 
+@pytest.mark.parametrize("file", [(), (TEAM_A,)], ids=["all", "one file, as a hook"])
+def test_a_commit_in_a_sparse_clone_without_contents_is_looked_at_as_far_as_it_is_here(
+    origin: Path, shell: Shell, file: tuple[str, ...]
+) -> None:
+    clone(origin, shell, "--filter=blob:none", "--no-checkout")
+    git(shell.folder, "sparse-checkout", "set", "desired_state/team-a")
+    git(shell.folder, "checkout", "--quiet", "main")
+    (shell.folder / TEAM_A).write_text(item(1, "completed"))
+    git(shell.folder, "add", TEAM_A)
+    before = objects(shell)
+    done = shell("validate", "--staged", *file)
+    assert (done.code, "1 recording: all valid" in done.err) == (0, True), done.err
+    assert f"Warning: {TEAM_B}: the same at both, not here, as in a partial clone" in done.err
+    assert objects(shell) == before, "nothing is fetched"
+    (shell.folder / TEAM_A).write_text(item(1, "no status"))
+    git(shell.folder, "add", TEAM_A)
+    assert shell("validate", "--staged", *file).code == 1
+
+
 @pytest.fixture
 def with_submodule(origin: Path, tmp_path: Path) -> Path:
     """The origin, with another repository as a submodule below the documents."""

@@ -232,6 +232,26 @@ def test_a_folder_that_becomes_a_submodule_or_a_link_is_out_of_sight_and_not_rel
     assert world.patches(one, other) == [["paused"], ["paused", "ongoing"]]
 
 
+def test_a_place_that_is_not_read_for_another_reason_than_before_is_named_again(world: GitScene) -> None:
+    (one,) = world.recordings(1)
+    team = world.team
+    first = team.publish({"docs/one.yaml": one.document("paused"), "elsewhere/x": ""})
+    with world.daemon() as daemon:
+        daemon.wait_for("applied")
+        for number, entry in enumerate((f"160000,{first},docs/team", None, f"160000,{first},docs/team"), 1):
+            if entry is None:
+                (team.clone / "docs" / "team").symlink_to("../elsewhere")
+                team.git("add", "docs/team")
+                (team.clone / "docs" / "team").unlink()
+            else:
+                team.git("update-index", "--add", "--cacheinfo", entry)
+            team.git("commit", "--quiet", "-m", f"Turn {number}")
+            team.push()
+            daemon.wait_for("source_warning", count=number)
+        kinds = [event["detail"].partition(", ")[0] for event in daemon.events("source_warning")]
+    assert kinds == ["docs/team: a submodule", "docs/team: a link to a folder", "docs/team: a submodule"]
+
+
 def test_a_name_that_differs_only_in_case_is_named_once(world: GitScene) -> None:
     (one,) = world.recordings(1)
     world.team.publish({"docs/one.yaml": one.document("paused"), "docs/B.YAML": "", "docs/.c.YML": ""})

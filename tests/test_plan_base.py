@@ -432,6 +432,13 @@ def test_it_starts_without_what_only_live_state_needs(shell: Shell) -> None:
     assert imported & HEAVY == set()
 
 
+@pytest.mark.parametrize("more", [(), ("--staged",)])
+def test_an_empty_commit_as_of_a_variable_that_is_not_set_is_refused(shell: Shell, more: tuple[str, ...]) -> None:
+    done = shell("plan", "--base", "", *more)
+    assert (done.code, done.out) == (1, "")
+    assert "`` names no commit" in done.err
+
+
 def test_an_unknown_commit_and_contradictions_are_refused(shell: Shell) -> None:
     unknown = shell("plan", "--base", "mian")
     assert (unknown.code, "`mian` names no commit" in unknown.err) == (1, True)

@@ -373,6 +373,11 @@ def test_a_commit_where_no_document_is_staged_or_was_is_not_refused(repository: 
     done = pre_commit(repository, "run")
     assert done.returncode == 0, done.stdout
     assert "desired_state: nothing is there on either side" in done.stdout
+    offline = subprocess.run(
+        [COMMAND, "validate", "--staged"], cwd=repository, capture_output=True, text=True, check=False
+    )
+    assert offline.returncode == 0, "nor by a plain hook that names no file"
+    assert "no document was found in desired_state" in offline.stderr
 
 
 def test_a_git_hook_is_told_no_lies_by_its_environment(repository: Path) -> None:

@@ -26,6 +26,7 @@ from reconciler.git import LacksObjects, Location, Repository, is_shallow, is_un
 from reconciler.index import Columns
 from reconciler.load import Files, Loaded
 from reconciler.model import Desired, Problem
+from reconciler.scrub import visible
 from reconciler.source import Source
 
 __all__ = [
@@ -175,20 +176,30 @@ def read_change(compared: Compared, paths: Sequence[str], *, max_file_bytes: int
     return Change(reference, commit, before, files, warnings)
 
 
-def read_staged(paths: Sequence[str], *, to: str, max_file_bytes: int) -> GitFiles:
-    """Find the documents of the index, or of a commit.
+def read_staged(compared: Compared, paths: Sequence[str], *, max_file_bytes: int) -> GitFiles:
+    """Find the documents of the index, or of the commit that takes its place.
 
     Args:
-        paths: files or folders, all in one repository.
-        to: the commit; empty for the index.
+        compared: the commit before, and what is read. The former is looked at only in a partial clone: what is the same
+            there, and is not here, is left out and named.
+        paths: files or folders, all in one repository. Where nothing is, there is no document.
         max_file_bytes: larger files are refused.
 
     Raises:
         ReconcilerError: a path is in no repository or in another one, there is no such commit, or it cannot be read.
     """
-    tree = _locate(paths, to or "HEAD")
-    listing = tree.at(to, _find_commit(tree.repository, to)) if to else tree.staged()
-    return GitFiles(listing, max_file_bytes, tuple(shown for _, shown in tree.given if shown not in listing.present))
+    tree = _locate(paths, compared.to or compared.base)
+    repository = tree.repository
+    listing = tree.at(compared.to, _find_commit(repository, compared.to)) if compared.to else tree.staged()
+    files = GitFiles(listing, max_file_bytes)
+    try:
+        files.prepare(sorted(listing.files))
+    except LackingObjects:
+        before = tree.at(compared.base, _find_commit(repository, compared.base))
+        files, absent = readable(repository.root, compared.base, before, listing, max_file_bytes)
+        listing.warnings.append(f"{counted(absent)}: {ABSENT}")
+    listing.warnings.extend(_not_here(shown) for shown in listing.unread)
+    return files
 
 
 def _change_of(
@@ -225,11 +236,14 @@ def _unread(before: Listing, after: Listing) -> list[str]:
                 f" of it does; check it out, as by `git submodule update --init {shown}`, and fetch that commit, as by"
                 f" `git -C {shown} fetch origin {commit}`"
             )
-    return [
-        f"{shown}: a submodule whose commit is not here, so that its documents are on neither side; see"
-        f" `git submodule update --init {shown}`"
-        for shown in sorted(before.unread)
-    ]
+    return [_not_here(shown) for shown in sorted(before.unread)]
+
+
+def _not_here(submodule: str) -> str:
+    return (
+        f"{submodule}: a submodule whose commit is not here, so that its documents are not looked at; see"
+        f" `git submodule update --init {submodule}`"
+    )
 
 
 def _locate(paths: Sequence[str], reference: str) -> _Tree:
@@ -260,7 +274,7 @@ def _find_commit(repository: Repository, reference: str) -> str | None:
             if is_shallow(repository)
             else "`git branch --all` and `git tag` list what there is, and `git fetch` brings what is new elsewhere"
         )
-        raise ReconcilerError(f"`{reference[:200]}` names no commit in {repository.root}; {hint}")
+        raise ReconcilerError(f"`{visible(reference[:200])}` names no commit in {repository.root}; {hint}")
     return found
 
 

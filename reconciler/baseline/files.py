@@ -35,17 +35,15 @@ class LackingObjects(ReconcilerError):
 class GitFiles:
     """The files of a listing."""
 
-    def __init__(self, listing: Listing, max_file_bytes: int, missing: tuple[str, ...] = ()) -> None:
+    def __init__(self, listing: Listing, max_file_bytes: int) -> None:
         """Read nothing yet.
 
         Args:
             listing: of a commit's tree, or of the index.
             max_file_bytes: larger files are refused.
-            missing: given paths that are not there.
         """
         self._listing = listing
         self._max_file_bytes = max_file_bytes
-        self._missing = missing
         self._places = {(blob.repository, blob.path) for blob in listing.files.values()}
         self._waiting: list[str] = []
         self._sizes: dict[str, int] = {}
@@ -64,7 +62,9 @@ class GitFiles:
     def apart_from(self, other: GitFiles) -> GitFiles:
         """Return these files without those of another listing."""
         apart = {file: blob for file, blob in self._listing.files.items() if not other.holds(file, self)}
-        return GitFiles(replace(self._listing, files=apart), self._max_file_bytes)
+        rest = GitFiles(replace(self._listing, files=apart), self._max_file_bytes)
+        rest._sizes = self._sizes
+        return rest
 
     def walk(self) -> Tree:
         """Name every file."""
@@ -73,7 +73,7 @@ class GitFiles:
             files=dict.fromkeys(listing.files, _STAMP),
             problems=tuple(sorted(listing.problems, key=lambda problem: problem.file)),
             warnings=tuple(sorted(listing.warnings)),
-            vanished_roots=self._missing,
+            vanished_roots=(),
             unseen=(),
         )
 
@@ -87,7 +87,8 @@ class GitFiles:
         by_repository: dict[Repository, list[str]] = {}
         for file in files:
             blob = self._listing.files[file]
-            by_repository.setdefault(blob.repository, []).append(blob.id)
+            if blob.id not in self._sizes:
+                by_repository.setdefault(blob.repository, []).append(blob.id)
         for repository, identifiers in by_repository.items():
             self._sizes |= sizes(repository, identifiers)
         lacking = [file for file in files if self._listing.files[file].id not in self._sizes]

@@ -132,7 +132,8 @@ class _Walk:
         elif isinstance(found, Outside):
             problems.append(leaves(shown, found.target, root[1]))
         elif not candidate and not found.is_folder:
-            return
+            if differs_in_case(shown):
+                self.listing.warnings.append(f"{shown}: {WRONG_CASE}")
         elif not _is_within(found.path, root[0]):
             problems.append(leaves(shown, found.path, root[1]))
         elif found.is_submodule:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import click
 
@@ -29,8 +28,7 @@ _LOOK_SECONDS: Final = 0.05
 _ABOUT_CHARACTERS: Final = 65_536
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What the daemon answered."""
 
     done: bool

@@ -252,9 +252,9 @@ class _Question:
     def _compared(self, base: str | None) -> Compared:
         """Return what is compared: what was asked for, or what pre-commit says where it is given two commits."""
         if not self.staged:
-            return Compared(base or "HEAD")
+            return Compared("HEAD" if base is None else base)
         before, to = commits_of_hook()
-        return Compared(base or before or "HEAD", staged=True, to=to, meet=base is None)
+        return Compared((before or "HEAD") if base is None else base, staged=True, to=to, meet=base is None)
 
     def _applied(self, loaded: Loaded) -> dict[RecordingKey, Applied]:
         with open_store(self._state) as store:

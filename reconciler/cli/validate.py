@@ -119,14 +119,15 @@ def _from_the_root(problems: Iterable[Problem]) -> list[Problem]:
 def _load_staged(paths: Sequence[str], root: str, settings: Values) -> tuple[Files, Loaded]:
     """Return the documents of the index, or of the commit that pre-commit names, and where they come from."""
     # Imported late: nobody else here needs git.
-    from reconciler.baseline import read_staged
+    from reconciler.baseline import Compared, read_staged
 
     most, limits = settings["max_file_bytes"], settings.document_limits
-    to = commits_of_hook()[1]
-    files = read_staged(paths, to=to, max_file_bytes=most)
+    before, to = commits_of_hook()
+    compared = Compared(before or "HEAD", staged=True, to=to)
+    files = read_staged(compared, paths, max_file_bytes=most)
     if {str(Path(path)) for path in paths} & files.folders:
         return files, load_documents(files, limits)
-    tree = read_staged([root], to=to, max_file_bytes=most)
+    tree = read_staged(compared, [root], max_file_bytes=most)
     return files, load_among(files, tree.apart_from(files), lambda file: tree.holds(file, files), limits)
 
 

@@ -69,6 +69,8 @@ LOCAL_VARIABLES: Final = frozenset(
     }
 )
 _NO_GIT: Final = "there is no `git` command: install git"
+#: What changes what a path means, so that ours would not be taken literally, or git would say no.
+_PATHSPECS: Final = frozenset(f"GIT_{how}_PATHSPECS" for how in ("GLOB", "ICASE", "LITERAL", "NOGLOB"))
 #: Variables that are none of git's business.
 WITHHELD: Final = ("BIRD_", "RECONCILER_")
 #: Nothing is fetched (a partial clone would), written, replaced or asked of a person; words are in English.
@@ -156,7 +158,7 @@ def _own_environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name not in LOCAL_VARIABLES and not name.startswith(WITHHELD)
+        if name not in LOCAL_VARIABLES | _PATHSPECS and not name.startswith(WITHHELD)
     }
 
 

@@ -124,8 +124,8 @@ class GitSource:
         self._ahead: dict[str, bytes | None] = {}
         #: Which commit changed a file last, of those that changed since the first look.
         self._changed_by: dict[str, str] = {}
-        #: The links of which it was said that they are not followed.
-        self._said: set[str] = set()
+        #: What was said of places that are not read, so that each thing is said once.
+        self._said: dict[str, str] = {}
         self._nudged: asyncio.Event | None = None
         self._nudged_early = False
 
@@ -528,7 +528,8 @@ class GitSource:
             revision: in force now.
             entries: of it, or those that it changed.
         """
-        self._said -= {file for file, entry in entries.items() if entry is None}
+        for file in [file for file, entry in entries.items() if entry is None]:
+            self._said.pop(file, None)
         self._say_links(revision, entries)
         unread = {}
         for file, entry in entries.items():
@@ -537,9 +538,7 @@ class GitSource:
                     unread[file] = "a submodule, which a Git source does not read; what was there before stays in force"
                 elif not entry.is_folder and differs_in_case(file):
                     unread[file] = WRONG_CASE
-        for file in sorted(file for file in unread.keys() - self._said if is_nameable(file))[:LINKS_NAMED]:
-            self._said.add(file)
-            self._log.warning("source_warning", detail=f"{file}: {unread[file]}")
+        self._say_once({file: unread[file] for file in sorted(unread) if is_nameable(file)})
 
     def _say_links(self, revision: str, entries: Mapping[str, Entry | None]) -> None:
         """Say of each link to a folder, once, that it is not followed: else what is behind it would be missed."""
@@ -548,7 +547,7 @@ class GitSource:
             for file, entry in entries.items()
             if entry is not None and entry.is_link and not (file.endswith(SUFFIXES) or self._is_hidden(file))
         ]
-        asked = sorted(file for file in links if file not in self._said and is_nameable(file))[:LINKS_NAMED]
+        asked = sorted(filter(is_nameable, links))[:LINKS_NAMED]
         try:
             found = self._mirror.ways_out(revision, asked) if asked else {}
         except GitFailed:
@@ -558,10 +557,18 @@ class GitSource:
             # One that leads nowhere matters where documents were before.
             if file not in found and any(each.startswith(f"{file}/") for each in gone):
                 found[file] = "nothing that is there"
-        for file, where in found.items():
-            self._said.add(file)
-            detail = f"{file}: a link to {where}, and what is there is not followed in a Git source"
-            self._log.warning("source_warning", detail=detail)
+        self._say_once(
+            {
+                file: f"a link to {where}, and what is there is not followed in a Git source"
+                for file, where in found.items()
+            }
+        )
+
+    def _say_once(self, words: Mapping[str, str]) -> None:
+        """Say of some places why they are not read, except for what was said of them before."""
+        for file in [file for file, why in words.items() if self._said.get(file) != why][:LINKS_NAMED]:
+            self._said[file] = words[file]
+            self._log.warning("source_warning", detail=f"{file}: {words[file]}")
 
     def _follow(self, file: str, data: bytes) -> bytes | Problem:
         """Return the content of a link: none, since what it leads to counts under its own name; or what is wrong."""
