@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import sys
 import textwrap
@@ -287,6 +288,20 @@ def test_a_refused_patch_is_rejected_with_the_code_and_not_sent_again(shell: She
         assert (done.code, "NotToday" in done.err) == (3, True), done.err
     assert api.patches() == [(RECORDING, "paused")]
     assert record_of(shell)["phase"] == "rejected"
+
+
+def test_what_many_recordings_were_refused_for_is_said_once(shell: Shell, api: ForeignApi) -> None:
+    names = [f"k-{number}" for number in range(5)]
+    for number, name in enumerate(names):
+        ids = {"call": numbered(100 + number), "recording": numbered(200 + number)}
+        shell.write(f"desired_state/{name}.yaml", document(name=name, **ids))
+        api.seed([recording(call=ids["call"], recording_id=ids["recording"])])
+    api.fault("answer", method="PATCH", status=422, times=-1, body='{"code": "NotToday", "message": "no"}')
+    done = shell("apply", *reach(api), "--yes", "--log-level", "error")
+    assert done.code == 3
+    *each, together = (line for line in done.err.splitlines() if not line.startswith("{"))
+    assert each == [f"{name}: rejected" for name in names]
+    assert re.fullmatch(r"5 recordings: rejected: .*NotToday.*", together)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import asyncio
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, partial
@@ -287,15 +287,8 @@ def conclude(
     """Say what became of it, and choose the exit code."""
     drain_standard_error()
     outcomes = Counter(turn.outcome for turn in turns.values() if turn.outcome is not None)
-    for action in plan.actions:
-        turn = turns.get(action.key)
-        if turn is None:
-            continue
-        if turn.reason in LOST and turn.outcome is not Outcome.UNCONFIRMED:
-            detail = "" if turn.detail == "" else f": {visible(turn.detail)}"
-            click.echo(f"{action.name}: {REASONS[turn.reason]}{detail}", err=True)
-        elif turn.outcome not in (None, Outcome.APPLIED):
-            click.echo(f"{action.name}: {turn.outcome}{_why(turn)}", err=True)
+    for line in _shortfalls((action.name, turns[action.key]) for action in plan.actions if action.key in turns):
+        click.echo(line, err=True)
     applied, unconfirmed, rejected = (
         outcomes[outcome] for outcome in (Outcome.APPLIED, Outcome.UNCONFIRMED, Outcome.REJECTED)
     )
@@ -341,7 +334,21 @@ def _code(turns: Iterable[Turn], *, unauthorized: bool, refused: bool, failed: b
     return SOME_FAILED if failed else DONE
 
 
-def _why(turn: Turn) -> str:
-    if turn.refusal is not None:
-        return f": {turn.refusal}"
-    return "" if turn.error is None else f": {turn.error}"
+def _shortfalls(turns: Iterable[tuple[str, Turn]]) -> Iterator[str]:
+    """Yield a line for each recording that was not brought to its status; what many have in common is said once."""
+    found = [(name, *said) for name, turn in turns if (said := _shortfall(turn)) is not None]
+    shared = {said: count for said, count in Counter((what, why) for _, what, why in found if why).items() if count > 1}
+    for name, what, why in found:
+        yield f"{name}: {what}" if (what, why) in shared or not why else f"{name}: {what}: {why}"
+    for (what, why), count in shared.items():
+        yield f"{count} recordings: {what}: {why}"
+
+
+def _shortfall(turn: Turn) -> tuple[str, str] | None:
+    """Return what became of a recording and why, in words; None where it was brought to its status, or had it."""
+    if turn.reason in LOST and turn.outcome is not Outcome.UNCONFIRMED:
+        return REASONS[turn.reason], visible(turn.detail)
+    if turn.outcome in (None, Outcome.APPLIED):
+        return None
+    cause = turn.refusal or turn.error
+    return str(turn.outcome), "" if cause is None else visible(str(cause))
