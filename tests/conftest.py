@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import sqlite3
+import sys
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -18,11 +22,73 @@ for name in list(os.environ):
     if name.startswith(("RECONCILER_", "BIRD_ACCESS_KEY")) or name.lower().endswith("_proxy"):
         del os.environ[name]
 
+# Else each of the thousand commands under test would compile the whole program again, which doubles the time of a run.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+#: Files with tests that take long one by one, the longest first. They begin a run: one that began at its end would be
+#: waited for by all other cores.
+LONG = (
+    "kills",
+    "benchmarks",
+    "soak",
+    "convergence_machine",
+    "locks",
+    "nights",
+    "strangers",
+    "fuzz",
+    "two_daemons",
+    "stops",
+    "saved_files",
+    "git_source",
+    "standstill",
+    "readme",
+    "git_hostile",
+    "wheel",
+    "urgency",
+    "approve",
+)
+
 # No deadline: under coverage, on shared cores, a slow example says nothing about the claim. The rest stays as
 # hypothesis chooses it, which is another profile where CI is set.
 CHOSEN = settings.get_profile(settings.get_current_profile_name())
 settings.register_profile("unhurried", parent=CHOSEN, deadline=None)
 settings.load_profile("unhurried")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put long files first in what each worker is given, which is at first one even part of the whole."""
+    workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
+    places = {f"test_{name}": place for place, name in enumerate(LONG)}
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    long = sorted((path for path in files if path.stem in places), key=lambda path: places[path.stem])
+    first = [[item for path in long[worker::workers] for item in files[path]] for worker in range(workers)]
+    rest = deque(item for path, those in files.items() if path.stem not in places for item in those)
+    ordered: list[pytest.Item] = []
+    for worker, part in enumerate(first):
+        # As xdist divides: what is left, by the workers that are left.
+        size = (len(items) - len(ordered)) // (workers - worker)
+        ordered += part
+        ordered += [rest.popleft() for _ in range(min(size - len(part), len(rest)))]
+    items[:] = [*ordered, *rest]
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Take away what processes were writing about their coverage when a test killed them, before it is combined."""
+    result = yield
+    if not hasattr(session.config, "workerinput"):
+        for part in session.config.rootpath.glob(".coverage.*"):
+            try:
+                with closing(sqlite3.connect(f"{part.as_uri()}?mode=ro", uri=True)) as data:
+                    data.execute("SELECT version FROM coverage_schema").fetchone()
+            except sqlite3.Error:
+                with suppress(FileNotFoundError):
+                    part.unlink()
+    return result
 
 
 @pytest.fixture

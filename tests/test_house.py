@@ -27,6 +27,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.conftest import LONG
 from tests.world.places import CHECKOUT
 
 PACKAGE = CHECKOUT / "reconciler"
@@ -218,6 +219,10 @@ def test_no_test_counts_from_the_moment_of_its_import() -> None:
             else:
                 waiting += ast.iter_child_nodes(node)
     assert not early, "\n".join(early)
+
+
+def test_the_tests_that_a_run_begins_with_are_there() -> None:
+    assert {f"test_{name}" for name in LONG} <= {path.stem for path in (CHECKOUT / "tests").rglob("test_*.py")}
 
 
 #: Who opens files, and why it need not be `reconciler.files`. Each reads or writes what no stranger has named, or

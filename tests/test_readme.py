@@ -58,7 +58,7 @@ VARYING = {
     r"\bin \d+ ms\b": "in <ms>",
     r"\b\d+\.\d KiB": "<size>",
     # Ages, with what a longer one takes of the space after it; how many days a disk has room is another matter.
-    r"(?<= )\d+s +": "<age> ",
+    r"(?<= )\d+[sm] +": "<age> ",
     r"process \d+ on \S+,": "process <process>,",
     r"sha256:[0-9a-f]{64}": "<digest>",
     r"commit [0-9a-f]{12}\b": "commit <id>",
