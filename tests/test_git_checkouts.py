@@ -194,6 +194,16 @@ def test_a_clone_without_its_submodules_releases_nothing_of_them(
     assert (moved.code, "nobody can tell what the change of it does" in moved.err) == (1, True)
 
 
+def test_of_a_submodule_that_is_not_here_a_hook_says_that_it_does_not_look_at_it(
+    origin: Path, with_submodule: Path, shell: Shell
+) -> None:
+    clone(origin, shell)
+    for file in ((), (TEAM_A,)):
+        done = shell("validate", "--staged", *file)
+        assert done.code == 0, done.err
+        assert "Warning: desired_state/team-c: a submodule whose commit is not here" in done.err
+
+
 def test_a_submodule_as_the_whole_folder_is_never_answered_by_its_own_branches(shell: Shell, tmp_path: Path) -> None:
     team = tmp_path / "team"
     team.mkdir()
@@ -266,6 +276,14 @@ def test_a_name_that_differs_only_in_case_is_named(shell: Shell) -> None:
         assert done.code == 0, done.err
         assert "desired_state/B.YAML: not read" in done.err
         assert "desired_state/c.Yml: not read" in done.err
+    (shell.folder / "desired_state" / "l.YAML").symlink_to("a.yaml")
+    git(shell.folder, "init", "--quiet", "--initial-branch", "main")
+    git(shell.folder, "add", "--all")
+    for arguments in (("validate", "--staged"), ("plan", "--staged"), ("validate", "--staged", "desired_state/a.yaml")):
+        done = shell(*arguments)
+        assert done.code == 0, done.err
+        for name in ("B.YAML", "c.Yml", "l.YAML"):
+            assert f"desired_state/{name}: not read" in done.err, arguments
 
 
 @pytest.mark.parametrize("state", ["merge", "cherry-pick", "skip-worktree", "assume-unchanged", "staged", "mode"])

@@ -301,6 +301,14 @@ def test_a_hook_of_another_repository_does_not_mislead_it(repository: Path, monk
     assert len(read("main", "desired_state/team").desired) == 1
 
 
+@pytest.mark.parametrize("how", ["GLOB", "ICASE", "LITERAL", "NOGLOB"])
+def test_paths_are_literal_whatever_the_environment_says(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setenv(f"GIT_{how}_PATHSPECS", "1")
+    assert len(read("main", "desired_state/team").desired) == 1
+
+
 def test_a_repository_cannot_make_it_run_or_fetch_anything(repository: Path) -> None:
     trap = repository / "trap"
     trap.write_text(f"#!/bin/sh\ntouch {repository}/sprung\ncat\n")
