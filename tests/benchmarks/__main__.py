@@ -25,7 +25,7 @@ QUICK: Final[Mapping[str, tuple[str, ...]]] = {
     # A switch of half of all recordings is one that the daemon refuses.
     "edit_latency": ("--recordings", "10000", "--edits", "100", "--switched", "1000"),
     "growth": ("--sizes", "1000", "10000", "--repeats", "1"),
-    "outage": ("--sizes", "100", "10000", "--seconds", "30"),
+    "outage": ("--seconds", "30"),
 }
 #: The same where time does not matter: more runs, more to compare with, and a million recordings.
 FULL: Final[Mapping[str, tuple[str, ...]]] = {

@@ -8,6 +8,7 @@ recordings, since an outage shall cost the same whatever it hits.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,51 +38,30 @@ class Outage:
     first_patch_seconds: float
 
 
+#: What is told: its name, its unit, the least that a floor of it may be, its bound where all recordings are there, and
+#: how it follows from what was seen.
+MEASURES: Final[tuple[tuple[str, str, float, float, Callable[[Outage], float]], ...]] = (
+    ("CPU", "% of a core", 0.01, 2, lambda seen: seen.share * 100),
+    ("log", "lines a minute", 0.01, 30, lambda seen: seen.lines_a_minute),
+    ("memory that was added", "MB", 0.01, 5, lambda seen: seen.grown_bytes / 1e6),
+    ("the API's return to the first PATCH", "s", 0.001, 1, lambda seen: seen.first_patch_seconds),
+)
+
+
 def main() -> None:
-    parser = arguments(__doc__ or "", recordings=SIZES[-1])
+    parser = arguments(__doc__ or "")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="N", help="of recordings")
     parser.add_argument("--seconds", type=float, default=120.0, help="of the outage; default: %(default)s")
     options = parser.parse_args()
     found = {size: _outage(size, options.seconds) for size in options.sizes}
-    least = found[min(found)]
     figures = []
-    for size, seen in found.items():
-        full = size == SIZES[-1]
-        beside = f"{min(found)} recordings"
-        figures += [
-            Figure(
-                f"outage with {size} recordings: CPU",
-                seen.share * 100,
-                "% of a core",
-                beside,
-                max(least.share * 100, 0.01),
-                (Target(2),) if full else (),
-            ),
-            Figure(
-                f"outage with {size} recordings: log",
-                seen.lines_a_minute,
-                "lines a minute",
-                beside,
-                max(least.lines_a_minute, 0.01),
-                (Target(30),) if full else (),
-            ),
-            Figure(
-                f"outage with {size} recordings: memory that was added",
-                seen.grown_bytes / 1e6,
-                "MB",
-                beside,
-                max(least.grown_bytes / 1e6, 0.01),
-                (Target(5),) if full else (),
-            ),
-            Figure(
-                f"outage with {size} recordings: the API's return to the first PATCH",
-                seen.first_patch_seconds,
-                "s",
-                beside,
-                max(least.first_patch_seconds, 0.001),
-                (Target(1),) if full else (),
-            ),
-        ]
+    # One thing after the other, so that the sizes stand beside each other.
+    for what, unit, least, bound, value in MEASURES:
+        floor = max(value(found[min(found)]), least)
+        for size, seen in found.items():
+            targets = (Target(bound),) if size == SIZES[-1] else ()
+            name = f"outage with {size:,} recordings: {what}"
+            figures.append(Figure(name, value(seen), unit, f"{min(found):,} recordings", floor, targets))
     publish("outage", figures, options.out, recordings=max(found))
 
 
