@@ -29,7 +29,8 @@ from tests.world.documents import document
 from tests.world.foreign_api import ForeignApi, running
 from tests.world.front import FAULTS, daemon_options, get, reach
 from tests.world.ids import RECORDING, WORKSPACE, numbered, recording
-from tests.world.shell import KEY, Shell, eventually
+from tests.world.shell import KEY, Shell
+from tests.world.started import eventually
 
 SATISFIES = {"ongoing": {"ongoing"}, "paused": {"paused"}, "completed": {"completed", "available"}}
 

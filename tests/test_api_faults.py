@@ -51,8 +51,9 @@ from tests.world.foreign_api import ForeignApi, running
 from tests.world.ids import WORKSPACE, numbered, recording
 from tests.world.nouns import document, key
 from tests.world.shell import KEY as SHELL_KEY
-from tests.world.shell import Shell, Started, eventually
+from tests.world.shell import Shell
 from tests.world.sockets import a_server, both_transports, read_request, response
+from tests.world.started import Started, eventually
 
 #: Gets the good answer, and answers what it likes; false closes the connection.
 Act = Callable[[asyncio.StreamWriter, bytes], Awaitable[bool]]

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from tests.world.scene import Daemon, Scene, Subject, eventually, subjects
+from tests.world.scene import Scene, Subject, subjects
+from tests.world.started import Started, eventually
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def flip(scene: Scene, everybody: list[Subject], count: int, *, before: str, aft
     return flipped
 
 
-def refused(daemon: Daemon, count: int = 1) -> dict[str, Any]:
+def refused(daemon: Started, count: int = 1) -> dict[str, Any]:
     return daemon.wait_for("limit_refused", count)
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,8 @@ from tests.world.documents import document
 from tests.world.foreign_api import CANARY_LINK, CANARY_PHONE, ForeignApi
 from tests.world.front import FAULTS, get
 from tests.world.ids import RECORDING, WORKSPACE, numbered, recording
-from tests.world.shell import KEY, Shell, Started, eventually
+from tests.world.shell import KEY, Shell
+from tests.world.started import Started, eventually
 
 #: The number as people write it where a document wants text.
 BARE_PHONE = CANARY_PHONE.removeprefix("+")
@@ -283,27 +283,13 @@ GOING_ON = {
 }
 
 
-@contextmanager
-def broken(shell: Searched, api: ForeignApi, place: str) -> Iterator[Started]:
+def broken(shell: Searched, api: ForeignApi, place: str) -> AbstractContextManager[Started]:
     """Run the daemon with an error that nobody foresaw at some place, its words full of canaries."""
     shell.declare("one.yaml", document())
     api.seed([recording()])
     options = ("--listen", "127.0.0.1:0", "--log-format", "json")
-    log = shell.folder / "log"
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-c", BROKEN, place, "run", shell.documents, *reach(api), *options, "--allow-empty"],
-            cwd=shell.folder,
-            env=shell.environment({}),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-        )
-    try:
-        yield Started(process, log)
-    finally:
-        process.kill()
-        process.wait()
+    command = (sys.executable, "-c", BROKEN, place, "run", shell.documents, *reach(api), *options, "--allow-empty")
+    return shell.start_other(command)
 
 
 @pytest.mark.parametrize("place", ENDING)

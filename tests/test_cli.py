@@ -29,7 +29,8 @@ from tests.world.foreign_api import ForeignApi
 from tests.world.ids import WORKSPACE, numbered, recording
 from tests.world.mistakes import MISTAKES
 from tests.world.places import CHECKOUT
-from tests.world.shell import COMMAND, KEY, Done, Shell, eventually
+from tests.world.shell import COMMAND, KEY, Done, Shell
+from tests.world.started import eventually
 
 # Commands.
 

@@ -22,7 +22,8 @@ from pathlib import Path
 import pytest
 
 from tests.world.git_scene import GitScene, Team, isolate, run_git
-from tests.world.scene import Scene, eventually
+from tests.world.scene import Scene
+from tests.world.started import eventually
 
 TOKEN = "ghp_0123456789abcdefTOKEN"
 USER = "deploy-user"

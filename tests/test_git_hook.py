@@ -31,7 +31,8 @@ from reconciler.logs import make_log
 from reconciler.settings import SettingsFile
 from reconciler.web import Front, Guards, make_app
 from tests.world.git_scene import GitScene, Team, isolate
-from tests.world.scene import Daemon, Scene
+from tests.world.scene import Scene
+from tests.world.started import Started
 
 SECRET = "0123456789abcdef0123456789abcdef"
 BODY = json.dumps({"ref": "refs/heads/main"}).encode()
@@ -293,7 +294,7 @@ def options(world: GitScene, *more: str) -> tuple[str, ...]:
     return ("--listen", "127.0.0.1:0", "--git-interval", "3600", "--hook-secret-file", secret, *more)
 
 
-def place(daemon: Daemon) -> str:
+def place(daemon: Started) -> str:
     return str(daemon.wait_for("listening")["address"])
 
 

@@ -21,7 +21,8 @@ import pytest
 from reconciler.cli.branch import path_in_repository
 from reconciler.errors import SettingsError
 from tests.world.git_scene import ADA, BOB, Branch, GitScene, Team, isolate
-from tests.world.scene import Daemon, Scene, eventually
+from tests.world.scene import Scene
+from tests.world.started import Started, eventually
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def world(sandbox: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gi
     return GitScene(sandbox.at(tmp_path), Team(tmp_path))
 
 
-def page(daemon: Daemon) -> httpx.Client:
+def page(daemon: Started) -> httpx.Client:
     """Return what reads the daemon's page."""
     return httpx.Client(base_url=f"http://{daemon.wait_for('listening')['address']}", trust_env=False)
 

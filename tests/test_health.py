@@ -9,11 +9,9 @@ import asyncio
 import os
 import signal
 import socket
-import subprocess
 import sys
 import urllib.error
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -23,7 +21,8 @@ from tests.world.documents import document
 from tests.world.foreign_api import ForeignApi
 from tests.world.front import daemon_options, get
 from tests.world.ids import RECORDING, numbered, recording
-from tests.world.shell import Shell, Started, eventually
+from tests.world.shell import Shell
+from tests.world.started import Started, eventually
 
 
 def one(shell: Shell, api: ForeignApi) -> None:
@@ -134,24 +133,8 @@ main(sys.argv[2:])
 """
 
 
-@contextmanager
-def poisoned(shell: Shell, recording_id: str, *arguments: str) -> Iterator[Started]:
-    log = shell.folder.parent / f"poisoned-{len(shell.written)}.log"
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-c", POISON, recording_id, *arguments],
-            cwd=shell.folder,
-            env=shell.environment({}),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-        )
-    try:
-        yield Started(process, log)
-    finally:
-        process.kill()
-        process.wait()
-        shell.written.append(log.read_text())
+def poisoned(shell: Shell, recording_id: str, *arguments: str) -> AbstractContextManager[Started]:
+    return shell.start_other((sys.executable, "-c", POISON, recording_id, *arguments))
 
 
 def test_a_poison_recording_backs_off_is_counted_and_disturbs_no_other(shell: Shell, api: ForeignApi) -> None:

@@ -23,7 +23,8 @@ from tests.campaigns import dying
 from tests.campaigns.kills import campaign
 from tests.world.bench import Bench, Fault, Killed, statuses
 from tests.world.nouns import document, key
-from tests.world.scene import Daemon, Scene, Subject, environment, eventually, subjects
+from tests.world.scene import Scene, Subject, environment, subjects
+from tests.world.started import Started, eventually
 
 #: At these points the PATCH has reached the API.
 AFTER_SENDING = dying.POINTS[dying.POINTS.index("sent") :]
@@ -85,7 +86,7 @@ def settled(scene: Scene, wanted: dict[Subject, str]) -> bool:
     return found == {subject.recording: status for subject, status in wanted.items()}
 
 
-def finish(scene: Scene, daemon: Daemon, wanted: dict[Subject, str]) -> None:
+def finish(scene: Scene, daemon: Started, wanted: dict[Subject, str]) -> None:
     """Wait until all is well, and end the daemon as an operator does."""
     eventually(lambda: settled(scene, wanted), daemon.log.read_text)
     daemon.process.terminate()

@@ -18,7 +18,8 @@ from tests.world.foreign_api import ForeignApi
 from tests.world.front import daemon_options, get
 from tests.world.ids import CALL, numbered, recording
 from tests.world.nouns import NOW, key, record
-from tests.world.shell import KEY, Shell, Started, eventually
+from tests.world.shell import KEY, Shell
+from tests.world.started import Started, eventually
 
 #: Every label that a series may have; none of them grows with what is managed.
 LABELS = {"version", "python", "phase", "outcome", "rule", "step", "le", "method", "route", "status", "priority"}

@@ -29,7 +29,8 @@ from tests.world.documents import document
 from tests.world.foreign_api import ForeignApi
 from tests.world.front import get, reach
 from tests.world.ids import RECORDING, WORKSPACE, numbered, recording
-from tests.world.shell import KEY, Shell, Started, eventually
+from tests.world.shell import KEY, Shell
+from tests.world.started import Started, eventually
 
 LISTEN = ("--listen", "127.0.0.1:0", "--log-format", "json")
 #: Short, so that two periods of it pass in a test as two of the default pass in ten minutes.

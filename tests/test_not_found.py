@@ -16,7 +16,8 @@ import pytest
 
 from tests.world.documents import document
 from tests.world.ids import CALL, CHANNEL, RECORDING, WORKSPACE, numbered
-from tests.world.shell import KEY, Shell, eventually
+from tests.world.shell import KEY, Shell
+from tests.world.started import eventually
 
 ANOTHER_CALL = numbered(0xCA11)
 

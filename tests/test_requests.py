@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from tests.world.scene import Daemon, Scene, eventually, subjects
+from tests.world.scene import Scene, subjects
+from tests.world.started import Started, eventually
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 
 @pytest.fixture(scope="module")
-def daemon(scene: Scene) -> Iterator[Daemon]:
+def daemon(scene: Scene) -> Iterator[Started]:
     with scene.daemon() as daemon:
         daemon.wait_for("resync_done")
         yield daemon
@@ -88,7 +89,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_whatever_a_row_holds_it_is_refused_in_words_and_the_daemon_goes_on(
-    scene: Scene, daemon: Daemon, case: str
+    scene: Scene, daemon: Started, case: str
 ) -> None:
     kind, about = HOSTILE[case]
     (number,) = write(scene, (now(), kind, about, "some\x1b[31mbody", "because\nof \x1b[2J"))
@@ -106,7 +107,7 @@ def test_whatever_a_row_holds_it_is_refused_in_words_and_the_daemon_goes_on(
     assert daemon.process.poll() is None
 
 
-def test_a_row_can_hold_only_so_much(scene: Scene, daemon: Daemon) -> None:
+def test_a_row_can_hold_only_so_much(scene: Scene, daemon: Started) -> None:
     for about, by, reason in (("x" * 70_000, "", ""), ("", "x" * 300, ""), ("", "", "x" * 2000)):
         with pytest.raises(sqlite3.IntegrityError):
             write(scene, (now(), "sync", about, by, reason))
@@ -114,13 +115,13 @@ def test_a_row_can_hold_only_so_much(scene: Scene, daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize("age_seconds", [3600, 61, -3600])
-def test_a_request_that_nobody_waits_for_any_more_is_not_taken(scene: Scene, daemon: Daemon, age_seconds: int) -> None:
+def test_a_request_that_nobody_waits_for_any_more_is_not_taken(scene: Scene, daemon: Started, age_seconds: int) -> None:
     (number,) = write(scene, (now() - age_seconds * 1_000_000, "sync", '{"names": []}', "x", ""))
     assert scene.run("sync", "--state", scene.state).returncode == 0
     assert outcome(scene, number) == (None, "")
 
 
-def test_a_flood_holds_nobody_up_and_ends_by_itself(scene: Scene, daemon: Daemon) -> None:
+def test_a_flood_holds_nobody_up_and_ends_by_itself(scene: Scene, daemon: Started) -> None:
     old = now() - 2 * 3600 * 1_000_000
     write(scene, *((old, "sync", '{"names": []}', "x", "") for _ in range(20_000)))
     write(scene, *((now(), "launch", "{}", "x", "") for _ in range(500)))
@@ -159,7 +160,7 @@ def test_an_asker_takes_its_row_back_when_nobody_takes_it(scene: Scene, tmp_path
     assert read(other, "SELECT count(*) FROM history WHERE event IN ('asked', 'approved')") == [(0,)]
 
 
-def test_many_may_ask_at_once(scene: Scene, daemon: Daemon) -> None:
+def test_many_may_ask_at_once(scene: Scene, daemon: Started) -> None:
     codes: list[int] = []
     askers = [
         threading.Thread(target=lambda: codes.append(scene.run("sync", "--state", scene.state).returncode))
@@ -172,7 +173,7 @@ def test_many_may_ask_at_once(scene: Scene, daemon: Daemon) -> None:
     assert codes == [0] * 4
 
 
-def test_what_was_asked_stands_in_the_history_with_who_and_why(scene: Scene, daemon: Daemon) -> None:
+def test_what_was_asked_stands_in_the_history_with_who_and_why(scene: Scene, daemon: Started) -> None:
     done = scene.run("approve", "0123456789ab", "--reason", "call me at +49 30 123456789", "--state", scene.state)
     assert done.returncode == 1
     ((cause, said, by_kind, by, reason),) = read(

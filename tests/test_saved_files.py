@@ -10,8 +10,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,8 @@ from tests.world.documents import document
 from tests.world.foreign_api import ForeignApi
 from tests.world.front import daemon_options, get
 from tests.world.ids import RECORDING, numbered, recording
-from tests.world.shell import COMMAND, Shell, Started, eventually
+from tests.world.shell import COMMAND, Shell
+from tests.world.started import Started, eventually
 
 
 def in_place(file: Path, text: str) -> None:
@@ -214,27 +215,11 @@ main(sys.argv[1:])
 """
 
 
-@contextmanager
-def without_inotify(shell: Shell, *arguments: str) -> Iterator[Started]:
+def without_inotify(shell: Shell, *arguments: str) -> AbstractContextManager[Started]:
     probe = [*UNSHARED, "sh", sys.executable, "-c", "import ctypes; exit(ctypes.CDLL(None).inotify_init1(0) != -1)"]
     allowed = shutil.which("unshare") and subprocess.run(probe, capture_output=True, check=False).returncode == 0
     command = [*UNSHARED, "sh", COMMAND] if allowed else [sys.executable, "-c", REFUSING]
-    log = shell.folder.parent / "without.log"
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            [*command, *arguments],
-            cwd=shell.folder,
-            env=shell.environment({}),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-        )
-    try:
-        yield Started(process, log)
-    finally:
-        process.kill()
-        process.wait()
-        shell.written.append(log.read_text())
+    return shell.start_other((*command, *arguments))
 
 
 def test_where_the_system_refuses_to_watch_it_polls_and_says_what_helps(shell: Shell, api: ForeignApi) -> None:

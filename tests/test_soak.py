@@ -23,7 +23,7 @@ from reconciler.store.connection import open_for_writing, transaction
 from reconciler.store.retention import LINES_AT_ONCE, LINES_BETWEEN, SECONDS_BETWEEN, prune
 from tests.campaigns.soak import soak
 from tests.world.nouns import NOW, key, record
-from tests.world.scene import eventually
+from tests.world.started import eventually
 
 # The history's retention.
 

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.world.scene import COMMAND, Daemon, Scene, environment, eventually, set_of, subjects
+from tests.world.scene import COMMAND, Scene, environment, set_of, subjects
+from tests.world.started import Started, eventually
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def answers(port: int) -> bool:
         return False
 
 
-def port_of(daemon: Daemon) -> int:
+def port_of(daemon: Started) -> int:
     return int(str(daemon.wait_for("listening")["address"]).rpartition(":")[2])
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.world.scene import COMMAND, Scene, environment, eventually, set_of, subjects
+from tests.world.scene import COMMAND, Scene, environment, set_of, subjects
+from tests.world.started import eventually
 
 #: Of a process in a PID namespace of its own, where it is the first.
 FIRST = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")

@@ -29,7 +29,8 @@ from tests.world.foreign_api import ForeignApi
 from tests.world.front import daemon_options, get
 from tests.world.ids import RECORDING, numbered, recording
 from tests.world.nouns import NOW, key, record
-from tests.world.shell import COMMAND, Shell, Started, eventually
+from tests.world.shell import COMMAND, Shell
+from tests.world.started import Started, eventually
 
 FAULTY = (sys.executable, faulty_store.__file__)
 #: Below the number from which the share of recordings that change at once is limited.
@@ -83,23 +84,8 @@ def daemon_on(shell: Shell, api: ForeignApi, disk: Disk) -> Iterator[Started]:
     """Run the daemon on that disk, in a process that can be told to fail."""
     state = ("--state", f"sqlite:///{disk.state}")
     arguments = ("run", *daemon_options(api), *state, "--listen", "127.0.0.1:0")
-    log = shell.folder.parent / f"daemon-{len(shell.written)}.log"
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            [*FAULTY, str(disk.control), *arguments],
-            cwd=shell.folder,
-            env=shell.environment({}),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-        )
-    disk.daemon = Started(process, log)
-    try:
+    with shell.start_other((*FAULTY, str(disk.control), *arguments)) as disk.daemon:
         yield disk.daemon
-    finally:
-        process.kill()
-        process.wait()
-        shell.written.append(log.read_text())
 
 
 @contextmanager
@@ -346,15 +332,8 @@ def test_what_the_daemon_makes_belongs_to_its_owner_alone(shell: Shell, api: For
     shell.write("desired_state/one.yaml", document())
     api.seed([recording()])
     command = ["sh", "-c", 'umask 0; exec "$@"', "sh", COMMAND, "run", *daemon_options(api), "--listen", "off"]
-    log = shell.folder.parent / "daemon.log"
-    with log.open("w") as out:
-        process = subprocess.Popen(command, cwd=shell.folder, env=shell.environment({}), stdout=out, stderr=out)
-    daemon = Started(process, log)
-    try:
+    with shell.start_other(command) as daemon:
         daemon.wait_for("applied")
         made = {path.name: path.stat().st_mode & 0o777 for path in (shell.folder / ".reconciler").iterdir()}
         assert made == dict.fromkeys((".gitignore", "state.db", "state.db-wal", "state.db-shm"), 0o600)
         assert (shell.folder / ".reconciler").stat().st_mode & 0o777 == 0o700
-    finally:
-        process.kill()
-        process.wait()

@@ -27,7 +27,8 @@ from starlette.routing import Route
 from reconciler.settings import SETTINGS
 from reconciler.web import Bounds, Server, bind
 from tests.world.git_scene import GitScene, Team, isolate
-from tests.world.scene import COMMAND, Daemon, Scene, subjects
+from tests.world.scene import COMMAND, Scene, subjects
+from tests.world.started import Started
 
 # The wall by itself
 
@@ -214,7 +215,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 class Besieged:
     """A daemon, and what must hold of it whatever strangers do."""
 
-    def __init__(self, scene: Scene, daemon: Daemon) -> None:
+    def __init__(self, scene: Scene, daemon: Started) -> None:
         self._scene = scene
         self._daemon = daemon
         self.port = int(str(daemon.wait_for("listening")["address"]).rpartition(":")[2])

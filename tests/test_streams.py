@@ -12,7 +12,8 @@ import pytest
 from tests.world.documents import document
 from tests.world.foreign_api import ForeignApi
 from tests.world.ids import RECORDING, numbered, recording
-from tests.world.shell import COMMAND, Shell, by_shell, eventually
+from tests.world.shell import COMMAND, Shell, by_shell
+from tests.world.started import eventually
 
 
 @pytest.fixture

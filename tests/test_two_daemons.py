@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.world.scene import COMMAND, Daemon, Scene, Subject, subjects
+from tests.world.scene import COMMAND, Scene, Subject, subjects
+from tests.world.started import Started
 
 #: Longer than any of this takes.
 STANDBY = ("--wait-seconds", "100")
@@ -102,7 +103,7 @@ def test_a_daemon_stopped_past_its_lease_sends_nothing_more_and_exits_6(scene: S
     assert scene.sandbox.patches() == {**sent, one.recording: ["paused", "ongoing"]}
 
 
-def stop_before_a_patch_leaves(scene: Scene, daemon: Daemon, candidates: list[Subject]) -> Subject:
+def stop_before_a_patch_leaves(scene: Scene, daemon: Started, candidates: list[Subject]) -> Subject:
     """Stop the daemon while a PATCH, whose intent is on disk, waits for its share of the budget; return whose it is."""
     for subject in candidates:
         scene.write(f"{subject.name}.yaml", subject.document("paused"))

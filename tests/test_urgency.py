@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.campaigns.urgency import measure
-from tests.world.scene import Scene, eventually, set_of, subjects
+from tests.world.scene import Scene, set_of, subjects
+from tests.world.started import eventually
 
 
 def test_an_edit_passes_a_resync_that_the_rate_limit_holds_back(tmp_path: Path) -> None:

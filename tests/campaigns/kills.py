@@ -24,7 +24,8 @@ from pathlib import Path
 from reconciler.model import Phase
 from reconciler.sandbox.faults import WITHOUT_EFFECT
 from reconciler.store import open_store
-from tests.world.scene import Scene, Seen, Subject, eventually, set_of, subjects
+from tests.world.scene import Scene, Seen, Subject, set_of, subjects
+from tests.world.started import eventually
 
 #: Recordings ended in a campaign: fewer than the safety limit of 25 in ten minutes, so that none has to be overridden.
 MOST_COMPLETED = 20

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.world.scene import Scene, Seen, Subject, eventually, set_of, subjects
+from tests.world.scene import Scene, Seen, Subject, set_of, subjects
+from tests.world.started import eventually
 
 #: What an on-call person was promised.
 PROMISED_MS = 200.0

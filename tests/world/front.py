@@ -7,7 +7,7 @@ import urllib.request
 from typing import Any
 
 from tests.world.foreign_api import ForeignApi
-from tests.world.shell import Started
+from tests.world.started import Started
 
 
 def reach(api: ForeignApi, *more: str) -> tuple[str, ...]:

@@ -23,7 +23,8 @@ import pytest
 from reconciler.logs import make_log
 from reconciler.mirror import GitSource, Mirror, Mode, Scope, Verifier, parse_address
 from reconciler.model import InForce, Revision
-from tests.world.scene import COMMAND, Daemon, Scene, Subject, subjects
+from tests.world.scene import COMMAND, Scene, Subject, subjects
+from tests.world.started import Started
 
 ADA = "Ada Lovelace <ada@example.org>"
 BOB = "Bob Kahn <bob@example.org>"
@@ -235,7 +236,7 @@ class GitScene:
         source = ("--git", str(self.team.remote), "--branch", "main", "--path", "docs", "--git-interval", "0.5")
         return self.scene.options("--listen", "off", *source, *more)
 
-    def daemon(self, *more: str) -> AbstractContextManager[Daemon]:
+    def daemon(self, *more: str) -> AbstractContextManager[Started]:
         """Start the installed daemon on the branch."""
         return self.scene.start(COMMAND, "run", *self.options(*more))
 

@@ -10,10 +10,9 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,12 +22,12 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from tests.world.started import PATIENCE_SECONDS, Started, started
+
 COMMAND = str(Path(sys.executable).with_name("reconciler"))
 KEY = "campaign-key"
 WORKSPACE = str(UUID(int=0xA1))
 CHANNEL = str(UUID(int=0xC1))
-#: How long a wait may take before it counts as failed. Every wait ends as soon as what it waits for is there.
-PATIENCE_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,52 +153,6 @@ class Sandbox:
         return found
 
 
-class Daemon:
-    """A command that goes on, and the log events that it has written so far."""
-
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.process = process
-        self.log = log
-
-    def events(self, *words: str) -> list[dict[str, Any]]:
-        """Return the events of these words, or all."""
-        found = []
-        for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
-            if line.startswith("{") and line.endswith("\n"):
-                event = json.loads(line)
-                if not words or event["event"] in words:
-                    found.append(event)
-        return found
-
-    def wait_for(self, word: str, count: int = 1, **values: object) -> dict[str, Any]:
-        """Wait until events of this word with these values have been logged so often; return the last of them."""
-
-        def matching() -> list[dict[str, Any]]:
-            return [event for event in self.events(word) if values.items() <= event.items()]
-
-        def there() -> bool:
-            alive = self.process.poll() is None
-            enough = len(matching()) >= count
-            assert alive or enough, self.said()
-            return enough
-
-        eventually(there, lambda: f"no {word} {values} in\n{self.said()}")
-        return matching()[-1]
-
-    def said(self) -> str:
-        """Return the end of what it wrote."""
-        return self.log.read_text(encoding="utf-8", errors="replace")[-4000:]
-
-    def kill(self) -> None:
-        """End it as a power cut does."""
-        self.process.kill()
-        self.process.wait()
-
-    def ended(self) -> int:
-        """Return the exit code, once it has ended."""
-        return self.process.wait(PATIENCE_SECONDS)
-
-
 class Scene:
     """The processes and files of one campaign."""
 
@@ -259,22 +212,12 @@ class Scene:
             *more,
         )
 
-    @contextmanager
-    def start(self, *command: str) -> Iterator[Daemon]:
+    def start(self, *command: str) -> AbstractContextManager[Started]:
         """Start a command that goes on; kill it at the end if it is still there."""
         self._logs += 1
-        log = self.folder / f"daemon-{self._logs:04}.log"
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                command, cwd=self.folder, env=environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=out
-            )
-        try:
-            yield Daemon(process, log)
-        finally:
-            process.kill()
-            process.wait()
+        return started(command, self.folder, environment(), self.folder / f"daemon-{self._logs:04}.log")
 
-    def daemon(self, *more: str) -> Any:
+    def daemon(self, *more: str) -> AbstractContextManager[Started]:
         """Start the installed daemon, which serves no page unless it is told to."""
         return self.start(COMMAND, "run", *self.options("--listen", "off", *more), str(self.documents))
 
@@ -290,14 +233,6 @@ class Scene:
             timeout=PATIENCE_SECONDS,
             check=False,
         )
-
-
-def eventually(holds: Callable[[], bool], why: Callable[[], str] = lambda: "") -> None:
-    """Wait until something holds. The wait ends as soon as it does, so its length is no claim."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not holds():
-        assert time.monotonic() < until, why()
-        time.sleep(0.01)  # a look in between, until it holds
 
 
 def environment() -> dict[str, str]:

@@ -9,17 +9,16 @@ import json
 import os
 import pty
 import select
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.world.foreign_api import CANARY_LINK, CANARY_PHONE
+from tests.world.started import Started, started
 
 COMMAND = str(Path(sys.executable).with_name("reconciler"))
 
@@ -46,6 +45,7 @@ class Shell:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.written: list[str] = []
+        self._logs = 0
         self.env = {"BIRD_ACCESS_KEY": KEY}
 
     def environment(self, more: dict[str, str]) -> dict[str, str]:
@@ -68,25 +68,18 @@ class Shell:
         self.written += [ended.stdout, ended.stderr]
         return Done(ended.returncode, ended.stdout, ended.stderr)
 
+    def start(self, *arguments: str, **environment: str) -> AbstractContextManager[Started]:
+        """Start the command, which goes on; it is killed at the end if it is still there."""
+        return self.start_other((COMMAND, *arguments), **environment)
+
     @contextmanager
-    def start(self, *arguments: str, **environment: str) -> Iterator[Started]:
-        """Start a command that goes on; kill it at the end when it is still there."""
-        log = self.folder.parent / f"{self.folder.name}-{len(self.written)}.log"
-        with log.open("w") as out:
-            process = subprocess.Popen(
-                [COMMAND, *arguments],
-                cwd=self.folder,
-                env=self.environment(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-            )
-        try:
-            yield Started(process, log)
-        finally:
-            process.kill()
-            process.wait()
-            self.written.append(log.read_text())
+    def start_other(self, command: Sequence[str], **environment: str) -> Iterator[Started]:
+        """The same with whatever else starts it: a wrapper, or a program around its parts."""
+        self._logs += 1
+        log = self.folder.parent / f"{self.folder.name}-{self._logs}.log"
+        with started(command, self.folder, self.environment(environment), log) as process:
+            yield process
+        self.written.append(process.text)
 
     def terminal(self, *arguments: str, typed: str = "", **environment: str) -> Done:
         """Run a command on a terminal, where its output and its errors are one."""
@@ -133,52 +126,6 @@ class Shell:
                     at = content.index(secret.encode())
                     found.append(f"{place}: {content[max(0, at - 200) : at + 400]!r}")
         return found
-
-
-class Started:
-    """A command that goes on, and what it has written so far."""
-
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.process = process
-        self.log = log
-
-    @property
-    def text(self) -> str:
-        return self.log.read_text()
-
-    def events(self, *words: str) -> list[dict[str, Any]]:
-        """Return the log events written so far, of these words or all."""
-        found = []
-        for line in self.text.splitlines(keepends=True):
-            if line.startswith("{") and line.endswith("\n"):
-                event = json.loads(line)
-                if not words or event["event"] in words:
-                    found.append(event)
-        return found
-
-    def wait_for(self, word: str, count: int = 1, **values: object) -> dict[str, Any]:
-        """Wait until events of this word with these values have been logged `count` times; return the last of them."""
-
-        def matching() -> list[dict[str, Any]]:
-            return [event for event in self.events(word) if values.items() <= event.items()]
-
-        eventually(lambda: len(matching()) >= count, lambda: f"no {word} {values} in\n{self.text}")
-        return matching()[-1]
-
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def ended(self) -> int:
-        """Return the exit code once the command has ended."""
-        return self.process.wait(60)
-
-
-def eventually(holds: Callable[[], bool], why: Callable[[], str] = lambda: "") -> None:
-    """Wait until something holds. The wait ends as soon as it does, so its length is no claim."""
-    until = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < until, why()
-        time.sleep(0.01)  # a look in between, until it holds
 
 
 def by_shell(shell: Shell, line: str, **more: str) -> tuple[int, str, str]:
