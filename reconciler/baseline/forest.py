@@ -38,7 +38,7 @@ class Forest:
     """One tree, read as far as it is asked for."""
 
     def __init__(self, repository: Repository, commit: str | None, *, index: bool = False, heads: bool = False) -> None:
-        """Take part in nothing yet.
+        """Read nothing yet.
 
         Args:
             repository: whose tree it is.
