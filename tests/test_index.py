@@ -261,8 +261,8 @@ def kept(tree: Path, tmp_path: Path, trusting: None) -> Path:
 
 def put_back(path: Path, content: bytes) -> None:
     path.unlink(missing_ok=True)
-    path.touch(mode=0o600)
     path.write_bytes(content)
+    path.chmod(0o400)
 
 
 def test_any_wrong_byte_is_as_good_as_no_index(tree: Path, kept: Path) -> None:
@@ -319,6 +319,11 @@ def group_readable(kept: Path, tree: Path) -> Index:
     return index_of(kept.parent, tree)
 
 
+def checked_out(kept: Path, tree: Path) -> Index:
+    kept.chmod(0o600)  # as Git does under a umask of 077, and with the checkout's own bytes
+    return index_of(kept.parent, tree)
+
+
 def a_link(kept: Path, tree: Path) -> Index:
     kept.rename(kept.with_name("elsewhere"))
     kept.symlink_to("elsewhere")
@@ -337,7 +342,7 @@ def a_pipe(kept: Path, tree: Path) -> Index:
     return index_of(kept.parent, tree)
 
 
-@pytest.mark.parametrize("make", [other_limits, group_readable, a_link, a_folder, a_pipe])
+@pytest.mark.parametrize("make", [other_limits, group_readable, checked_out, a_link, a_folder, a_pipe])
 def test_what_this_program_did_not_write_so_is_not_believed(
     tree: Path, kept: Path, make: Callable[[Path, Path], Index]
 ) -> None:
@@ -435,7 +440,7 @@ def test_it_is_its_owners_alone_and_hides_itself_from_git(tree: Path, tmp_path: 
     finally:
         os.umask(before)
     (path,) = state.glob("documents-*")
-    assert (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(state.stat().st_mode)) == (0o600, 0o700)
+    assert (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(state.stat().st_mode)) == (0o400, 0o700)
     assert (state / ".gitignore").read_text() == "*\n"
 
 

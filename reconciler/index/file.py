@@ -51,6 +51,8 @@ _ABANDONED_SECONDS: Final = 600
 _READERS: Final = ("yaml", "jsonschema_rs")
 _OWN_READERS: Final = ("documents", "index")
 _PARTS: Final = 15
+#: Git lets the owner write whatever it checks out, under any usual umask: so none that came with a commit is believed.
+_MODE: Final = 0o400
 #: Of a `status_line`: what stands behind the four UUIDs.
 _STATUS_TEXT: Final = itemgetter(slice(4 * 36 + 3, None))
 
@@ -130,9 +132,9 @@ class Index:
             make_state_folder(self._folder)
             written = self._path.with_name(f".{self._path.name}.{os.urandom(8).hex()}")
             try:
-                opened = os.open(written, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                opened = os.open(written, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
                 with os.fdopen(opened, "wb") as file:
-                    os.fchmod(opened, 0o600)  # whatever the umask took away
+                    os.fchmod(opened, _MODE)  # whatever the umask took away
                     file.writelines(parts)
                 # Not flushed to the disk: what a power cut leaves of it has another digest.
                 written.replace(self._path)
@@ -147,7 +149,7 @@ class Index:
         descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
-            own = status.st_uid == os.geteuid() and not status.st_mode & 0o077
+            own = status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == _MODE
             if not own or not stat.S_ISREG(status.st_mode):
                 return None
             data = file.read()
