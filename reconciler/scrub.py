@@ -52,6 +52,9 @@ def scrub(text: str, secret: str = "") -> str:
 #: Source: src/Runner.Common/ActionCommand.cs of actions/runner
 _COMMAND: Final = re.compile(r"##(?=\[)|^(\s*):(?=:)")
 
+#: The same at the beginning of a line, but for the annotations that our own report for it consists of.
+_LINE_COMMAND: Final = re.compile(r"^([^\S\n]*):(?=:(?!(?:error|warning|notice) (?:file|title)=))", re.MULTILINE)
+
 #: Tabs, and the colours, bold and dim that our own texts have on a terminal; none that conceals.
 _COLOUR: Final = re.compile(r"(\t|\x1b\[(?:[012]|3[0-7])m)")
 
@@ -74,10 +77,10 @@ def visible(text: str) -> str:
 def visible_lines(text: str) -> str:
     """Return text of several lines in which nothing acts on a screen but line breaks, tabs and our own colours.
 
-    Nor on a runner, which takes `##[` for a command anywhere in a line. It is broken in such a way that JSON, which may
-    be among the text, says the same as before.
+    Nor on a runner, which takes `##[` for a command anywhere in a line, and `::` where one begins. The first is broken
+    in such a way that JSON, which may be among the text, says the same as before.
     """
-    text = text.replace("##[", "#\\u0023[")
+    text = _LINE_COMMAND.sub(r"\1\\x3a", text.replace("##[", "#\\u0023["))
     return "\n".join(line if line.isprintable() else _visible_line(line) for line in text.split("\n"))
 
 

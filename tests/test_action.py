@@ -22,7 +22,7 @@ import yaml
 from tests.world.documents import item
 from tests.world.git import commit_all, git
 from tests.world.places import CHECKOUT
-from tests.world.shell import COMMAND
+from tests.world.shell import COMMAND, Shell
 
 ACTION = yaml.safe_load((CHECKOUT / "action.yml").read_text())
 #: Answers as the platform's command does, out of the file `comments`: the calls that the action makes, no more.
@@ -209,6 +209,17 @@ def test_a_name_of_a_file_is_never_a_command_to_the_runner(runner: Runner, comma
     taken = commands(result.log)
     assert taken
     assert all(re.match(r"::(notice|warning|error) ", line) for line in taken), taken
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "::error file=a.yaml,line=1::x"])
+@pytest.mark.parametrize("command", ["validate", "plan", "apply"])
+def test_nor_is_it_to_a_job_without_the_action(tmp_path: Path, command: str, name: str) -> None:
+    shell = Shell(tmp_path)
+    shell.write(f"{name} wrong.yaml", item(4, "pausd"))
+    more = ("--sandbox", "--yes") if command == "apply" else ("--no-refresh",) if command == "plan" else ()
+    done = shell(command, *more, ".")
+    assert (done.code, "wrong.yaml" in done.out + done.err) == (1, True)
+    assert commands(done.out + done.err) == []
 
 
 #: A project of the action's form that needs no network: it builds a wheel with one program.

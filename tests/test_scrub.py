@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,17 @@ def test_visible_text_is_on_one_line_and_no_command(text: str) -> None:
     assert "##[" not in shown
     assert not shown.lstrip().startswith("::")
     assert visible(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "command", ["::stop-commands::x", "  ::add-mask::a", "\u00a0::debug::x", "::error::x", "::group::x"]
+)
+def test_no_line_begins_with_a_command_but_an_annotation(command: str) -> None:
+    annotation = "::error file=a.yaml,line=3,col=1::no such status\n"
+    shown = visible_lines(f"{annotation}{command}\n{annotation}x{command}\n").splitlines()
+    assert shown[0] == shown[2] == annotation.strip()
+    assert not re.match(r"\s*::", shown[1])
+    assert shown[3].lstrip("x").split("::")[-1] == command.split("::")[-1]
 
 
 def test_lines_and_colours_of_our_own_stay_and_nothing_else_that_acts() -> None:

@@ -29,6 +29,7 @@ from reconciler.errors import StoreError
 from reconciler.load import Files, Loaded, load_documents
 from reconciler.model import Problem
 from reconciler.scan import load_against, load_among
+from reconciler.scrub import visible
 from reconciler.source import Source
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def show_problems(problems: Sequence[Problem], source: Files, terminal: bool, *,
     """Write each problem on its line; on a terminal the first of them, with the source line and a caret below it."""
     if not terminal:
         for problem in problems:
-            click.echo(str(problem), err=err)
+            click.echo(visible(str(problem)), err=err)
         return
     for file, of_file in groupby(problems[:SHOWN_ON_A_TERMINAL], key=attrgetter("file")):
         data = source.read(file) if Path(file).is_file() else None
