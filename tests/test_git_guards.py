@@ -16,6 +16,7 @@ import pytest
 
 from tests.world.documents import item
 from tests.world.git import commit_all, git
+from tests.world.ids import WORKSPACE
 from tests.world.shell import COMMAND, Shell
 
 
@@ -161,8 +162,11 @@ def test_a_hook_of_the_user_runs_at_a_commit_and_sees_none_of_our_keys(shell: Sh
     hook.parent.mkdir(exist_ok=True)
     hook.write_text(f"#!/bin/sh\nenv > {mark}\n")
     hook.chmod(0o755)
-    done = shell("set", "card-1", "ongoing", "--commit")
+    settings = shell.folder.parent / "settings.yaml"
+    settings.write_text(f"workspaces: {{{WORKSPACE}: {{access_key_env: KEY_OF_SALES}}}}\n")
+    done = shell("set", "card-1", "ongoing", "--commit", "--config", str(settings), KEY_OF_SALES="AccessKeyOfSales")
     assert done.code == 0, done.err
+    assert "AccessKeyOf" not in mark.read_text()
     assert "BIRD_" not in mark.read_text()
     assert "RECONCILER_" not in mark.read_text()
 

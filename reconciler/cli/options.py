@@ -76,6 +76,10 @@ class Values:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key_ring", KeyRing(os.environ, self.file.workspaces))
+        if variables := [source.variable for source in self.file.workspaces.values() if source.variable]:
+            from reconciler.git import withhold  # late: hardly anybody names one
+
+            withhold(variables)
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - each setting has the type that its kind says
         return self.settings[name]

@@ -5,16 +5,17 @@ What must never happen in this room: anything is written, to the work tree, the 
 
 from reconciler.git.command import (
     REACHING_GUARDS,
-    WITHHELD,
     GitError,
     LacksObjects,
     Location,
     Repository,
     check_version,
     command_line,
+    is_withheld,
     locate,
     locations,
     reason_of,
+    withhold,
 )
 from reconciler.git.content import (
     Entry,
@@ -40,7 +41,6 @@ from reconciler.git.content import (
 
 __all__ = [
     "REACHING_GUARDS",
-    "WITHHELD",
     "Entry",
     "GitError",
     "LacksObjects",
@@ -55,6 +55,7 @@ __all__ = [
     "index_of",
     "is_shallow",
     "is_unborn",
+    "is_withheld",
     "list_addable",
     "list_index",
     "list_raw",
@@ -69,4 +70,5 @@ __all__ = [
     "resolve",
     "revision_from",
     "sizes",
+    "withhold",
 ]

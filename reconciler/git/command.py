@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -71,8 +71,10 @@ LOCAL_VARIABLES: Final = frozenset(
 _NO_GIT: Final = "there is no `git` command: install git"
 #: What changes what a path means, so that ours would not be taken literally, or git would say no.
 _PATHSPECS: Final = frozenset(f"GIT_{how}_PATHSPECS" for how in ("GLOB", "ICASE", "LITERAL", "NOGLOB"))
-#: Variables that are none of git's business.
-WITHHELD: Final = ("BIRD_", "RECONCILER_")
+#: How variables begin that are none of git's business.
+_OURS: Final = ("BIRD_", "RECONCILER_")
+#: Others of that kind, which the settings name; see `withhold`.
+_withheld: set[str] = set()
 #: Nothing is fetched (a partial clone would), written, replaced or asked of a person; words are in English.
 _QUIETLY: Final[Mapping[str, str]] = {
     "GIT_ALLOW_PROTOCOL": "",
@@ -82,6 +84,16 @@ _QUIETLY: Final[Mapping[str, str]] = {
     "GIT_TERMINAL_PROMPT": "0",
     "LC_ALL": "C",
 }
+
+
+def withhold(variables: Iterable[str]) -> None:
+    """Keep more variables from every git that is started from now on: those that settings name as holding a key."""
+    _withheld.update(variables)
+
+
+def is_withheld(variable: str) -> bool:
+    """Return whether a variable of the environment may hold a key or a token of ours, which no git is given."""
+    return variable.startswith(_OURS) or variable in _withheld
 
 
 class GitError(ReconcilerError):
@@ -158,7 +170,7 @@ def _own_environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name not in LOCAL_VARIABLES | _PATHSPECS and not name.startswith(WITHHELD)
+        if name not in LOCAL_VARIABLES | _PATHSPECS and not is_withheld(name)
     }
 
 

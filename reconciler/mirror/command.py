@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import Final
 
 from reconciler.errors import ReconcilerError
-from reconciler.git import REACHING_GUARDS, WITHHELD, command_line
+from reconciler.git import REACHING_GUARDS, command_line, is_withheld
 from reconciler.mirror.address import Address
 from reconciler.scrub import scrub
 
@@ -226,7 +226,7 @@ class GitCommand:
             name: value
             for name, value in os.environ.items()
             if (name.startswith(_KEPT) or not name.startswith("GIT_"))
-            and not name.startswith(WITHHELD)
+            and not is_withheld(name)
             and name not in _FOREIGN
         }
         pairs = list(settings.items())
