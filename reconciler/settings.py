@@ -198,7 +198,13 @@ SETTINGS: Final = {
             "How long a connection may take to send the head of a request.",
             minimum=0.1,
         ),
-        Setting("listen_head_bytes", "whole", 16 * 1024, "Largest head of a request that is read.", minimum=1024),
+        Setting(
+            "listen_head_bytes",
+            "whole",
+            16 * 1024,
+            "Largest part of a request's head that is kept until the rest comes.",
+            minimum=1024,
+        ),
         Setting(
             "listen_answer_seconds",
             "number",

@@ -46,7 +46,7 @@ class Bounds:
     connections: int
     #: From the connection, or from the last answer, to the end of the next request's head.
     head_seconds: float
-    #: The longest head that is read.
+    #: The largest part of a head that is kept until the rest comes.
     head_bytes: int
     #: From there to the end of the answer.
     answer_seconds: float
