@@ -279,11 +279,11 @@ def test_a_name_that_differs_only_in_case_is_named(shell: Shell) -> None:
     (shell.folder / "desired_state" / "l.YAML").symlink_to("a.yaml")
     git(shell.folder, "init", "--quiet", "--initial-branch", "main")
     git(shell.folder, "add", "--all")
-    for arguments in (("validate", "--staged"), ("plan", "--staged"), ("validate", "--staged", "desired_state/a.yaml")):
-        done = shell(*arguments)
+    for of_hook in (("validate", "--staged"), ("plan", "--staged"), ("validate", "--staged", "desired_state/a.yaml")):
+        done = shell(*of_hook)
         assert done.code == 0, done.err
         for name in ("B.YAML", "c.Yml", "l.YAML"):
-            assert f"desired_state/{name}: not read" in done.err, arguments
+            assert f"desired_state/{name}: not read" in done.err, of_hook
 
 
 @pytest.mark.parametrize("state", ["merge", "cherry-pick", "skip-worktree", "assume-unchanged", "staged", "mode"])
