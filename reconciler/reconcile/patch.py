@@ -7,7 +7,6 @@ that was rejected and is repeated although neither side has changed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from reconciler.backoff import LONGEST_SECONDS, confirm_seconds_after, missing_seconds
@@ -121,7 +120,7 @@ class Patcher:
             blocked = self._refused_keys.blocked(workspace_id, rest)
             record = standing(seen, Phase.FAILED, KEY_REFUSED, now)._replace(error=str(blocked.error))
             await self._writer.save(record)
-            return replace(blocked, phase=record.phase)
+            return blocked._replace(phase=record.phase)
         held = self._held_back(workspace_id)
         if held is not None:
             # Asked before the intent is recorded: what cannot leave is no PATCH, neither in the history nor to the
@@ -191,7 +190,7 @@ class Patcher:
         except BirdUnauthorized as error:
             self._notes.patch_failed()
             record = await self._failures.not_sent(seen, error, started, answer=str(error.status))
-            return replace(self._refused_keys.refuse(error, reads=True), phase=record.phase)
+            return self._refused_keys.refuse(error, reads=True)._replace(phase=record.phase)
         except BirdRejected as error:
             self._refused_keys.taken(intent.key.workspace_id)
             return await self._rejected(seen, error, started)

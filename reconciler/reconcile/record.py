@@ -61,6 +61,8 @@ def standing(record: Applied, phase: Phase, reason: str, now: datetime) -> Appli
     reason = str(reason)
     unmet_since = None if phase in _NOTHING_OWED else record.unmet_since or now
     unchanged = record.phase is phase and record.reason == reason and record.phase_since is not None
+    if unchanged and unmet_since == record.unmet_since:
+        return record
     return record._replace(
         phase=phase,
         reason=reason,
@@ -87,8 +89,17 @@ def why(error: BirdError) -> str:
 
 def as_declared(key: RecordingKey, desired: Desired, base: str, now: datetime) -> Applied:
     """Return the first record of a recording, whose document's file is relative to `base`."""
-    first = Applied(key, desired.name, desired.file, desired.line, desired.status, desired.drift, desired.suspend)
-    first = first._replace(base=_base(desired, base), labels=desired.labels)
+    first = Applied(
+        key,
+        desired.name,
+        desired.file,
+        desired.line,
+        desired.status,
+        desired.drift,
+        desired.suspend,
+        base=_base(desired, base),
+        labels=desired.labels,
+    )
     return standing(first, Phase.PENDING, Reason.EDIT, now)
 
 

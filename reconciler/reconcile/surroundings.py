@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from reconciler.bird import Accepted
 from reconciler.errors import LeaseLost, ReconcilerError
@@ -93,9 +93,8 @@ class ClockSteps:
         return (expected, now) if abs(now - expected) > self._LEAST else None
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What one turn came to."""
+class Turn(NamedTuple):
+    """What one turn came to. A tuple, since each is made of another once it is known what the look said."""
 
     phase: Phase | None
     #: When to come back; None when only a change or the next resync can call for another turn.

@@ -7,7 +7,6 @@ asked for a new one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from reconciler.alarm import Alarm, Sparing
@@ -271,7 +270,7 @@ class Reconciler:
                 turn = await self._failures.not_tried(applied, error, priority)
             else:
                 turn = await self._failures.blind(applied, error)
-            return replace(turn, looked=not isinstance(error, BirdUnavailable))
+            return turn._replace(looked=not isinstance(error, BirdUnavailable))
         self._refused_keys.look_answered(key.workspace_id)
         gap = self._gaps.ends(applied, live, failed=self._failures.answered(key))
         now = self._clock.now()
@@ -287,13 +286,15 @@ class Reconciler:
         # What was sent keeps the commit that asked for it.
         revision = self._asked_by(applied) if applied.sent is None else applied.revision
         before = self._before_doubt(action, applied)
-        seen = with_look(before, live)._replace(revision=revision)
+        seen = with_look(before, live)
+        if seen.revision != revision:
+            seen = seen._replace(revision=revision)
         if seen.missing_since is None:
             self._missing.discard(key)
         else:
             self._missing.add(key)
         turn = await self._act(action, before, seen, live, now, priority)
-        return replace(turn, reason=action.reason, detail=live.detail)
+        return turn._replace(reason=action.reason, detail=live.detail)
 
     def _before_doubt(self, action: Action, applied: Applied) -> Applied:
         """Return the record as it was before a look that was doubted, once another look has said which was right.
@@ -334,7 +335,7 @@ class Reconciler:
         """Return the turn that the key of the workspace held up, once the record says so."""
         if not isinstance(turn.error, BirdError):
             return turn
-        return replace(turn, phase=await self._failures.note_blind(applied, turn.error), looked=False)
+        return turn._replace(phase=await self._failures.note_blind(applied, turn.error), looked=False)
 
     async def _seen_again(self, blind: Applied, live: Live, now: datetime) -> Applied:
         """Say since when nobody saw the recording, now that somebody does."""
