@@ -84,7 +84,7 @@ def main() -> None:
 
 def _watched(folder: Path, api: FastBird, watch_seconds: float) -> Rest:
     with daemon(folder, api.url) as resident:
-        wait_for_first_looks(api)
+        wait_for_first_looks(folder, api)
         began, busy = time.monotonic(), resident.cpu_seconds()
         time.sleep(watch_seconds)  # the time that is measured
         share = (resident.cpu_seconds() - busy) / max(time.monotonic() - began, 1e-3)

@@ -90,7 +90,7 @@ def _measured(size: int, edits: int, switched: int) -> tuple[list[float], float,
     ):
         floor = _events(folder, numbers, chance)
         with daemon(folder, api.url):
-            wait_for_first_looks(api)
+            wait_for_first_looks(folder, api)
             api.reset()
             saved = {recording_id(number): _save(folder, number, "ongoing", chance) for number in numbers}
             wait_for(lambda: {identifier for _, identifier in api.patches()} >= saved.keys(), "every edit's PATCH")

@@ -108,7 +108,7 @@ def _edited(folder: Path, api: FastBird, size: int, edits: int) -> tuple[float, 
     """
     # An agent's pause is what the edited recordings are in: they have not been applied, and are in sync.
     with daemon(folder, api.url, "--max-resumes", str(edits)) as resident:
-        wait_for_first_looks(api)
+        wait_for_first_looks(folder, api)
         memory = resident.resident_bytes()
         api.reset()
         saved = {}

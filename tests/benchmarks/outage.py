@@ -22,8 +22,6 @@ from .scene import PER_CALL, document, scene
 SIZES: Final = (100, 10_000, 100_000)
 #: Documents that are edited while the API is away, in a file of their own.
 EDITS: Final = 5
-#: How often everything is looked at: the outage meets a resync that is under way.
-RESYNC_SECONDS: Final = "30"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +50,14 @@ def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="N", help="of recordings")
     parser.add_argument("--seconds", type=float, default=120.0, help="of the outage; default: %(default)s")
+    parser.add_argument(
+        "--resync-seconds",
+        type=float,
+        default=30.0,
+        help="how often all is looked at, so that the outage meets a resync that is under way; default: %(default)s",
+    )
     options = parser.parse_args()
-    found = {size: _outage(size, options.seconds) for size in options.sizes}
+    found = {size: _outage(size, options.seconds, options.resync_seconds) for size in options.sizes}
     figures = []
     # One thing after the other, so that the sizes stand beside each other.
     for what, unit, least, bound, value in MEASURES:
@@ -65,12 +69,12 @@ def main() -> None:
     publish("outage", figures, options.out, recordings=max(found))
 
 
-def _outage(size: int, seconds: float) -> Outage:
+def _outage(size: int, seconds: float, resync_seconds: float) -> Outage:
     calls = -(-size // PER_CALL)
     with scene("stream", size, applied=True) as folder, ExitStack() as stack:
         api = stack.enter_context(fast_bird(calls=calls, recordings=PER_CALL, status="paused"))
-        resident = stack.enter_context(daemon(folder, api.url, "--resync-seconds", RESYNC_SECONDS))
-        wait_for_first_looks(api)
+        resident = stack.enter_context(daemon(folder, api.url, "--resync-seconds", str(resync_seconds)))
+        wait_for_first_looks(folder, api)
         # All edited documents stand in one file, so that they are one change.
         api.stop()
         wait_for(lambda: "circuit_opened" in _log(folder), "the daemon finds the API away")

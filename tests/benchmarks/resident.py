@@ -19,8 +19,7 @@ from .scene import DOCUMENTS
 
 #: How long anything is waited for; every wait ends as soon as what it waits for is there.
 PATIENCE_SECONDS: Final = 300.0
-#: How long a daemon may take from being ready to its first look, and how long nothing must come until all is over.
-FIRST_LOOK_SECONDS: Final = 20.0
+#: How long nothing must come until all is over.
 QUIET_SECONDS: Final = 2.0
 LOG: Final = "daemon.log"
 #: A year: a resync is spread over its period, and of a million recordings in a day there would be two calls a second.
@@ -104,17 +103,11 @@ def wait_for(condition: Callable[[], bool], what: str, *, every: float = 0.05) -
         time.sleep(every)  # a look in between, until it holds
 
 
-def wait_for_first_looks(api: FastBird) -> None:
+def wait_for_first_looks(folder: Path, api: FastBird) -> None:
     """Wait until a daemon that has become ready has looked at everything once, and the API hears nothing any more."""
-
-    def asked() -> int:
-        return sum(api.counts().values())
-
-    began = time.monotonic()
-    before = asked()
-    while asked() == before and time.monotonic() - began < FIRST_LOOK_SECONDS:
-        time.sleep(0.1)  # a look in between, until it holds
-    wait_until_quiet(asked)
+    log = folder / LOG
+    wait_for(lambda: '"resync_done"' in log.read_text(), "the daemon has looked at everything", every=0.1)
+    wait_until_quiet(lambda: sum(api.counts().values()))
 
 
 def wait_until_quiet(count: Callable[[], int]) -> None:
