@@ -199,6 +199,16 @@ def test_no_command_runs_what_is_planted_in_the_state(shell: Shell, tmp_path: Pa
     assert not (shell.folder / "copy.db").exists()
 
 
+@pytest.mark.parametrize("beside", ["-wal", "-shm", "-journal"])
+def test_a_pipe_beside_the_state_is_named_and_not_waited_for(shell: Shell, tmp_path: Path, beside: str) -> None:
+    path = tmp_path / "state" / "state.db"
+    with open_writer(f"sqlite:///{path}", holder="test") as writer:
+        writer.save(RECORDS[0])
+    os.mkfifo(f"{path}{beside}")
+    done = shell("status", "--state", f"sqlite:///{path}")
+    assert (done.code, f"{path.name}{beside} is not a regular file" in done.err) == (1, True), done.err
+
+
 def test_what_sqlite_itself_adds_is_not_foreign(shell: Shell, tmp_path: Path) -> None:
     path = tmp_path / "state" / "state.db"
     with open_writer(f"sqlite:///{path}", holder="test") as writer:

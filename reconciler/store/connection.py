@@ -263,6 +263,8 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 def _connect(path: Path) -> sqlite3.Connection:
     if sqlite3.sqlite_version_info < _SQLITE_NEEDED:
         raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: 3.37 or later is needed")
+    for beside in ("-wal", "-shm", "-journal"):
+        identity(path.with_name(f"{path.name}{beside}"))  # SQLite would wait for ever at a pipe
     # Used by several threads in turn, never at once. No implicit transactions: each is spelled where it begins.
     return sqlite3.connect(
         f"{path.as_uri()}?mode=rw", uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
