@@ -29,7 +29,8 @@ TINY = {
     "at_rest": ["--recordings", "40", "--seconds", "0.1"],
     "growth": ["--sizes", "25", "50", "--edits", "2", "--repeats", "1"],
     "converge": ["--recordings", "40", "--repeats", "1"],
-    "outage": ["--sizes", "20", "--seconds", "0.1", "--resync-seconds", "2"],
+    # Long enough that the log can be quiet for two seconds between two resyncs, which is waited for.
+    "outage": ["--sizes", "20", "--seconds", "0.1", "--resync-seconds", "8"],
     "edit_latency": ["--recordings", "40", "--small", "20", "--edits", "3", "--switched", "10"],
     "peers": ["--peers", "curl", "--patches", "10", "--repeats", "1"],  # the others would install packages
 }
