@@ -15,6 +15,7 @@ from hypothesis import settings
 
 from reconciler.cli import main
 from tests.world.foreign_api import ForeignApi, running
+from tests.world.scene import Scene
 from tests.world.shell import KEY, Done, Shell
 
 # A test must never use a real key, nor a setting that only this machine has; all its traffic stays on loopback.
@@ -128,3 +129,19 @@ def api() -> Iterator[ForeignApi]:
     with running(key=KEY) as api:
         yield api
         assert api.violations() == []
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """The sandbox as a process that all tests of a module share: none may count on what it holds."""
+    with Scene(tmp_path_factory.mktemp("sandbox"), settle_ms=20) as scene:
+        yield scene
+
+
+@pytest.fixture
+def scene(sandbox: Scene, tmp_path: Path) -> Scene:
+    """The shared sandbox as new, with documents and a state of the test's own."""
+    for what in ("state", "faults", "requests"):
+        sandbox.sandbox.control("DELETE", what)
+    sandbox.sandbox.control("POST", "settings", {"settle_ms": 20, "latency_ms": 0, "fault_rate": 0.0})
+    return sandbox.at(tmp_path)

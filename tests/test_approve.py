@@ -11,28 +11,13 @@ import json
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.world.scene import Scene, Subject, subjects
 from tests.world.started import Started, eventually
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    with Scene(tmp_path_factory.mktemp("approve"), settle_ms=20) as scene:
-        yield scene
-
-
-@pytest.fixture
-def scene(shared: Scene, tmp_path: Path) -> Scene:
-    shared.sandbox.control("DELETE", "state")
-    shared.sandbox.control("POST", "settings", {"fault_rate": 0.0})
-    return shared.at(tmp_path)
 
 
 def declare(scene: Scene, statuses: dict[Subject, str]) -> None:

@@ -14,7 +14,7 @@ import io
 import json
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -274,12 +274,6 @@ async def test_a_body_that_takes_long_makes_room_for_one_that_comes_in_one_go(
 
 
 # The installed daemon
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    with Scene(tmp_path_factory.mktemp("sandbox")) as scene:
-        yield scene
 
 
 @pytest.fixture

@@ -25,12 +25,6 @@ from tests.world.scene import Scene
 from tests.world.started import Started, eventually
 
 
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    with Scene(tmp_path_factory.mktemp("sandbox")) as scene:
-        yield scene
-
-
 @pytest.fixture
 def world(sandbox: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitScene:
     isolate(monkeypatch, tmp_path / "home")

@@ -33,19 +33,11 @@ CONFIRM = ("--confirm-seconds", "3")
 NUMBERS = count(1, 10)
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    with Scene(tmp_path_factory.mktemp("kills")) as scene:
-        yield scene
-
-
 @pytest.fixture
-def scene(shared: Scene, tmp_path: Path) -> Scene:
-    """The one sandbox, with a folder and a state of the test's own."""
-    shared.sandbox.control("DELETE", "faults")
-    shared.sandbox.control("DELETE", "state")
-    shared.sandbox.control("DELETE", "requests")
-    return shared.at(tmp_path)
+def scene(scene: Scene) -> Scene:
+    """The shared sandbox, in which an effect takes long enough for a daemon to die before it."""
+    scene.sandbox.control("POST", "settings", {"settle_ms": 150})
+    return scene
 
 
 @pytest.fixture(scope="module")

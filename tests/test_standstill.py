@@ -21,19 +21,6 @@ from tests.world.scene import COMMAND, Scene, environment, set_of, subjects
 from tests.world.started import Started, eventually
 
 
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    with Scene(tmp_path_factory.mktemp("sandbox"), settle_ms=20) as scene:
-        yield scene
-
-
-@pytest.fixture
-def scene(sandbox: Scene, tmp_path: Path) -> Scene:
-    sandbox.sandbox.control("DELETE", "state")
-    sandbox.sandbox.control("DELETE", "requests")
-    return sandbox.at(tmp_path)
-
-
 def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

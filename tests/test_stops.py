@@ -23,22 +23,14 @@ from tests.world.started import eventually
 FIRST = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    with Scene(tmp_path_factory.mktemp("sandbox")) as scene:
-        yield scene
-
-
 @pytest.fixture
-def scene(sandbox: Scene, tmp_path: Path) -> Scene:
-    here = sandbox.at(tmp_path)
+def scene(scene: Scene) -> Scene:
+    """The shared sandbox with four recordings that are to be paused, which takes a while."""
     some = subjects(4)
-    sandbox.sandbox.control("DELETE", "state")
-    sandbox.sandbox.control("DELETE", "requests")
-    sandbox.sandbox.control("POST", "settings", {"settle_ms": 100})
-    sandbox.sandbox.seed(each.seed() for each in some)
-    here.write("some.yaml", set_of("some", (each.item("paused") for each in some)))
-    return here
+    scene.sandbox.control("POST", "settings", {"settle_ms": 100})
+    scene.sandbox.seed(each.seed() for each in some)
+    scene.write("some.yaml", set_of("some", (each.item("paused") for each in some)))
+    return scene
 
 
 class Asked:

@@ -206,12 +206,6 @@ async def test_at_the_end_nobody_is_waited_for(caplog: pytest.LogCaptureFixture)
 # The installed daemon
 
 
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    with Scene(tmp_path_factory.mktemp("sandbox"), settle_ms=20) as scene:
-        yield scene
-
-
 class Besieged:
     """A daemon, and what must hold of it whatever strangers do."""
 
