@@ -13,11 +13,10 @@ import heapq
 import json
 import re
 import signal
-import socket
 import urllib.request
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -52,7 +51,7 @@ from tests.world.ids import WORKSPACE, numbered, recording
 from tests.world.nouns import document, key
 from tests.world.shell import KEY as SHELL_KEY
 from tests.world.shell import Shell
-from tests.world.sockets import a_server, both_transports, read_request, response
+from tests.world.sockets import a_server, both_transports, full_queue, read_request, response
 from tests.world.started import Started, eventually
 
 #: Gets the good answer, and answers what it likes; false closes the connection.
@@ -696,14 +695,8 @@ async def test_after_two_hundred_cancelled_turns_against_a_stalled_server_the_ne
 
 @both_transports
 async def test_after_connects_that_hang_the_next_turn_is_served(tmp_path: Path, transport: TransportName):
-    # A queue of connections that nobody accepts, filled: further connects get no answer at all.
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    listening.listen(0)
-    fillers = [socket.socket() for _ in range(8)]
-    for filler in fillers:
-        filler.setblocking(False)
-        filler.connect_ex(listening.getsockname())
+    hanging = ExitStack()
+    listening = hanging.enter_context(full_queue())
     api = Api()
     keys = workspace_keys(24, 1)
     for each in keys:
@@ -716,8 +709,7 @@ async def test_after_connects_that_hang_the_next_turn_is_served(tmp_path: Path, 
     codes = {turn.error.code for turn in turns if isinstance(turn.error, BirdUnavailable)}
     assert "connect" in codes
     assert codes <= {"connect", "no_room", "circuit_open"}
-    for filler in fillers:
-        filler.close()
+    hanging.close()
     async with a_server(api.serve, listening):
         await workers_bring(scene, keys, lambda: all(status == "paused" for status in api.statuses.values()))
     await scene.aclose()

@@ -24,13 +24,6 @@ from tests.world.states import COMMIT, record, records
 RECORDS = records(NOW)
 
 
-@pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    return Shell(folder)
-
-
 def test_a_backup_beside_a_writer_is_whole_and_holds_what_was_acknowledged(shell: Shell, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/state/state.db"
     target = shell.folder / "copy.db"

@@ -15,7 +15,7 @@ import re
 import socket
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -41,7 +41,7 @@ from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUna
 from reconciler.model import CallKey, LiveStatus, Priority, RecordingKey, Status
 from reconciler.scrub import scrub
 from tests.world.fake_bird import API_URL, KEY, FakeBird
-from tests.world.sockets import a_server, answering, both_transports, read_request, response
+from tests.world.sockets import a_server, answering, both_transports, full_queue, read_request, response
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 PHONE = "+1 (500) 555-0006"
@@ -1201,14 +1201,8 @@ async def test_after_two_hundred_cancelled_requests_to_a_stalled_server_the_next
 @both_transports
 @pytest.mark.parametrize("ending", ["cancelled", "timed out"])
 async def test_after_connects_that_hang_the_next_request_is_served(transport: TransportName, ending: str):
-    # A queue of connections that nobody accepts, filled: further connects get no answer at all.
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    listening.listen(0)
-    fillers = [socket.socket() for _ in range(8)]
-    for filler in fillers:
-        filler.setblocking(False)
-        filler.connect_ex(listening.getsockname())
+    hanging = ExitStack()
+    listening = hanging.enter_context(full_queue())
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
     budget = Budgets(0.0, concurrency=8)
     timeouts = Timeouts(connect=0.1, pool=0.1) if ending == "timed out" else Timeouts()
@@ -1223,8 +1217,7 @@ async def test_after_connects_that_hang_the_next_request_is_served(transport: Tr
             assert {(error.code, error.sent) for error in outcomes if isinstance(error, BirdUnavailable)} == {
                 ("connect", False)
             }
-        for filler in fillers:
-            filler.close()
+        hanging.close()
         async with a_server(answering(response("202 Accepted", b"{}")), listening):
             for _ in range(10):
                 assert await is_served_in_the_end(bird)

@@ -110,11 +110,8 @@ def test_hostile_files_are_refused_in_bounded_time_and_memory_and_in_few_words(t
     assert KEY not in done.stdout + done.stderr
 
 
-def test_a_hostile_file_does_not_hold_up_the_daemon(tmp_path: Path) -> None:
+def test_a_hostile_file_does_not_hold_up_the_daemon(shell: Shell) -> None:
     """It is read beside the loop, so that edits and probes go on meanwhile."""
-    folder = tmp_path / "work"
-    folder.mkdir()
-    shell = Shell(folder)
     shell.write("desired_state/one.yaml", document())
     options = ("--sandbox", "--listen", "off", "--log-format", "json")
     with shell.start("run", *options) as daemon:

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.world.git_scene import GitScene, Team, isolate, run_git
+from tests.world.git import run_git
+from tests.world.git_scene import GitScene, Team, isolate
 from tests.world.scene import Scene
 from tests.world.started import eventually
 

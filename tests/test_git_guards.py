@@ -15,26 +15,20 @@ from pathlib import Path
 import pytest
 
 from tests.world.documents import item
-from tests.world.git import commit_all, git
+from tests.world.git import TESS, commit_all, git
 from tests.world.ids import WORKSPACE
 from tests.world.shell import COMMAND, Shell
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
+def shell(shell: Shell) -> Shell:
     """A repository with two documents on `main`; the work tree ends a recording, which `main` wants paused."""
-    folder = tmp_path / "work"
-    folder.mkdir()
-    git(folder, "init", "--quiet", "--initial-branch", "main")
-    shell = Shell(folder)
-    shell.env = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "BIRD_ACCESS_KEY": "AccessKeyOfSomebody"}
-    identity = {"NAME": "Tess", "EMAIL": "tess@example.com"}
-    shell.env |= {f"GIT_{role}_{part}": text for role in ("AUTHOR", "COMMITTER") for part, text in identity.items()}
+    git(shell.folder, "init", "--quiet", "--initial-branch", "main")
+    shell.env |= {**TESS, "BIRD_ACCESS_KEY": "AccessKeyOfSomebody"}
     for number in (1, 2):
         shell.write(f"desired_state/{number}.yaml", item(number))
-    commit_all(folder)
-    yield shell
-    assert shell.leaks() == []
+    commit_all(shell.folder)
+    return shell
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import pytest
 
 from reconciler.mirror import GitSource, repository
 from reconciler.model import Problem
-from tests.world.git_scene import Branch, Team, isolate, run_git
+from tests.world.git import run_git
+from tests.world.git_scene import Branch, Team, isolate
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from reconciler.cli.branch import figures_of
 from reconciler.errors import SettingsError
 from reconciler.mirror import GitFailed, Mirror, parse_address, repository
-from tests.world.git_scene import Branch, Team, isolate, run_git
+from tests.world.git import run_git
+from tests.world.git_scene import Branch, Team, isolate
 
 NEVER = threading.Event()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,21 +10,9 @@ import pytest
 from reconciler.place import make_state_folder
 from tests.world.documents import document
 from tests.world.foreign_api import ForeignApi
+from tests.world.git import git
 from tests.world.ids import recording
 from tests.world.shell import Shell
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    (tmp_path / "work").mkdir()
-    return Shell(tmp_path / "work")
-
-
-def git(folder: Path, *arguments: str) -> str:
-    nobodys = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-    return subprocess.run(
-        ["git", *arguments], cwd=folder, env=nobodys, check=True, capture_output=True, text=True
-    ).stdout
 
 
 @pytest.mark.parametrize(
@@ -40,7 +27,7 @@ def test_whatever_makes_the_folder_of_the_state_git_sees_nothing_of_it(
     done = shell(*command, RECONCILER_API_URL=api.url)
     assert done.code == 0, done.err
     assert (shell.folder / ".reconciler").is_dir()
-    assert git(shell.folder, "status", "--porcelain") == "?? desired_state/\n"
+    assert git(shell.folder, "status", "--porcelain") == "?? desired_state/"
 
 
 def test_a_folder_that_is_there_already_gets_nothing_besides_the_state(shell: Shell, api: ForeignApi) -> None:

@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -349,19 +348,15 @@ def test_a_replaced_object_is_not_taken_for_what_was_committed(repository: Path)
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
+def shell(shell: Shell) -> Shell:
     """A repository with four documents on `main`; no key, and nowhere to send one."""
-    folder = tmp_path / "work"
-    folder.mkdir()
-    git(folder, "init", "--quiet", "--initial-branch", "main")
-    shell = Shell(folder)
+    git(shell.folder, "init", "--quiet", "--initial-branch", "main")
     shell.env = {"RECONCILER_API_URL": "http://127.0.0.1:1", "GIT_CONFIG_GLOBAL": os.devnull}
     for number in range(1, 5):
         shell.write(f"desired_state/{number}.yaml", item(number))
-    commit_all(folder)
-    git(folder, "switch", "--quiet", "--create", "branch")
-    yield shell
-    assert shell.leaks() == []
+    commit_all(shell.folder)
+    git(shell.folder, "switch", "--quiet", "--create", "branch")
+    return shell
 
 
 def causes(data: dict[str, Any]) -> dict[str, str]:

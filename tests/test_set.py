@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from reconciler.errors import DesiredStateError, ReconcilerError
 from reconciler.model import Status
 from reconciler.rewrite import replace_file
 from tests.world.documents import document
+from tests.world.git import TESS, git
 from tests.world.ids import CALL, CHANNEL, RECORDING, WORKSPACE, numbered
 from tests.world.places import CHECKOUT
 from tests.world.shell import Shell
@@ -257,22 +257,6 @@ def test_a_suspension_that_is_there_gets_the_new_words_in_its_own_quotes():
 # The commands.
 
 
-@pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    return Shell(folder)
-
-
-def git(shell: Shell, *arguments: str) -> str:
-    identity = {
-        f"GIT_{who}_{what}": f"a@{who}.example" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-    }
-    shell.env |= {**identity, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-    environment = shell.environment({})
-    return subprocess.check_output(["git", *arguments], cwd=shell.folder, env=environment, text=True)
-
-
 def test_set_finds_the_document_wherever_it_is_and_keeps_mode_and_link(shell: Shell):
     shell.write("desired_state/broken.yaml", "a: [")
     target = shell.write("desired_state/deep/er/real.yml", document("ongoing") + "---\n" + _two("ongoing"))
@@ -340,20 +324,21 @@ def test_a_commit_holds_the_edit_and_nothing_else(shell: Shell):
     shell.write("desired_state/two.yaml", _two("paused"))
     outside = shell("set", "one", "ongoing", "--commit")
     assert (outside.code, file.read_text()) == (1, document())
-    git(shell, "init", "--quiet")
-    git(shell, "add", "desired_state")
-    git(shell, "commit", "--quiet", "--message=first")
+    shell.env |= TESS
+    git(shell.folder, "init", "--quiet")
+    git(shell.folder, "add", "desired_state")
+    git(shell.folder, "commit", "--quiet", "--message=first")
     shell.write("desired_state/two.yaml", _two("ongoing"))
     shell.write("staged.txt", "staged")
-    git(shell, "add", "staged.txt", "desired_state/two.yaml")
+    git(shell.folder, "add", "staged.txt", "desired_state/two.yaml")
     assert shell("set", "one", "ongoing", "--commit").code == 0
-    assert git(shell, "show", "--format=%s", "--name-only").split("\n\n") == [
+    assert git(shell.folder, "show", "--format=%s", "--name-only").split("\n\n") == [
         "Set one to ongoing",
-        "desired_state/one.yaml\n",
+        "desired_state/one.yaml",
     ]
-    assert git(shell, "diff", "--cached", "--name-only").split() == ["desired_state/two.yaml", "staged.txt"]
+    assert git(shell.folder, "diff", "--cached", "--name-only").split() == ["desired_state/two.yaml", "staged.txt"]
     assert shell("suspend", "one", "--reason", "r", "--until", "2099-01-01T00:00:00Z", "--commit", "-m", "-x").code == 0
-    assert git(shell, "log", "-1", "--format=%s") == "-x\n"
+    assert git(shell.folder, "log", "-1", "--format=%s") == "-x"
     # A file with other edits would take them along.
     own = shell("set", "two", "completed", "--commit")
     assert (own.code, "not committed" in own.err) == (1, True)
@@ -362,9 +347,10 @@ def test_a_commit_holds_the_edit_and_nothing_else(shell: Shell):
 
 def test_a_hook_that_refuses_leaves_the_edit_and_says_so(shell: Shell):
     file = shell.write("desired_state/one.yaml", document())
-    git(shell, "init", "--quiet")
-    git(shell, "add", ".")
-    git(shell, "commit", "--quiet", "--message=first")
+    shell.env |= TESS
+    git(shell.folder, "init", "--quiet")
+    git(shell.folder, "add", ".")
+    git(shell.folder, "commit", "--quiet", "--message=first")
     hook = shell.write(".git/hooks/pre-commit", "#!/bin/sh\necho no such day\nexit 1\n")
     hook.chmod(0o755)
     done = shell("set", "one", "ongoing", "--commit")

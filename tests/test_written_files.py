@@ -17,13 +17,9 @@ from tests.world.shell import Shell, by_shell
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
-    folder = tmp_path / "checkout"
-    folder.mkdir()
-    shell = Shell(folder)
+def shell(shell: Shell, tmp_path: Path) -> Iterator[Shell]:
     shell.write("desired_state/one.yaml", document())
     yield shell
-    assert shell.leaks() == []
     assert [path for path in tmp_path.rglob("*.new") if not path.is_symlink()] == []
 
 

@@ -23,6 +23,7 @@ import pytest
 from reconciler.logs import make_log
 from reconciler.mirror import GitSource, Mirror, Mode, Scope, Verifier, parse_address
 from reconciler.model import InForce, Revision
+from tests.world.git import run_git
 from tests.world.scene import COMMAND, Scene, Subject, subjects
 from tests.world.started import Started
 
@@ -119,26 +120,6 @@ class Team:
         commit = self.commit(files, **more)
         self.push()
         return commit
-
-
-def run_git(
-    folder: Path,
-    *arguments: str,
-    check: bool = True,
-    environment: Mapping[str, str] | None = None,
-    stdin: bytes = b"",
-) -> str:
-    """Run git as a user would and return what it says; fail with what it complains of."""
-    done = subprocess.run(
-        ["git", *arguments],
-        cwd=folder,
-        env={**os.environ, **(environment or {})},
-        input=stdin,
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0 or not check, done.stderr.decode(errors="replace")
-    return done.stdout.decode(errors="replace").strip()
 
 
 class Branch:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
@@ -43,6 +43,21 @@ async def a_server(handler: Handler, sock: socket.socket | None = None) -> Async
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         await server.wait_closed()
+
+
+@contextmanager
+def full_queue() -> Iterator[socket.socket]:
+    """Give a listening socket whose queue of connections is full: further connects get no answer until the end."""
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    listening.listen(0)
+    fillers = [socket.socket() for _ in range(8)]
+    for filler in fillers:
+        filler.setblocking(False)
+        filler.connect_ex(listening.getsockname())
+    yield listening
+    for filler in fillers:
+        filler.close()
 
 
 async def read_request(reader: asyncio.StreamReader) -> bytes:
