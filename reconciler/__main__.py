@@ -2,7 +2,7 @@
 
 import sys
 
-from reconciler.stops import listen
+from reconciler.cli import listen
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from reconciler.cli import main
+from reconciler.cli.program import main
 from tests.world.foreign_api import ForeignApi, running
 from tests.world.scene import Scene
 from tests.world.shell import KEY, Done, Shell

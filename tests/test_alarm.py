@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.alarm import COUNTED_SECONDS, TOLD_FIRST, Sparing
+from reconciler.telemetry.alarm import COUNTED_SECONDS, TOLD_FIRST, Sparing
 from tests.world.bench import Lines
 
 

@@ -25,23 +25,26 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from reconciler.bird import Bird, CircuitChange, Circuits, RequestMetric, Timeouts, TransportName
-from reconciler.bird.circuit import FAILURES, LONGEST_SECONDS
-from reconciler.bird.guard import Route
-from reconciler.budget import PATIENCE_SECONDS, REST_SECONDS, Budgets
-from reconciler.converge import converge
-from reconciler.errors import BirdError, BirdUnavailable
-from reconciler.keys import KEY_FILE_VARIABLE, KeyRing
-from reconciler.limits import Limits
-from reconciler.metrics import ApiState, Metrics
-from reconciler.model import Applied, Desired, Outcome, Phase, Priority, RecordingKey
-from reconciler.observer import Observer
-from reconciler.reconcile import UNAUTHORIZED_SECONDS, Clock, Reconciler, Turn
-from reconciler.sandbox import DEFAULT_KEY, SandboxServer, SeedRecording, World
-from reconciler.sandbox.world import Behaviour
-from reconciler.store import open_store, open_writer
-from reconciler.window import Window
-from reconciler.workqueue import Again, Workers
+from reconciler.controller.once import converge
+from reconciler.model.errors import BirdError, BirdUnavailable
+from reconciler.model.moments import Clock
+from reconciler.model.nouns import Applied, Desired, Outcome, Phase, Priority, RecordingKey
+from reconciler.plan.limits import Limits
+from reconciler.plan.window import Window
+from reconciler.providers.bird import Bird, CircuitChange, Circuits, RequestMetric, Timeouts, TransportName
+from reconciler.providers.bird.guard import Route
+from reconciler.providers.bird.sandbox import DEFAULT_KEY, SandboxServer, SeedRecording, World
+from reconciler.providers.bird.sandbox.world import Behaviour
+from reconciler.providers.gate.budget import PATIENCE_SECONDS, REST_SECONDS, Budgets
+from reconciler.providers.gate.circuit import FAILURES, LONGEST_SECONDS
+from reconciler.reconcile.accounts import UNAUTHORIZED_SECONDS
+from reconciler.reconcile.observer import Observer
+from reconciler.reconcile.surroundings import Turn
+from reconciler.reconcile.turn import Reconciler
+from reconciler.settings.keys import KEY_FILE_VARIABLE, KeyRing
+from reconciler.state.opening import open_store, open_writer
+from reconciler.telemetry.metrics import ApiState, Metrics
+from reconciler.work.queue import Again, Workers
 from tests.world.bench import Lines, Time
 from tests.world.clocks import FakeClock
 from tests.world.documents import document as written

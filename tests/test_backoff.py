@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.backoff import (
+from reconciler.work.backoff import (
     CONFIRM_FIRST_SECONDS,
     CONFIRM_LONGEST_SECONDS,
     FIRST_SECONDS,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.store import open_store, open_writer
+from reconciler.state.opening import open_store, open_writer
 from tests.world.documents import document
 from tests.world.foreign_api import ForeignApi
 from tests.world.ids import RECORDING, recording

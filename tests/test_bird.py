@@ -25,21 +25,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler import __version__
-from reconciler.bird import Bird, ForbiddenRequest, RequestMetric, Timeouts, TransportName
-from reconciler.bird.answers import (
+from reconciler.model.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable, LeaseLost, SettingsError
+from reconciler.model.nouns import CallKey, LiveStatus, Priority, RecordingKey, Status
+from reconciler.providers.bird import Bird, ForbiddenRequest, RequestMetric, Timeouts, TransportName
+from reconciler.providers.bird.answers import (
     RETRY_AFTER_LIMIT_SECONDS,
     error_words,
     is_json_type,
     notice_text,
     retry_after_seconds,
 )
-from reconciler.bird.client import CALL_PAGES, LOOKUP_PAGES
-from reconciler.bird.guard import STATUS_BODIES, GuardedTransport, Route, recording_path
-from reconciler.bird.wire import BODY_LIMIT, UNACKNOWLEDGED_MS
-from reconciler.budget import Budgets
-from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable, LeaseLost, SettingsError
-from reconciler.model import CallKey, LiveStatus, Priority, RecordingKey, Status
-from reconciler.scrub import scrub
+from reconciler.providers.bird.client import CALL_PAGES, LOOKUP_PAGES
+from reconciler.providers.bird.guard import STATUS_BODIES, GuardedTransport, Route, recording_path
+from reconciler.providers.bird.wire import BODY_LIMIT, UNACKNOWLEDGED_MS
+from reconciler.providers.gate.budget import Budgets
+from reconciler.telemetry.scrubbing import scrub
 from tests.world.fake_bird import API_URL, KEY, FakeBird
 from tests.world.sockets import a_server, answering, both_transports, full_queue, read_request, response
 

@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.budget import (
+from reconciler.model.errors import BirdUnavailable
+from reconciler.model.nouns import Priority
+from reconciler.providers.gate.budget import (
     OVERTAKES,
     PROMISE_SECONDS,
     TURN_SECONDS,
@@ -21,8 +23,6 @@ from reconciler.budget import (
     Budgets,
     turns_at_once,
 )
-from reconciler.errors import BirdUnavailable
-from reconciler.model import Priority
 from tests.world.clocks import FakeClock, settle
 
 ONE, OTHER = "workspace-1", "workspace-2"

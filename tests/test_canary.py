@@ -18,12 +18,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.errors import SettingsError
-from reconciler.keys import read_token
-from reconciler.logs import make_log
-from reconciler.model import Problem
-from reconciler.scrub import hide, scrub, scrubbed
-from reconciler.web import bind, is_exposed
+from reconciler.model.errors import SettingsError
+from reconciler.model.nouns import Problem
+from reconciler.settings.keys import read_token
+from reconciler.telemetry.logs import make_log
+from reconciler.telemetry.scrubbing import hide, scrub, scrubbed
+from reconciler.web.address import bind, is_exposed
 from tests.world.documents import document
 from tests.world.foreign_api import CANARY_LINK, CANARY_PHONE, ForeignApi
 from tests.world.front import FAULTS, get
@@ -216,7 +216,7 @@ def test_a_key_in_the_wrong_place_of_the_settings_is_not_shown(shell: Searched, 
 
 BROKEN = """
 import asyncio, sys
-from reconciler.cli import main
+from reconciler.cli.program import main
 
 secret = "AccessKey canary-key-4f1b9c27 for +31612345678 at https://media.example/recording.mp3?X-Amz-Signature=canarylink"
 
@@ -232,16 +232,16 @@ async def fail_later(*_arguments, **_more):
 
 place = sys.argv[1]
 if place == "command":
-    import reconciler.cli.run as room
+    import reconciler.cli.commands.run as room
     room.values = fail
 elif place == "start":
-    import reconciler.follow as room
+    import reconciler.desired.follow as room
     room.Follower.load = fail
 elif place == "task":
-    import reconciler.daemon as room
+    import reconciler.controller.daemon as room
     room.Daemon._follow = fail_later
 elif place == "group":
-    import reconciler.daemon as room
+    import reconciler.controller.daemon as room
     async def group(*_arguments):
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(fail_later())
@@ -251,23 +251,23 @@ elif place == "turn":
     import reconciler.reconcile.turn as room
     room.decide = fail
 elif place == "writer":
-    import reconciler.store.rows as room
+    import reconciler.state.sqlite.rows as room
     room.inserts = fail
 elif place == "documents":
-    import reconciler.documents as room
+    import reconciler.desired.documents as room
     room._read_valid = fail
 elif place == "page":
-    import reconciler.daemon as room
+    import reconciler.controller.daemon as room
     room.Daemon.status = fail
 elif place == "unraised":
-    import reconciler.daemon as room
+    import reconciler.controller.daemon as room
     begin = room.Daemon._take_over
     def take_over(self):
         asyncio.get_running_loop().create_future().set_exception(Unforeseen(secret))
         begin(self)
     room.Daemon._take_over = take_over
 elif place == "disk":
-    import reconciler.follow as room
+    import reconciler.desired.follow as room
     def full(*_arguments):
         raise OSError(28, "No space left on device", secret)
     room.Follower.load = full

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.bird import CircuitChange, Circuits
-from reconciler.bird.circuit import FAILURES, FIRST_SECONDS, LONGEST_SECONDS, Trial
-from reconciler.errors import BirdUnavailable
+from reconciler.model.errors import BirdUnavailable
+from reconciler.providers.bird import CircuitChange, Circuits
+from reconciler.providers.gate.circuit import FAILURES, FIRST_SECONDS, LONGEST_SECONDS, Trial
 
 ONE, OTHER = "workspace-1", "workspace-2"
 

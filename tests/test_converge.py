@@ -9,13 +9,21 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from reconciler.converge import Observed, converge, observe_all
-from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable, SettingsError, StoreError
-from reconciler.limits import Refusal
-from reconciler.model import CallKey, Live, Outcome, Phase, Priority, Reason, RecordingKey, Rule
-from reconciler.observer import Observer
-from reconciler.reconcile import Clock, Turn
-from reconciler.workqueue import Again
+from reconciler.controller.once import Observed, converge, observe_all
+from reconciler.model.errors import (
+    BirdError,
+    BirdRejected,
+    BirdUnauthorized,
+    BirdUnavailable,
+    SettingsError,
+    StoreError,
+)
+from reconciler.model.moments import Clock
+from reconciler.model.nouns import CallKey, Live, Outcome, Phase, Priority, Reason, RecordingKey, Rule
+from reconciler.plan.limits import Refusal
+from reconciler.reconcile.observer import Observer
+from reconciler.reconcile.surroundings import Turn
+from reconciler.work.queue import Again
 from tests.world.nouns import NOW, key
 from tests.world.virtual_loop import run_virtually
 

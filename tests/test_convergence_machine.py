@@ -18,10 +18,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from reconciler.bird import Accepted
-from reconciler.errors import BirdError, BirdUnavailable, StoreError
-from reconciler.limits import Limits
-from reconciler.model import (
+from reconciler.model.errors import BirdError, BirdUnavailable, StoreError
+from reconciler.model.nouns import (
     SATISFIES,
     CallKey,
     Drift,
@@ -35,9 +33,11 @@ from reconciler.model import (
     Status,
     Suspend,
 )
-from reconciler.reconcile import UNKNOWN_FATE_SECONDS
-from reconciler.window import ChangeSet, Window
-from reconciler.workqueue import KeyedQueue
+from reconciler.plan.limits import Limits
+from reconciler.plan.window import ChangeSet, Window
+from reconciler.providers.bird import Accepted
+from reconciler.reconcile.patch import UNKNOWN_FATE_SECONDS
+from reconciler.work.queue import KeyedQueue
 from tests.world.bench import Bench, Fault, Killed, Time, World
 from tests.world.nouns import document, key
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.converge import converge
-from reconciler.model import Applied, Desired, Phase, RecordingKey, Status
-from reconciler.store.reader import SqliteStore
+from reconciler.controller.once import converge
+from reconciler.model.nouns import Applied, Desired, Phase, RecordingKey, Status
+from reconciler.state.sqlite.reader import SqliteStore
 from tests.benchmarks.fast_bird import CHANNEL, WORKSPACE, call_id, fast_bird, recording_id
 from tests.benchmarks.measure import COMMAND, run
 from tests.world.bench import Bench, Time

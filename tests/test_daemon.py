@@ -17,14 +17,14 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from reconciler import daemon as daemon_module
-from reconciler import resync as resync_module
-from reconciler.bird import CircuitChange
-from reconciler.documents import schema_text
-from reconciler.errors import LeaseLost
-from reconciler.evidence import step_of
-from reconciler.model import CallKey, Phase, Status
-from reconciler.store import EventQuery
+from reconciler.controller import daemon as daemon_module
+from reconciler.controller import resync as resync_module
+from reconciler.desired.documents import schema_text
+from reconciler.model.errors import LeaseLost
+from reconciler.model.nouns import CallKey, Phase, Status
+from reconciler.plan.evidence import step_of
+from reconciler.providers.bird import CircuitChange
+from reconciler.state.base import EventQuery
 from tests.world.bench import Fault, statuses
 from tests.world.nouns import key
 from tests.world.running import HEALTH_SECONDS, PATIENCE, Running, at_work, key_of, text

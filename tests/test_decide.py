@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.decide import awaits_confirmation, decide, effective_last_applied
-from reconciler.model import Action, Applied, Desired, Drift, Live, Status, Suspend
+from reconciler.model.nouns import Action, Applied, Desired, Drift, Live, Status, Suspend
+from reconciler.plan.decision import awaits_confirmation, decide, effective_last_applied
 from tests.world.nouns import NOW, document, key, look, record
 
 SECOND = timedelta(seconds=1)

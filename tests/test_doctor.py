@@ -21,10 +21,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler import doctor
-from reconciler.bird import Route
-from reconciler.bird.dates import _surely_ahead
-from reconciler.doctor import Level, check_address, check_clock, check_open_files, check_watching
+from reconciler.cli import checks as doctor
+from reconciler.cli.checks import Level, check_address, check_clock, check_open_files, check_watching
+from reconciler.providers.bird import Route
+from reconciler.providers.bird.dates import _surely_ahead
 from tests.world.documents import document
 from tests.world.foreign_api import ForeignApi, running
 from tests.world.ids import WORKSPACE, numbered, recording

@@ -21,7 +21,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from yaml.reader import ReaderError
 
-from reconciler.documents import (
+from reconciler.desired.documents import (
     DEFAULT_LIMITS,
     DocumentLimits,
     FileDocuments,
@@ -39,11 +39,11 @@ from reconciler.documents import (
     schema,
     yaml_events,
 )
-from reconciler.documents.convert import is_date_time, parse_date_time
-from reconciler.documents.limits import EXPLAINING_SECONDS
-from reconciler.documents.nodes import Enough, ProblemList
-from reconciler.errors import DesiredStateError, SettingsError
-from reconciler.model import Drift, Problem, RecordingKey, Status, Suspend
+from reconciler.desired.documents.convert import is_date_time, parse_date_time
+from reconciler.desired.documents.limits import EXPLAINING_SECONDS
+from reconciler.desired.documents.nodes import Enough, ProblemList
+from reconciler.model.errors import DesiredStateError, SettingsError
+from reconciler.model.nouns import Drift, Problem, RecordingKey, Status, Suspend
 from tests.world.places import DATA
 
 GOOD = """apiVersion: reconciler/v1
@@ -543,9 +543,9 @@ def test_without_libyaml_the_pure_parser_takes_its_place(monkeypatch: pytest.Mon
 
 def test_valid_documents_import_no_slow_library() -> None:
     program = (
-        "import sys; from reconciler.documents import parse_documents; before = 'jsonschema_rs' in sys.modules;"
+        "import sys; from reconciler.desired.documents import parse_documents; before = 'jsonschema_rs' in sys.modules;"
         "r = parse_documents(sys.stdin.buffer.read(), 'f'); assert r.desired and not r.problems;"
-        "print(before, sorted({'jsonschema', 'difflib', 'reconciler.documents.explain'} & sys.modules.keys()))"
+        "print(before, sorted({'jsonschema', 'difflib', 'reconciler.desired.documents.problems'} & sys.modules.keys()))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], input=GOOD + "---\n" + SET, text=True, capture_output=True, check=True

@@ -10,8 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.cli.looking import parse_moment
-from reconciler.evidence import Look, Stretch, apart_from_steps, looks_of, moment, step_of, stretches, what_happened
-from reconciler.model import NO_RECORDING, Event, RecordingKey
+from reconciler.model.nouns import NO_RECORDING, Event, RecordingKey
+from reconciler.plan.evidence import (
+    Look,
+    Stretch,
+    apart_from_steps,
+    looks_of,
+    moment,
+    step_of,
+    stretches,
+    what_happened,
+)
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 KEY = RecordingKey("w", "c", "k", "r")

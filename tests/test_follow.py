@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.catalog import Catalog, CatalogChange
-from reconciler.documents import DocumentLimits, FileDocuments, Patience, Refused, parse_quickly
-from reconciler.follow import Follower
-from reconciler.model import Applied, Drift, Problem, RecordingKey, Status
-from reconciler.readings import Reading, Readings
-from reconciler.source import QUIET_SECONDS, FileStamp, Source, Tree
+from reconciler.desired.catalog import Catalog, CatalogChange
+from reconciler.desired.documents import DocumentLimits, FileDocuments, Patience, Refused, parse_quickly
+from reconciler.desired.follow import Follower
+from reconciler.desired.readings import Reading, Readings
+from reconciler.desired.sources import QUIET_SECONDS, FileStamp, Source, Tree
+from reconciler.model.nouns import Applied, Drift, Problem, RecordingKey, Status
 from tests.world.bench import Lines, Time
 from tests.world.nouns import key
 
@@ -712,7 +712,7 @@ async def test_the_same_invalid_bytes_are_parsed_and_explained_once(
         parsed.append(Path(file).name)
         return parse_quickly(data, file, limits)
 
-    monkeypatch.setattr("reconciler.readings.parse_quickly", counted)
+    monkeypatch.setattr("reconciler.desired.readings.parse_quickly", counted)
     async with following(root) as follow:
         broken = root / "broken.yaml"
         broken.write_text(BROKEN)

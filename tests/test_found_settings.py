@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 import pytest
 
-from reconciler.cli import COMMANDS, cli
-from reconciler.settings import COMMAND_OPTIONS, SETTINGS, CommandOption, Setting
+from reconciler.cli.program import COMMANDS, cli
+from reconciler.settings.table import COMMAND_OPTIONS, SETTINGS, CommandOption, Setting
 from tests.world.documents import document
 from tests.world.ids import CHANNEL, WORKSPACE
 from tests.world.places import CHECKOUT

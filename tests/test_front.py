@@ -10,8 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from reconciler.web import Answers, Front
-from reconciler.web.front import NotThere
+from reconciler.web.front import Answers, Front, NotThere
 
 
 class Daemon:

@@ -26,10 +26,11 @@ from hypothesis import strategies as st
 import reconciler.web.delivery
 from reconciler.cli.branch import make_hook
 from reconciler.cli.options import Values
-from reconciler.hook import Limiter, Seal, is_push, kind_of
-from reconciler.logs import make_log
-from reconciler.settings import SettingsFile
-from reconciler.web import Front, Guards, make_app
+from reconciler.settings.table import SettingsFile
+from reconciler.telemetry.logs import make_log
+from reconciler.web.app import Guards, make_app
+from reconciler.web.front import Front
+from reconciler.web.hook import Limiter, Seal, is_push, kind_of
 from tests.world.git_scene import GitScene, Team, isolate
 from tests.world.scene import Scene
 from tests.world.started import Started

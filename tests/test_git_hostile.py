@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.mirror import GitSource, repository
-from reconciler.model import Problem
+from reconciler.desired.sources.branch import GitSource
+from reconciler.git.mirror import repository
+from reconciler.model.nouns import Problem
 from tests.world.git import run_git
 from tests.world.git_scene import Branch, Team, isolate
 

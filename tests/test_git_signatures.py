@@ -17,8 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
-from reconciler.errors import ReconcilerError, SettingsError
-from reconciler.mirror import Mode
+from reconciler.git.mirror.signatures import Mode
+from reconciler.model.errors import ReconcilerError, SettingsError
 from tests.world.git_scene import BOB, Branch, GitScene, Team, isolate
 from tests.world.scene import COMMAND, Scene
 

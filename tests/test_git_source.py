@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from reconciler.cli.branch import path_in_repository
-from reconciler.errors import SettingsError
+from reconciler.model.errors import SettingsError
 from tests.world.git_scene import ADA, BOB, Branch, GitScene, Team, isolate
 from tests.world.scene import Scene
 from tests.world.started import Started, eventually

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.logs import adopt_libraries, make_log
+from reconciler.telemetry.logs import adopt_libraries, make_log
 from tests.world.documents import document
 from tests.world.foreign_api import ForeignApi
 from tests.world.front import daemon_options, get
@@ -119,7 +119,7 @@ def test_shutting_down_it_still_answers_but_is_not_ready(shell: Shell, api: Fore
 POISON = """
 import sys
 import reconciler.reconcile.turn as room
-from reconciler.cli import main
+from reconciler.cli.program import main
 
 decide = room.decide
 

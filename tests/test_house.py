@@ -6,6 +6,7 @@ The source is read, not imported, so that a broken room cannot hide which rule i
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import os
 import re
@@ -32,66 +33,61 @@ from tests.world.places import CHECKOUT
 
 PACKAGE = CHECKOUT / "reconciler"
 
-#: A room may import only from rooms of the lines above its own. A new room gets its place here.
-LAYERS = """
-    __init__
-    model
-    errors backoff files reach urgency
-    blobs outlet place rewrite scrub shipped stops
-    git labels
-    budget commit decide documents hook keys limits logs metrics sandbox store systemd workqueue
-    alarm bird catalog edit evidence export plan sarif settings window
-    doctor observer source
-    index
-    load outline
-    baseline mirror reconcile report scan
-    readings revision saved
-    converge discover follow requests rests standing
-    judging overview resync
-    daemon web
-    cli
-    __main__
-"""
-HEIGHT = {room: height for height, line in enumerate(LAYERS.splitlines()) for room in line.split()}
-#: Narrower than its layer: these rooms import from the named ones and no others.
-ONLY_FROM = {"sandbox": {"model"}}
+#: The rooms by floor, from the top. A room imports from the floors below its own; on its own floor it may import from
+#: another as long as no circle arises. There are no rooms beside these, and nothing else at the package's root.
+FLOORS = {
+    "cli": 7,
+    "controller": 6,
+    "reconcile": 5,
+    "desired": 5,
+    "report": 4,
+    "web": 4,
+    "providers": 4,
+    "state": 4,
+    "git": 4,
+    "plan": 3,
+    "work": 3,
+    "settings": 3,
+    "telemetry": 3,
+    "model": 2,
+}
+ROOT = {"__init__.py", "__main__.py", "py.typed"}
+#: Modules that import less than their floor allows: the named rooms and no others.
+ONLY_FROM = {"providers.bird.sandbox": {"model"}}
 #: What computes: values in, values out, time passed in. A whole room, or one module of it.
 PURE = {
-    "backoff",
-    "catalog",
-    "decide",
-    "edit",
-    "evidence",
-    "export",
-    "labels",
-    "limits",
+    "desired.catalog",
+    "desired.edit",
+    "desired.export",
     "model",
-    "outline",
-    "plan",
+    "plan.decision",
+    "plan.evidence",
+    "plan.limits",
+    "plan.outline",
+    "plan.plan",
+    "plan.window",
     "reconcile.record",
     "report",
-    "sarif",
-    "scrub",
-    "urgency",
-    "window",
+    "telemetry.scrubbing",
+    "work.backoff",
 }
 IMPURE = {"asyncio", "logging", "os", "pathlib", "socket", "subprocess", "tempfile", "threading", "time"}
 #: Which rooms may import a package: every third-party one, and sqlite3.
 OWNERS = {
-    "aiohttp": {"bird"},
+    "aiohttp": {"providers"},
     "click": {"cli"},
-    "httpx": {"bird"},
-    "httpx_aiohttp": {"bird"},
-    "jsonschema": {"documents"},
-    "jsonschema_rs": {"documents"},
-    "prometheus_client": {"metrics"},
-    "sqlite3": {"store"},
-    "starlette": {"sandbox", "web"},
-    "structlog": {"logs"},
-    "uvicorn": {"sandbox", "web"},
+    "httpx": {"providers"},
+    "httpx_aiohttp": {"providers"},
+    "jsonschema": {"desired"},
+    "jsonschema_rs": {"desired"},
+    "prometheus_client": {"telemetry"},
+    "sqlite3": {"state"},
+    "starlette": {"providers", "web"},
+    "structlog": {"telemetry"},
+    "uvicorn": {"providers", "web"},
     "uvloop": {"cli"},
-    "watchfiles": {"source"},
-    "yaml": {"documents"},
+    "watchfiles": {"desired"},
+    "yaml": {"desired"},
 }
 #: Too slow to import for a command that needs neither the API nor the daemon, nor has a mistake to explain.
 HEAVY = {
@@ -113,7 +109,7 @@ HEAVY = {
 
 
 def name_of(path: Path) -> str:
-    """The dotted name of a module, such as `reconciler.store.sqlite`."""
+    """The dotted name of a module, such as `reconciler.state.sqlite.writer`."""
     parts = path.relative_to(CHECKOUT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
 
@@ -156,27 +152,70 @@ def foreign_imports(module: str) -> set[str]:
     return {imported.split(".")[0] for imported in imported_names(module)} - {"reconciler"}
 
 
-def test_every_room_has_a_layer() -> None:
-    homeless = sorted({room_of(module) for module in TREES} - HEIGHT.keys())
-    assert not homeless, f"{homeless}: add to LAYERS in tests/test_house.py, as low as the imports allow"
+def is_face(module: str) -> bool:
+    return module.count(".") == 1 and module != "reconciler.__main__"
 
 
-def test_imports_run_downward() -> None:
+def test_the_root_holds_the_rooms_and_nothing_else() -> None:
+    found = {path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"}
+    assert found == ROOT | FLOORS.keys(), "a new module goes into a room; see FLOORS"
+
+
+def test_imports_run_downward_and_in_no_circle() -> None:
     upward = []
+    rooms: dict[str, set[str]] = {}
     for module in TREES:
-        room = room_of(module)
+        if (room := room_of(module)) not in FLOORS:
+            continue
+        few = next((few for name, few in ONLY_FROM.items() if f"{module}.".startswith(f"reconciler.{name}.")), None)
         for imported in sorted(own_imports(module)):
             other = room_of(imported)
-            downward = HEIGHT.get(other, 0) < HEIGHT.get(room, len(HEIGHT))  # the test above names the homeless
-            allowed = other == room or (downward and other in ONLY_FROM.get(room, HEIGHT.keys()))
-            if not allowed:
+            if other in (room, "__init__"):
+                continue
+            rooms.setdefault(room, set()).add(other)
+            if FLOORS[other] > FLOORS[room] or (few is not None and other not in few):
                 upward.append(f"{module} imports {imported}")
-    assert not upward, "not downward by LAYERS and ONLY_FROM:\n" + "\n".join(upward)
+    assert not upward, "not downward by FLOORS and ONLY_FROM:\n" + "\n".join(upward)
+    TopologicalSorter(rooms).prepare()  # raises CycleError, which names the circle
 
 
-def test_no_import_circle() -> None:
-    graph = {module: own_imports(module) - {module} for module in TREES}
-    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+def test_no_import_circle_within_a_room() -> None:
+    graph = {module: {other for other in own_imports(module) if room_of(other) == room_of(module)} for module in TREES}
+    faced = [module for module, others in graph.items() if f"reconciler.{room_of(module)}" in others - {module}]
+    assert not faced, f"{faced}: inside of its room a module is imported by its own name, not through the face"
+    TopologicalSorter({module: others - {module} for module, others in graph.items()}).prepare()
+
+
+def test_rooms_meet_through_their_faces_alone() -> None:
+    around = [
+        f"{module} imports {imported}"
+        for module in TREES
+        for imported in sorted(own_imports(module))
+        if room_of(imported) in FLOORS.keys() - {room_of(module)} and not is_face(imported)
+    ]
+    assert not around, "import it from the room:\n" + "\n".join(around)
+
+
+@pytest.mark.parametrize("room", sorted(FLOORS))
+def test_a_face_gives_what_it_declares_and_somebody_uses_each_of_it(room: str) -> None:
+    """The type checker reads one list and the interpreter the other."""
+    module = f"reconciler.{room}"
+    declared = {
+        (node.module, alias.name)
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(f"{module}.")
+        for alias in node.names
+    }
+    call = next(node for node in ast.walk(TREES[module]) if isinstance(node, ast.Call))
+    given = ast.literal_eval(call.args[1])
+    assert {(f"{module}.{owner}", name) for owner, names in given.items() for name in names} == declared
+    used = {imported for other in TREES if room_of(other) != room for imported in imported_names(other)}
+    unused = sorted(name for _, name in declared if f"{module}.{name}" not in used)
+    assert not unused, f"no other room asks for {unused}"
+    face = importlib.import_module(module)
+    assert all(getattr(face, name) is not None for _, name in declared)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = face.nothing
 
 
 def test_each_package_has_its_owner() -> None:
@@ -192,8 +231,8 @@ def test_each_package_has_its_owner() -> None:
 
 def test_the_pure_core_reads_no_clock_and_touches_nothing() -> None:
     impure = []
-    pure = [module for module in TREES if {room_of(module), module.removeprefix("reconciler.")} & PURE]
     assert {f"reconciler.{name}" for name in PURE} <= TREES.keys()
+    pure = [module for module in TREES if any(f"{module}.".startswith(f"reconciler.{name}.") for name in PURE)]
     for module in pure:
         impure += [f"{module} imports {name}" for name in sorted(foreign_imports(module) & (IMPURE | set(OWNERS)))]
         for node in ast.walk(TREES[module]):
@@ -225,24 +264,24 @@ def test_the_tests_that_a_run_begins_with_are_there() -> None:
     assert {f"test_{name}" for name in LONG} <= {path.stem for path in (CHECKOUT / "tests").rglob("test_*.py")}
 
 
-#: Who opens files, and why it need not be `reconciler.files`. Each reads or writes what no stranger has named, or
-#: guards itself. A module that is added here answers the same question.
+#: Who opens files, and why it need not be `reconciler.settings.files`. Each reads or writes what no stranger has
+#: named, or guards itself. A module that is added here answers the same question.
 OPENERS = {
-    "reconciler.files": "the reader and the writers of all others",
-    "reconciler.rewrite": "replaces a file by one that mkstemp made, after it has read it by `files`",
+    "reconciler.settings.files": "the reader and the writers of all others",
+    "reconciler.desired.rewrite": "replaces a file by one that mkstemp made, after it has read it by `files`",
     "reconciler.cli.streams": "the standard streams of this process, and /dev/null",
-    "reconciler.documents": "the sample, which ships with the program",
-    "reconciler.doctor": "the kernel's limits, at fixed places below /proc",
-    "reconciler.index.file": "its own file, with O_EXCL or O_NONBLOCK, and O_NOFOLLOW",
-    "reconciler.mirror.command": "temporary files without a name",
-    "reconciler.mirror.signatures": "a signature for ssh-keygen, in a temporary file",
-    "reconciler.shipped": "the schemas, which ship with the program",
-    "reconciler.source.files": "documents, with a guard of its own against what is no regular file",
-    "reconciler.source.tree": "folders of documents, with O_DIRECTORY",
-    "reconciler.store.backup": "a copy of the state, with O_EXCL and O_NOFOLLOW, and its folder",
-    "reconciler.store.connection": "the state's own file, with O_EXCL, and its folder",
-    "reconciler.store.lease": "what tells whether a process lives, at fixed places below /proc",
-    "reconciler.store.schema": "a copy of the state, with O_EXCL",
+    "reconciler.desired.documents": "the sample, which ships with the program",
+    "reconciler.cli.checks": "the kernel's limits, at fixed places below /proc",
+    "reconciler.desired.index.file": "its own file, with O_EXCL or O_NONBLOCK, and O_NOFOLLOW",
+    "reconciler.git.mirror.command": "temporary files without a name",
+    "reconciler.git.mirror.signatures": "a signature for ssh-keygen, in a temporary file",
+    "reconciler.desired.shipped": "the schemas, which ship with the program",
+    "reconciler.desired.sources.files": "documents, with a guard of its own against what is no regular file",
+    "reconciler.desired.sources.tree": "folders of documents, with O_DIRECTORY",
+    "reconciler.state.sqlite.backup": "a copy of the state, with O_EXCL and O_NOFOLLOW, and its folder",
+    "reconciler.state.sqlite.connection": "the state's own file, with O_EXCL, and its folder",
+    "reconciler.state.sqlite.lease": "what tells whether a process lives, at fixed places below /proc",
+    "reconciler.state.sqlite.schema": "a copy of the state, with O_EXCL",
 }
 #: Methods of paths that open what they are called on, by whatever name it was given.
 OPENING_METHODS = {
@@ -292,7 +331,7 @@ def test_files_are_read_and_written_by_one_reader_and_one_writer() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and opens(node) and module not in OPENERS
     }
-    assert not opening, "use reconciler.files, or say in OPENERS why not:\n" + "\n".join(sorted(opening))
+    assert not opening, "use reconciler.settings.files, or say in OPENERS why not:\n" + "\n".join(sorted(opening))
     used = {module for module in OPENERS if any(isinstance(n, ast.Call) and opens(n) for n in ast.walk(TREES[module]))}
     assert used == OPENERS.keys(), f"they open nothing any more: {OPENERS.keys() - used}"
 
@@ -331,7 +370,7 @@ def test_what_a_person_reads_passes_one_of_two_gates() -> None:
                     around.append(f"{module}:{node.lineno} writes bytes to a standard stream")
                 case ast.Call(func=ast.Attribute(value=ast.Name(id="os"), attr="write" | "writev")):
                     # The log's own thread, which gets lines that the log has made visible.
-                    if module != "reconciler.outlet":
+                    if module != "reconciler.telemetry.outlet":
                         around.append(f"{module}:{node.lineno} writes to a descriptor")
     assert not around, "\n".join(around)
     calls = {
@@ -340,7 +379,7 @@ def test_what_a_person_reads_passes_one_of_two_gates() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "visible_lines"
     }
-    assert calls == {"reconciler.cli.streams", "reconciler.logs"}
+    assert calls == {"reconciler.cli.streams", "reconciler.telemetry.logs"}
 
 
 def test_only_the_command_line_prints() -> None:
@@ -355,11 +394,11 @@ def test_only_the_command_line_prints() -> None:
 
 #: Which modules may start a program, and which of them starts what.
 STARTERS = {
-    "reconciler.commit",
+    "reconciler.git.commit",
     "reconciler.git.command",
-    "reconciler.mirror.command",
-    "reconciler.mirror.objects",
-    "reconciler.mirror.signatures",
+    "reconciler.git.mirror.command",
+    "reconciler.git.mirror.objects",
+    "reconciler.git.mirror.signatures",
 }
 #: What starts a program, by its name in `os` or `asyncio`.
 STARTING = re.compile(r"(exec|spawn|posix_spawn)[lvpe]*|system|popen|fork(pty)?|create_subprocess_(exec|shell)")
@@ -409,7 +448,7 @@ def test_every_variable_that_speaks_of_one_repository_is_handled() -> None:
 
 
 #: A handler of signals set elsewhere would take a stop away from whoever counts on it.
-SIGNALS = {"reconciler.stops", "reconciler.cli.parts", "reconciler.sandbox.server"}
+SIGNALS = {"reconciler.cli.stops", "reconciler.cli.compose", "reconciler.providers.bird.sandbox.server"}
 #: These ask in the middle of the event loop, which then hears no signal.
 QUESTIONS = {"confirm", "prompt", "getchar", "pause"}
 
@@ -444,7 +483,7 @@ def test_every_schema_is_valid() -> None:
 
 
 def test_every_sample_is_valid() -> None:
-    from reconciler.documents import cross_check, parse_documents
+    from reconciler.desired.documents import cross_check, parse_documents
 
     paths = sorted((CHECKOUT / "desired_state").rglob("*.y*ml"))
     files = [parse_documents(path.read_bytes(), str(path.relative_to(CHECKOUT))) for path in paths]
@@ -491,7 +530,7 @@ def test_light_commands_import_nothing_heavy(arguments: list[str], heavy: set[st
 def test_what_is_said_about_the_program_itself_needs_no_room_below(option: str, tmp_path: Path) -> None:
     imported = imports_of([option], tmp_path)
     ours = {module for module in imported if module.startswith("reconciler.")}
-    assert ours == {"reconciler.cli", "reconciler.cli.streams", "reconciler.stops"}
+    assert ours == {"reconciler.cli", "reconciler.cli.program", "reconciler.cli.streams", "reconciler.cli.stops"}
     assert imported & HEAVY_FOR_HELP == set()
 
 
@@ -547,9 +586,9 @@ def shown_commands(text: str) -> Iterator[list[str]]:
 
 
 def command_group() -> click.Group:
-    from reconciler import cli
+    from reconciler.cli import program
 
-    return next(value for value in vars(cli).values() if isinstance(value, click.Group))
+    return next(value for value in vars(program).values() if isinstance(value, click.Group))
 
 
 def check_usage(group: click.Group, words: list[str]) -> None:

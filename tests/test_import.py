@@ -17,10 +17,10 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from reconciler.documents import parse_documents
-from reconciler.export import Export, append, document_text, give_names, join, status_of
-from reconciler.model import RecordingKey, Status
-from reconciler.sandbox import DEFAULT_KEY, SandboxServer, SeedRecording, World
+from reconciler.desired.documents import parse_documents
+from reconciler.desired.export import Export, append, document_text, give_names, join, status_of
+from reconciler.model.nouns import RecordingKey, Status
+from reconciler.providers.bird.sandbox import DEFAULT_KEY, SandboxServer, SeedRecording, World
 from tests.world.documents import document
 from tests.world.foreign_api import CANARY_PHONE, ForeignApi, running
 from tests.world.ids import CALL, CHANNEL, RECORDING, WORKSPACE, numbered, recording

@@ -24,21 +24,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler import load
-from reconciler.catalog import Catalog
-from reconciler.documents import DEFAULT_LIMITS, DocumentLimits, FileDocuments
-from reconciler.follow import Follower
-from reconciler.index import Columns, Index
-from reconciler.index import file as index_file
-from reconciler.limits import Limits
-from reconciler.load import Loaded, load_documents
-from reconciler.logs import make_log
-from reconciler.model import Applied, Desired, Drift, Phase, Problem, Status, Suspend, key_of_line, status_line
-from reconciler.outline import make_outline
-from reconciler.plan import make_plan
-from reconciler.report import as_json, as_text, outline_as_text, plain
-from reconciler.source import Source
-from reconciler.store import open_store, open_writer
+from reconciler.desired import load
+from reconciler.desired.catalog import Catalog
+from reconciler.desired.documents import DEFAULT_LIMITS, DocumentLimits, FileDocuments
+from reconciler.desired.follow import Follower
+from reconciler.desired.index import Columns, Index
+from reconciler.desired.index import file as index_file
+from reconciler.desired.load import Loaded, load_documents
+from reconciler.desired.sources import Source
+from reconciler.model.nouns import Applied, Desired, Drift, Phase, Problem, Status, Suspend, key_of_line, status_line
+from reconciler.plan.data import as_json
+from reconciler.plan.limits import Limits
+from reconciler.plan.outline import make_outline
+from reconciler.plan.plan import make_plan
+from reconciler.report.text import as_text, outline_as_text, plain
+from reconciler.state.opening import open_store, open_writer
+from reconciler.telemetry.logs import make_log
 from tests.world.documents import document as yaml_document
 from tests.world.ids import CALL
 from tests.world.mistakes import ITEM, MISTAKES
@@ -580,7 +581,7 @@ def test_a_plan_that_counts_what_is_in_sync_says_what_one_that_lists_it_says(
     records: list[Applied],
     singly: int,
 ) -> None:
-    monkeypatch.setattr("reconciler.store.reader._SINGLY", singly)
+    monkeypatch.setattr("reconciler.state.sqlite.reader._SINGLY", singly)
     url = f"sqlite:///{tmp_path_factory.mktemp('plan')}/state.db"
     with open_writer(url, holder="test") as writer:
         for each in records:

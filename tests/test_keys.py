@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.errors import SettingsError
-from reconciler.keys import KEY_FILE_VARIABLE, KEY_VARIABLE, KeyRing, KeySource, read_token
+from reconciler.model.errors import SettingsError
+from reconciler.settings.keys import KEY_FILE_VARIABLE, KEY_VARIABLE, KeyRing, KeySource, read_token
 
 WORKSPACE = str(UUID(int=1))
 OTHER = str(UUID(int=2))

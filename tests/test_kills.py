@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.model import Phase
-from reconciler.store import open_store
+from reconciler.model.nouns import Phase
+from reconciler.state.opening import open_store
 from tests.campaigns import dying
 from tests.campaigns.kills import campaign
 from tests.world.bench import Bench, Fault, Killed, statuses

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from reconciler.cli.options import label_option
-from reconciler.labels import labels_of, matches, parse_label
+from reconciler.desired.labels import labels_of, matches, parse_label
 
 
 @pytest.mark.parametrize(

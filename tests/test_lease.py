@@ -16,11 +16,12 @@ from uuid import UUID
 
 import pytest
 
-from reconciler.errors import LeaseLost, StateHeld, StoreError
-from reconciler.model import Applied, RecordingKey, Status
-from reconciler.store import Clock, open_store, open_writer
-from reconciler.store import connection as files
-from reconciler.store import lease as lease_room
+from reconciler.model.errors import LeaseLost, StateHeld, StoreError
+from reconciler.model.nouns import Applied, RecordingKey, Status
+from reconciler.state.opening import open_store, open_writer
+from reconciler.state.sqlite import connection as files
+from reconciler.state.sqlite import lease as lease_room
+from reconciler.state.sqlite.lease import Clock
 
 KEY = RecordingKey.of(*(str(UUID(int=part)) for part in range(4)))
 RECORD = Applied(KEY, "card", "cards.yaml", 1, Status.PAUSED)
@@ -72,9 +73,9 @@ def altered(path: Path) -> Iterator[sqlite3.Connection]:
 CHILD = """
 import sys
 from uuid import UUID
-from reconciler.errors import StoreError
+from reconciler.model.errors import StoreError
 from reconciler.model import Applied, RecordingKey, Status
-from reconciler.store import open_writer
+from reconciler.state import open_writer
 try:
     writer = open_writer(sys.argv[1], holder="reconciler run", lease_seconds=float(sys.argv[2]))
 except StoreError as error:

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.limits import Limits, Refusal, kinds_of, name_of_items, withhold
-from reconciler.model import Action, ActionKind, Judged, Phase, Reason, RecordingKey, Rule, Status
-from reconciler.window import ChangeSet, Verdict, Window
+from reconciler.model.nouns import Action, ActionKind, Judged, Phase, Reason, RecordingKey, Rule, Status
+from reconciler.plan.limits import Limits, Refusal, kinds_of, name_of_items, withhold
+from reconciler.plan.window import ChangeSet, Verdict, Window
 from tests.world.nouns import NOW, key, look, patch
 
 LIMITS = Limits()

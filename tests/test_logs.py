@@ -14,10 +14,10 @@ from datetime import datetime
 
 import pytest
 
-import reconciler.logs
-from reconciler.logs import Log, adopt_libraries, make_log
-from reconciler.model import Status
-from reconciler.outlet import Outlet
+import reconciler.telemetry.logs
+from reconciler.model.nouns import Status
+from reconciler.telemetry.logs import Log, adopt_libraries, make_log
+from reconciler.telemetry.outlet import Outlet
 from tests.world.nouns import NOW
 
 CANARY = "canaryCANARY0123456789"
@@ -226,7 +226,7 @@ def test_lines_that_nobody_read_are_counted_when_somebody_reads_again():
 @pytest.fixture
 def adopted(monkeypatch: pytest.MonkeyPatch):
     """A log that has adopted the libraries, and what it says."""
-    monkeypatch.setattr(reconciler.logs, "_REPEAT_SECONDS", 0.5)
+    monkeypatch.setattr(reconciler.telemetry.logs, "_REPEAT_SECONDS", 0.5)
     root = logging.getLogger()
     before = root.handlers[:]
     log, out = json_log()

@@ -24,18 +24,12 @@ from urllib.parse import quote
 import jsonschema
 import pytest
 
-from reconciler.model import (
-    NO_RECORDING,
-    Event,
-    Judgements,
-    Phase,
-    RefusedSet,
-    Revision,
-    Rule,
-)
+from reconciler.desired.shipped import read_schema
+from reconciler.model.nouns import NO_RECORDING, Event, Judgements, Phase, RefusedSet, Revision, Rule
 from reconciler.report.refusals import refusal_of
-from reconciler.shipped import read_schema
-from reconciler.store import EventQuery, open_store, open_writer, schema, selects
+from reconciler.state.base import EventQuery
+from reconciler.state.opening import open_store, open_writer
+from reconciler.state.sqlite import schema, selects
 from tests.world.documents import document
 from tests.world.ids import numbered
 from tests.world.nouns import NOW

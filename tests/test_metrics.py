@@ -6,8 +6,8 @@ import platform
 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from reconciler.metrics import CONTENT_TYPE, Metrics, Standing
-from reconciler.model import Outcome, Phase, Priority
+from reconciler.model.nouns import Outcome, Phase, Priority
+from reconciler.telemetry.metrics import CONTENT_TYPE, Metrics, Standing
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:

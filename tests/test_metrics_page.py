@@ -10,9 +10,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from reconciler import __version__
-from reconciler.metrics import Metrics
-from reconciler.model import Event, Outcome, Phase, Priority, Rule
-from reconciler.store import open_writer
+from reconciler.model.nouns import Event, Outcome, Phase, Priority, Rule
+from reconciler.state.opening import open_writer
+from reconciler.telemetry.metrics import Metrics
 from tests.world.documents import document
 from tests.world.foreign_api import ForeignApi
 from tests.world.front import daemon_options, get

@@ -18,8 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.cli.branch import figures_of
-from reconciler.errors import SettingsError
-from reconciler.mirror import GitFailed, Mirror, parse_address, repository
+from reconciler.git.mirror import repository
+from reconciler.git.mirror.address import parse_address
+from reconciler.git.mirror.command import GitFailed
+from reconciler.git.mirror.repository import Mirror
+from reconciler.model.errors import SettingsError
 from tests.world.git import run_git
 from tests.world.git_scene import Branch, Team, isolate
 

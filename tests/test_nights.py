@@ -21,9 +21,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.cli.parts import reading_rate
-from reconciler.model import Applied, Phase, RecordingKey, Status
-from reconciler.store import open_writer
+from reconciler.cli.compose import reading_rate
+from reconciler.model.nouns import Applied, Phase, RecordingKey, Status
+from reconciler.state.opening import open_writer
 from tests.world.alert_rules import firing
 from tests.world.documents import document
 from tests.world.foreign_api import ForeignApi

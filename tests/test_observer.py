@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from reconciler.errors import BirdUnavailable
-from reconciler.model import CallKey, Live, Priority
-from reconciler.observer import _KEPT_CALLS, Observer
+from reconciler.model.errors import BirdUnavailable
+from reconciler.model.nouns import CallKey, Live, Priority
+from reconciler.reconcile.observer import _KEPT_CALLS, Observer
 from tests.world.nouns import NOW, key
 from tests.world.virtual_loop import run_virtually
 

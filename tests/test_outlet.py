@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler.outlet import Outlet
+from reconciler.telemetry.outlet import Outlet
 
 
 @pytest.fixture

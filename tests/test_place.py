@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.place import make_state_folder
+from reconciler.settings.place import make_state_folder
 from tests.world.documents import document
 from tests.world.foreign_api import ForeignApi
 from tests.world.git import git

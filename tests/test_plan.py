@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.decide import decide
-from reconciler.limits import Limits
-from reconciler.model import Action, ActionKind, Applied, Desired, Live, RecordingKey, Rule, Status
-from reconciler.plan import (
+from reconciler.model.nouns import Action, ActionKind, Applied, Desired, Live, RecordingKey, Rule, Status
+from reconciler.plan.decision import decide
+from reconciler.plan.limits import Limits
+from reconciler.plan.plan import (
     Plan,
     Summary,
     digest_line,

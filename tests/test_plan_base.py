@@ -19,12 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from reconciler.baseline import Baseline, read_baseline
-from reconciler.documents import DEFAULT_LIMITS, DocumentLimits
-from reconciler.errors import ReconcilerError
-from reconciler.limits import Limits
-from reconciler.model import ActionKind, Applied, Desired, Live, Phase, RecordingKey, Status, Suspend
-from reconciler.plan import Cause, Plan, make_change_plan
+from reconciler.desired.baseline import Baseline, read_baseline
+from reconciler.desired.documents import DEFAULT_LIMITS, DocumentLimits
+from reconciler.model.errors import ReconcilerError
+from reconciler.model.nouns import ActionKind, Applied, Desired, Live, Phase, RecordingKey, Status, Suspend
+from reconciler.plan.limits import Limits
+from reconciler.plan.plan import Cause, Plan, make_change_plan
 from tests.test_house import HEAVY
 from tests.world.documents import item
 from tests.world.foreign_api import running

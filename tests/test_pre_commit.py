@@ -18,11 +18,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.documents import DEFAULT_LIMITS
-from reconciler.index import Index
-from reconciler.load import Loaded, load_documents
-from reconciler.scan import load_against
-from reconciler.source import Source
+from reconciler.desired.documents import DEFAULT_LIMITS
+from reconciler.desired.index import Index
+from reconciler.desired.load import Loaded, load_documents
+from reconciler.desired.scan import load_against
+from reconciler.desired.sources import Source
 from tests.world.documents import document as yaml_document
 from tests.world.git import git
 from tests.world.ids import numbered
@@ -98,8 +98,8 @@ def test_a_file_is_held_against_the_rest_of_its_tree(
 def test_an_index_of_the_tree_answers_as_its_files_do(
     write: Callable[[Files], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
 ) -> None:
-    monkeypatch.setattr("reconciler.load.LEAST_BYTES", 0)
-    monkeypatch.setattr("reconciler.load.SETTLED_NS", -(10**18))
+    monkeypatch.setattr("reconciler.desired.load.LEAST_BYTES", 0)
+    monkeypatch.setattr("reconciler.desired.load.SETTLED_NS", -(10**18))
     tree = write({"given.yaml": item(1), "a/other.yaml": other, "b.yaml": item(3), "empty.yaml": "", "z.yaml": item(4)})
     searched = load(tree, "given.yaml")
     index = Index(tmp_path / "state", [str(tree)], DEFAULT_LIMITS)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.reach import is_loopback
+from reconciler.providers.reach import is_loopback
 from tests.world.documents import document
 from tests.world.places import CHECKOUT
 from tests.world.shell import Shell
@@ -62,4 +62,4 @@ def test_nobody_else_decides_what_this_machine_is() -> None:
             compared = isinstance(node, ast.Constant) and isinstance(node.value, str)
             if compared and re.fullmatch(r"127\.?|::1", str(node.value)):  # type: ignore[attr-defined]
                 strangers.append(f"{path.name}:{node.lineno}")  # type: ignore[attr-defined]
-    assert strangers == [], "use reconciler.reach.is_loopback"
+    assert strangers == [], "use reconciler.providers.reach.is_loopback"

@@ -23,7 +23,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, groupby, pairwise
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +32,16 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from reconciler.bird.guard import Route
-from reconciler.cli import cli, exits
+from reconciler.cli import exits
+from reconciler.cli.program import cli
 from reconciler.cli.reports import FORMATS
-from reconciler.documents import load_plain, parse_documents
-from reconciler.metrics import Metrics
-from reconciler.model import Phase
-from reconciler.plan import Cause
-from reconciler.settings import SETTINGS, Setting, read_settings
-from tests.test_house import HEIGHT, PURE, check_usage
+from reconciler.desired.documents import load_plain, parse_documents
+from reconciler.model.nouns import Phase
+from reconciler.plan.plan import Cause
+from reconciler.providers.bird.guard import Route
+from reconciler.settings.table import SETTINGS, Setting, read_settings
+from reconciler.telemetry.metrics import Metrics
+from tests.test_house import FLOORS, PURE, check_usage
 from tests.world.places import CHECKOUT
 
 README = (CHECKOUT / "README.md").read_text()
@@ -499,11 +500,9 @@ def test_the_policy_grants_what_is_asked_and_no_more() -> None:
 
 
 def test_the_layout_names_every_room_from_the_top() -> None:
-    lines = [quoted(cell) for cell, *_ in rows("Layout")]
-    rooms = {path.stem for path in (CHECKOUT / "reconciler").iterdir() if path.suffix == ".py" or path.is_dir()}
-    assert sorted(chain(*lines)) == sorted(room for room in rooms if not room.startswith("_"))
-    heights = [[HEIGHT[room] for room in line] for line in lines]
-    assert [lines[at] for at, (upper, lower) in enumerate(pairwise(heights)) if min(upper) < max(lower)] == []
+    shown = [(int(floor), *quoted(room)) for floor, room, _ in rows("Layout")]
+    assert sorted((room, floor) for floor, room in shown) == sorted(FLOORS.items())
+    assert [floor for floor, _ in shown] == sorted(FLOORS.values(), reverse=True)
     pure = re.search(r"^Pure, .*?\.$", section("Layout"), re.DOTALL | re.MULTILINE)
     assert pure
     assert set(quoted(pure[0])) == PURE

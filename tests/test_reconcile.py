@@ -14,20 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.errors import BirdUnavailable, LeaseLost, StoreError
-from reconciler.limits import Limits
-from reconciler.model import Drift, Outcome, Phase, Priority, RecordingKey, Rule, Status, Suspend
-from reconciler.reconcile import (
-    FRESH_SECONDS,
-    LIMIT_SECONDS,
-    NOT_STARTED_SECONDS,
-    UNAUTHORIZED_SECONDS,
-    UNKNOWN_FATE_SECONDS,
-    UNKNOWN_STATUS_SECONDS,
-)
-from reconciler.store import open_store
-from reconciler.window import ChangeSet
-from reconciler.workqueue import Again
+from reconciler.model.errors import BirdUnavailable, LeaseLost, StoreError
+from reconciler.model.nouns import Drift, Outcome, Phase, Priority, RecordingKey, Rule, Status, Suspend
+from reconciler.plan.limits import Limits
+from reconciler.plan.window import ChangeSet
+from reconciler.reconcile.accounts import UNAUTHORIZED_SECONDS
+from reconciler.reconcile.patch import LIMIT_SECONDS, UNKNOWN_FATE_SECONDS
+from reconciler.reconcile.turn import FRESH_SECONDS, NOT_STARTED_SECONDS, UNKNOWN_STATUS_SECONDS
+from reconciler.state.opening import open_store
+from reconciler.work.queue import Again
 from tests.world.bench import Bench, Fault, Killed, statuses
 from tests.world.nouns import NOW, document, key, look
 

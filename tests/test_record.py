@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable
-from reconciler.model import Applied, Phase, Reason, Status, Suspend
+from reconciler.model.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable
+from reconciler.model.nouns import Applied, Phase, Reason, Status, Suspend
 from reconciler.reconcile.record import (
     CLOCK_STEP,
     as_accepted,

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from reconciler.alarm import Sparing
-from reconciler.errors import BirdUnauthorized
-from reconciler.model import Outcome, Priority
-from reconciler.reconcile import UNAUTHORIZED_SECONDS
-from reconciler.reconcile.refused_keys import RefusedKeys
-from reconciler.workqueue import Again
+from reconciler.model.errors import BirdUnauthorized
+from reconciler.model.nouns import Outcome, Priority
+from reconciler.reconcile.accounts import UNAUTHORIZED_SECONDS, RefusedKeys
+from reconciler.telemetry.alarm import Sparing
+from reconciler.work.queue import Again
 from tests.world.bench import Lines, Time
 
 HERE, ELSEWHERE = "workspace-1", "workspace-2"

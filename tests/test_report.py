@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
-from reconciler.limits import Limits
-from reconciler.model import Drift, Live, Status, Suspend
-from reconciler.plan import Plan, Summary, make_plan
-from reconciler.report import as_data, as_json, as_text, instant, plain, summary_line
+from reconciler.model.moments import instant
+from reconciler.model.nouns import Drift, Live, Status, Suspend
+from reconciler.plan.data import as_data, as_json
+from reconciler.plan.limits import Limits
+from reconciler.plan.plan import Plan, Summary, make_plan
+from reconciler.report.text import as_text, plain
+from reconciler.report.words import summary_line
 from tests.world.nouns import NOW, document, key, look, record
 from tests.world.places import DATA, SCHEMAS
 

@@ -24,17 +24,18 @@ from jsonschema import Draft202012Validator
 from markdown_it import MarkdownIt
 
 from reconciler.cli.places import Places
-from reconciler.limits import Limits
-from reconciler.model import Drift, Phase, Problem, Status, Suspend
-from reconciler.plan import Plan, make_change_plan, make_plan
-from reconciler.report import as_json, as_text
+from reconciler.model.nouns import Drift, Phase, Problem, Status, Suspend
+from reconciler.plan.data import as_json
+from reconciler.plan.limits import Limits
+from reconciler.plan.plan import Plan, make_change_plan, make_plan
 from reconciler.report.annotations import as_annotations, problems_as_annotations
 from reconciler.report.code_quality import as_code_quality, problems_as_code_quality
 from reconciler.report.junit import as_junit, problems_as_junit
 from reconciler.report.markdown import MARKER, as_markdown, problems_as_markdown
 from reconciler.report.page import as_html
 from reconciler.report.sarif import as_sarif
-from reconciler.sarif import as_sarif as problems_as_sarif
+from reconciler.report.sarif_log import problems_as_sarif
+from reconciler.report.text import as_text
 from tests.world.documents import document as yaml_document
 from tests.world.nouns import NOW, document, key, look, record
 from tests.world.places import DATA

@@ -15,11 +15,20 @@ from typing import Any
 
 import pytest
 
-from reconciler.errors import BirdUnauthorized, BirdUnavailable
-from reconciler.model import CallKey, Priority, RecordingKey, Resting
-from reconciler.reconcile import UNAUTHORIZED_SECONDS, Clock
-from reconciler.rests import HURRY_SECONDS, LONGEST_SECONDS, PATIENT_QUESTIONS, SHORT_QUESTIONS, Cause, Questions, Rests
-from reconciler.workqueue import Again, Workers
+from reconciler.controller.rests import (
+    HURRY_SECONDS,
+    LONGEST_SECONDS,
+    PATIENT_QUESTIONS,
+    SHORT_QUESTIONS,
+    Cause,
+    Questions,
+    Rests,
+)
+from reconciler.model.errors import BirdUnauthorized, BirdUnavailable
+from reconciler.model.moments import Clock
+from reconciler.model.nouns import CallKey, Priority, RecordingKey, Resting
+from reconciler.reconcile.accounts import UNAUTHORIZED_SECONDS
+from reconciler.work.queue import Again, Workers
 from tests.world.nouns import NOW, key
 from tests.world.virtual_loop import run_virtually
 

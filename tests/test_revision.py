@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.blobs import content_digest
-from reconciler.documents import DEFAULT_LIMITS
-from reconciler.load import load_documents
-from reconciler.revision import Revisions, find_revisions
-from reconciler.source import Source
+from reconciler.desired.documents import DEFAULT_LIMITS
+from reconciler.desired.load import load_documents
+from reconciler.desired.revision import Revisions, find_revisions
+from reconciler.desired.sources import Source
+from reconciler.git.blobs import content_digest
 from tests.world.git import git
 
 

@@ -22,8 +22,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model import FINAL, CallKey, LiveStatus, RecordingKey, Status
-from reconciler.sandbox import (
+from reconciler.model.nouns import FINAL, CallKey, LiveStatus, RecordingKey, Status
+from reconciler.providers.bird.sandbox import (
     DEFAULT_KEY,
     LINK_CANARY,
     Behaviour,
@@ -32,8 +32,8 @@ from reconciler.sandbox import (
     World,
     make_app,
 )
-from reconciler.sandbox.faults import Act, Faults, Rule, Throttle
-from reconciler.sandbox.world import NotControllable, NotKnown
+from reconciler.providers.bird.sandbox.faults import Act, Faults, Rule, Throttle
+from reconciler.providers.bird.sandbox.world import NotControllable, NotKnown
 
 WORKSPACE = "5f4f2f2e-6c0e-4c57-9f65-2f6cf0a1d7a1"
 CHANNEL = "0b6b0f5e-7d5a-4c55-8f0e-6f2a4cf5b9b7"
@@ -1007,7 +1007,7 @@ async def test_the_server_listens_on_the_other_loopback_too(world: World) -> Non
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_sandbox_of_its_own_runs_until_it_is_told_to_stop(number: signal.Signals) -> None:
     program = (
-        "from reconciler.sandbox import World, run_sandbox\n"
+        "from reconciler.providers.bird.sandbox import World, run_sandbox\n"
         "run_sandbox('127.0.0.1', 0, World(), 'other', ready=lambda url: print(url, flush=True))\n"
         "print('left')"
     )

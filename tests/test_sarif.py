@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from reconciler import __version__
-from reconciler.model import Problem
-from reconciler.sarif import MOST_RESULTS, Result, as_sarif, write_sarif
+from reconciler.model.nouns import Problem
+from reconciler.report.sarif_log import MOST_RESULTS, Result, problems_as_sarif, write_sarif
 
 PROBLEMS = [
     Problem("desired_state/a b#1.yaml", 3, 7, "`stopped` is no status", "/spec/status", "did you mean `paused`?"),
@@ -17,7 +17,7 @@ PROBLEMS = [
 
 
 def test_each_problem_is_a_result_with_its_place() -> None:
-    (run,) = json.loads(as_sarif(PROBLEMS))["runs"]
+    (run,) = json.loads(problems_as_sarif(PROBLEMS))["runs"]
     found = [
         (
             result["ruleId"],
@@ -43,7 +43,7 @@ def test_each_problem_is_a_result_with_its_place() -> None:
 
 
 def test_each_rule_is_declared_once_and_results_point_to_it() -> None:
-    (run,) = json.loads(as_sarif(PROBLEMS))["runs"]
+    (run,) = json.loads(problems_as_sarif(PROBLEMS))["runs"]
     rules = run["tool"]["driver"]["rules"]
     assert [rule["id"] for rule in rules] == ["duplicate-key", "encoding", "schema"]
     assert all(rule["shortDescription"]["text"] for rule in rules)
@@ -51,7 +51,7 @@ def test_each_rule_is_declared_once_and_results_point_to_it() -> None:
 
 
 def test_the_document_names_its_version_and_its_tool() -> None:
-    document = json.loads(as_sarif(PROBLEMS))
+    document = json.loads(problems_as_sarif(PROBLEMS))
     assert (document["version"], document["$schema"]) == (
         "2.1.0",
         "https://json.schemastore.org/sarif-2.1.0.json",
@@ -62,7 +62,7 @@ def test_the_document_names_its_version_and_its_tool() -> None:
 
 
 def test_no_problem_is_a_run_without_results() -> None:
-    (run,) = json.loads(as_sarif([]))["runs"]
+    (run,) = json.loads(problems_as_sarif([]))["runs"]
     assert (run["results"], run["tool"]["driver"]["rules"]) == ([], [])
 
 

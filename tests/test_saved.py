@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from reconciler.errors import ReconcilerError, StalePlan
-from reconciler.limits import Limits
-from reconciler.model import Applied, Desired, Live, Outcome, RecordingKey, Status
-from reconciler.plan import Plan, digest_line, make_plan
-from reconciler.saved import as_saved, check_approved, check_fits, check_place, load_saved
+from reconciler.model.errors import ReconcilerError, StalePlan
+from reconciler.model.nouns import Applied, Desired, Live, Outcome, RecordingKey, Status
+from reconciler.plan.limits import Limits
+from reconciler.plan.plan import Plan, digest_line, make_plan
+from reconciler.plan.saved import as_saved, check_approved, check_fits, check_place, load_saved
 from tests.world.bench import Bench, Fault, statuses
 from tests.world.documents import document as yaml_document
 from tests.world.foreign_api import running

@@ -205,7 +205,7 @@ UNSHARED = (
 REFUSING = """
 import sys
 import watchfiles
-from reconciler.cli import main
+from reconciler.cli.program import main
 def refuse(*_arguments, **_more):
     raise OSError(24, "Too many open files (os error 24)")
 watchfiles._rust_notify.RustNotify = refuse

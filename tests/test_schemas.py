@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler import shipped
-from reconciler.documents import cross_check, parse_documents, schema, schema_text
-from reconciler.errors import ReconcilerError, SettingsError
-from reconciler.model import UUID_PATTERN, ActionKind, Drift, Phase, Priority, Reason, Status
-from reconciler.overview import FORMAT
-from reconciler.rests import Cause
-from reconciler.shipped import read_schema
+from reconciler.controller.overview import FORMAT
+from reconciler.controller.rests import Cause
+from reconciler.desired import shipped
+from reconciler.desired.documents import cross_check, parse_documents, schema, schema_text
+from reconciler.desired.shipped import read_schema
+from reconciler.model.errors import ReconcilerError, SettingsError
+from reconciler.model.nouns import UUID_PATTERN, ActionKind, Drift, Phase, Priority, Reason, Status
 from tests.world.places import CHECKOUT
 
 FILES = (

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.documents import DocumentLimits, parse_documents
-from reconciler.model import Problem
-from reconciler.scrub import scrub, scrubbed, visible, visible_lines
-from reconciler.source import Source
+from reconciler.desired.documents import DocumentLimits, parse_documents
+from reconciler.desired.sources import Source
+from reconciler.model.nouns import Problem
+from reconciler.telemetry.scrubbing import scrub, scrubbed, visible, visible_lines
 from tests.world.git_scene import Branch, Team, isolate
 
 LIMIT = 1_000_000

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reconciler.documents import parse_documents
-from reconciler.documents.spans import read_spans
-from reconciler.edit import CannotEdit, Suspension, add_suspend, remove_suspend, set_status
-from reconciler.errors import DesiredStateError, ReconcilerError
-from reconciler.model import Status
-from reconciler.rewrite import replace_file
+from reconciler.desired.documents import parse_documents
+from reconciler.desired.documents.spans import read_spans
+from reconciler.desired.edit import CannotEdit, Suspension, add_suspend, remove_suspend, set_status
+from reconciler.desired.rewrite import replace_file
+from reconciler.model.errors import DesiredStateError, ReconcilerError
+from reconciler.model.nouns import Status
 from tests.world.documents import document
 from tests.world.git import TESS, git
 from tests.world.ids import CALL, CHANNEL, RECORDING, WORKSPACE, numbered

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from reconciler.errors import SettingsError
-from reconciler.keys import KeySource
-from reconciler.settings import (
+from reconciler.model.errors import SettingsError
+from reconciler.settings.keys import KeySource
+from reconciler.settings.table import (
     COMMAND_OPTIONS,
     SETTINGS,
     CommandOption,

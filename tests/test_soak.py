@@ -17,10 +17,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.model import Event
-from reconciler.store import Clock, Retention, Writer, open_store, open_writer, schema, sqlite
-from reconciler.store.connection import open_for_writing, transaction
-from reconciler.store.retention import LINES_AT_ONCE, LINES_BETWEEN, SECONDS_BETWEEN, prune
+from reconciler.model.nouns import Event
+from reconciler.state.base import Writer
+from reconciler.state.opening import open_store, open_writer
+from reconciler.state.sqlite import schema
+from reconciler.state.sqlite import writer as writing
+from reconciler.state.sqlite.connection import open_for_writing, transaction
+from reconciler.state.sqlite.lease import Clock
+from reconciler.state.sqlite.retention import LINES_AT_ONCE, LINES_BETWEEN, SECONDS_BETWEEN, Retention, prune
 from tests.campaigns.soak import soak
 from tests.world.nouns import NOW, key, record
 from tests.world.started import eventually
@@ -182,7 +186,7 @@ def test_a_prune_that_fails_does_not_end_the_writer(
             raise faults.pop()
         return prune(connection, retention, now)
 
-    monkeypatch.setattr(sqlite, "prune", failing)
+    monkeypatch.setattr(writing, "prune", failing)
     with writer(path, Retention(rows=1)) as pen:
         pen.append(event(0), event(1)).result()
         pen.append(*(event(number) for number in range(2, 2 + LINES_BETWEEN))).result()

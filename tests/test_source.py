@@ -23,11 +23,11 @@ import watchfiles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.documents import DocumentLimits
-from reconciler.errors import ResourceFault
-from reconciler.load import load_documents
-from reconciler.model import Problem
-from reconciler.source import SETTLED_NS, FileStamp, Source, Tree, tree, watch
+from reconciler.desired.documents import DocumentLimits
+from reconciler.desired.load import load_documents
+from reconciler.desired.sources import SETTLED_NS, FileStamp, Source, Tree, tree, watch
+from reconciler.model.errors import ResourceFault
+from reconciler.model.nouns import Problem
 
 LIMIT = 1024 * 1024
 #: Longer than anything here takes on a busy machine; only a failure waits for it.

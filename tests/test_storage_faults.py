@@ -21,8 +21,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.model import Event
-from reconciler.store import open_writer
+from reconciler.model.nouns import Event
+from reconciler.state.opening import open_writer
 from tests.world import faulty_store
 from tests.world.documents import document
 from tests.world.foreign_api import ForeignApi

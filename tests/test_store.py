@@ -24,11 +24,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.errors import StoreError
-from reconciler.model import Applied, Drift, Event, Phase, RecordingKey, Revision, Status, Suspend
-from reconciler.place import state_folder
-from reconciler.store import Receipt, Standing, Store, Writer, open_store, open_writer, rows, schema
-from reconciler.store import connection as files
+from reconciler.model.errors import StoreError
+from reconciler.model.nouns import Applied, Drift, Event, Phase, RecordingKey, Revision, Status, Suspend
+from reconciler.settings.place import state_folder
+from reconciler.state.base import Receipt, Standing, Store, Writer
+from reconciler.state.opening import open_store, open_writer
+from reconciler.state.sqlite import connection as files
+from reconciler.state.sqlite import rows, schema
 from tests.world.old_layouts import key, old_layout, url_of
 
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
@@ -456,7 +458,7 @@ SAVER = """
 import sys
 from datetime import UTC, datetime
 from reconciler.model import Applied, Event, RecordingKey, Status
-from reconciler.store import open_writer
+from reconciler.state import open_writer
 from uuid import UUID
 writer = open_writer(sys.argv[1], holder="saver")
 for number in range(int(sys.argv[2]), 10**9, 10):
@@ -933,12 +935,12 @@ def test_each_waiter_gets_its_own_error(path: Path, writer: Writer) -> None:
 
 
 def test_a_program_that_forgets_to_close_still_ends(path: Path) -> None:
-    code = "import sys\nfrom reconciler.store import open_writer\nopen_writer(sys.argv[1], holder='forgetful')"
+    code = "import sys\nfrom reconciler.state import open_writer\nopen_writer(sys.argv[1], holder='forgetful')"
     assert subprocess.run([sys.executable, "-c", code, url_of(path)], check=False, timeout=30).returncode == 0
 
 
 def test_reading_commands_do_not_pay_for_asyncio() -> None:
-    code = "import sys, reconciler.store\nassert 'asyncio' not in sys.modules"
+    code = "import sys\nfrom reconciler.state import open_store\nopen_store('sqlite:///state.db')\nassert 'asyncio' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
     assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN  # What the test of disk errors relies on.
 

@@ -24,8 +24,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from reconciler.settings import SETTINGS
-from reconciler.web import Bounds, Server, bind
+from reconciler.settings.table import SETTINGS
+from reconciler.web.address import bind
+from reconciler.web.server import Bounds, Server
 from tests.world.git_scene import GitScene, Team, isolate
 from tests.world.scene import COMMAND, Scene, subjects
 from tests.world.started import Started

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.systemd import notify, watchdog_seconds
+from reconciler.controller.systemd import notify, watchdog_seconds
 
 
 @pytest.fixture(params=["path", "abstract"])

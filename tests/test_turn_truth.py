@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.evidence import Look, looks_of, stretches
-from reconciler.model import Applied, Phase, Priority, RecordingKey, Status, Suspend
-from reconciler.workqueue import KeyedQueue
+from reconciler.model.nouns import Applied, Phase, Priority, RecordingKey, Status, Suspend
+from reconciler.plan.evidence import Look, looks_of, stretches
+from reconciler.work.queue import KeyedQueue
 from tests.world.bench import Bench, Fault, Killed, statuses
 from tests.world.nouns import NOW, document, key, look
 

@@ -15,9 +15,13 @@ import httpx
 import pytest
 from starlette.types import ASGIApp
 
-from reconciler.errors import SettingsError
-from reconciler.metrics import CONTENT_TYPE, Metrics
-from reconciler.web import AddressInUse, Answers, Bounds, Front, Guards, Server, bind, make_app, parse_hosts, shown
+from reconciler.model.errors import SettingsError
+from reconciler.telemetry.metrics import CONTENT_TYPE, Metrics
+from reconciler.web.address import AddressInUse, bind, shown
+from reconciler.web.app import Guards, make_app
+from reconciler.web.front import Answers, Front
+from reconciler.web.hosts import parse_hosts
+from reconciler.web.server import Bounds, Server
 
 BOUNDS = Bounds(connections=128, head_seconds=5, head_bytes=16384, answer_seconds=30)
 

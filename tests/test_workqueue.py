@@ -12,8 +12,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from reconciler.model import Priority
-from reconciler.workqueue import AGEING_SECONDS, Again, Depth, KeyedQueue, Workers
+from reconciler.model.nouns import Priority
+from reconciler.work.queue import AGEING_SECONDS, Again, Depth, KeyedQueue, Workers
 from tests.world.virtual_loop import run_virtually
 
 EDIT, CONFIRM, RETRY, RESYNC = Priority.EDIT, Priority.CONFIRM, Priority.RETRY, Priority.RESYNC

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.store import EventQuery, open_store, open_writer
+from reconciler.state import EventQuery, open_store, open_writer
 from tests.world.places import WRITTEN_BY
 from tests.world.shell import Shell
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.files import append_regular, check_inside, write_named, write_new
+from reconciler.settings.files import append_regular, check_inside, write_named, write_new
 from tests.world.documents import document
 from tests.world.shell import Shell, by_shell
 

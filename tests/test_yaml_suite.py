@@ -14,8 +14,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.documents import DEFAULT_LIMITS, load_plain, misread, parse_documents, yaml_events
-from reconciler.errors import DesiredStateError
+from reconciler.desired.documents import DEFAULT_LIMITS, load_plain, misread, parse_documents, yaml_events
+from reconciler.model.errors import DesiredStateError
 from tests.world.places import DATA
 
 FOLDER = DATA / "yaml_test_suite"

@@ -13,10 +13,9 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from reconciler.errors import BODY_CHARACTERS, ReconcilerError, StoreError
-from reconciler.model import Request
-from reconciler.scrub import scrub, visible
-from reconciler.store import Asker, open_asker
+from reconciler.model import BODY_CHARACTERS, ReconcilerError, Request, StoreError
+from reconciler.state import Asker, open_asker
+from reconciler.telemetry import scrub, visible
 
 #: What holds the state where there is somebody to ask.
 DAEMON: Final = "reconciler run"

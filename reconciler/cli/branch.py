@@ -15,18 +15,13 @@ import click
 from click.core import ParameterSource
 
 from reconciler.cli.options import GIT, HOOK, SIGNATURES, Values
-from reconciler.documents import DocumentLimits, FileDocuments, parse_documents
-from reconciler.errors import SettingsError
-from reconciler.hook import Hook, Limiter
-from reconciler.keys import read_token
-from reconciler.logs import Log
-from reconciler.metrics import SourceFigures
-from reconciler.mirror import Address, GitSource, Mirror, Refused, SourceState, Verifier, parse_address
-from reconciler.model import InForce, Problem, Revision
-from reconciler.place import state_folder
-from reconciler.reconcile import Clock
-from reconciler.report import instant
-from reconciler.store import Store, Writer, open_store
+from reconciler.desired import DocumentLimits, FileDocuments, GitSource, Refused, SourceState, parse_documents
+from reconciler.git import Address, Mirror, Verifier, parse_address
+from reconciler.model import Clock, InForce, Problem, Revision, SettingsError, instant
+from reconciler.settings import read_token, state_folder
+from reconciler.state import Store, Writer, open_store
+from reconciler.telemetry import Log, SourceFigures
+from reconciler.web import Hook, Limiter
 
 #: Below the state folder.
 _MIRRORS = "mirrors"

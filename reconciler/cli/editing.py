@@ -8,12 +8,9 @@ from typing import Any, Final, TypeVar
 import click
 
 from reconciler.cli.options import Values, paths_or_default
-from reconciler.commit import check_committable, commit_file
-from reconciler.documents import DocumentLimits, nearest, parse_documents
-from reconciler.errors import ReconcilerError
-from reconciler.model import Desired, Problem
-from reconciler.rewrite import replace_file
-from reconciler.source import Source
+from reconciler.desired import DocumentLimits, Source, nearest, parse_documents, replace_file
+from reconciler.git import check_committable, commit_file
+from reconciler.model import Desired, Problem, ReconcilerError
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from reconciler.errors import BirdUnauthorized, LeaseLost, ReconcilerError, StalePlan, StateHeld, UnsafePlan
+from reconciler.model import BirdUnauthorized, LeaseLost, ReconcilerError, StalePlan, StateHeld, UnsafePlan
 
 DONE: Final = 0
 ERROR: Final = 1

@@ -9,11 +9,9 @@ import click
 from click.core import ParameterSource
 
 from reconciler.cli.exits import ERROR, INTERRUPTED, USAGE, exit_code
-from reconciler.errors import ReconcilerError
-from reconciler.files import NO_WORKING_DIRECTORY, has_working_directory
-from reconciler.keys import KeyRing
-from reconciler.scrub import frames, hide
-from reconciler.settings import SETTINGS_PATH
+from reconciler.model import ReconcilerError
+from reconciler.settings import NO_WORKING_DIRECTORY, SETTINGS_PATH, KeyRing, has_working_directory
+from reconciler.telemetry import frames, hide
 
 
 def conclude(error: BaseException) -> int | str | None:

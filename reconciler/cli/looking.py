@@ -12,12 +12,11 @@ from typing import Any, Final, TypeVar
 import click
 
 from reconciler.cli.options import Values, state_url
-from reconciler.errors import ReconcilerError
-from reconciler.model import Applied
-from reconciler.place import state_path
-from reconciler.report.columns import UNBOUNDED
-from reconciler.scrub import visible
-from reconciler.store import Store, open_store
+from reconciler.model import Applied, ReconcilerError
+from reconciler.report import UNBOUNDED
+from reconciler.settings import state_path
+from reconciler.state import Store, open_store
+from reconciler.telemetry import visible
 
 F = TypeVar("F", bound=Callable[..., Any])
 

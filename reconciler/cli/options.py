@@ -14,23 +14,25 @@ from urllib.parse import urlsplit
 import click
 from click.core import ParameterSource
 
-from reconciler.documents import DocumentLimits, load_plain
-from reconciler.errors import SettingsError
-from reconciler.files import NO_WORKING_DIRECTORY, SMALL_BYTES, has_working_directory, read_regular
-from reconciler.keys import KeyRing
-from reconciler.labels import parse_label
+from reconciler.desired import DocumentLimits, load_plain, parse_label
+from reconciler.model import SettingsError
 from reconciler.settings import (
     CONFIG_VARIABLE,
     DEFAULT_FILE,
+    NO_WORKING_DIRECTORY,
     SETTINGS,
     SETTINGS_PATH,
+    SMALL_BYTES,
+    KeyRing,
     Setting,
     SettingsFile,
+    has_working_directory,
+    read_regular,
     read_settings,
 )
 
 if TYPE_CHECKING:
-    from reconciler.limits import Limits
+    from reconciler.plan import Limits
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -93,14 +95,14 @@ class Values:
     @property
     def limits(self) -> Limits:
         """The limits of a command, which `--override-limits` lifts for as long as it runs."""
-        from reconciler.limits import Limits  # here, since only what sends has limits
+        from reconciler.plan import Limits  # here, since only what sends has limits
 
         return Limits.lifted() if self["override_limits"] else self.daemon_limits
 
     @property
     def daemon_limits(self) -> Limits:
         """The limits of a daemon, for which `--override-limits` lifts them of what it finds at its start alone."""
-        from reconciler.limits import Limits
+        from reconciler.plan import Limits
 
         percent = self["max_pause_percent"]
         return Limits(

@@ -10,12 +10,10 @@ from typing import Final
 
 from reconciler.cli.branch import make_hook
 from reconciler.cli.options import Values
-from reconciler.errors import SettingsError
-from reconciler.keys import read_token
-from reconciler.logs import Log
-from reconciler.metrics import CONTENT_TYPE, Metrics
-from reconciler.reconcile import Clock
-from reconciler.systemd import notify
+from reconciler.controller import notify
+from reconciler.model import Clock, SettingsError
+from reconciler.settings import read_token
+from reconciler.telemetry import CONTENT_TYPE, Log, Metrics
 from reconciler.web import AddressInUse, Bounds, Front, Guards, Page, bind, is_exposed, make_app, parse_hosts
 
 #: How often a service manager hears that a standby waits, and how long it then waits with it, in microseconds.

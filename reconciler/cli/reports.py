@@ -17,13 +17,11 @@ from click.exceptions import Exit
 from reconciler.cli.exits import CHANGES_PRESENT, DONE
 from reconciler.cli.options import painter
 from reconciler.cli.places import Places
-from reconciler.errors import ReconcilerError
-from reconciler.files import append_regular, write_named
-from reconciler.model import Problem
-from reconciler.outline import Outline
-from reconciler.plan import Plan
-from reconciler.report import as_json, as_text, outline_as_text
-from reconciler.scrub import scrubbed, visible
+from reconciler.model import Problem, ReconcilerError
+from reconciler.plan import Outline, Plan, as_json
+from reconciler.report import as_text, outline_as_text
+from reconciler.settings import append_regular, write_named
+from reconciler.telemetry import scrubbed, visible
 
 FORMATS: Final = ("text", "json", "markdown", "html", "github", "gitlab", "junit", "sarif")
 #: Names the file whose Markdown GitHub Actions shows on the page of a run.
@@ -135,27 +133,27 @@ def _form(plan: Plan, form: str, *, show_all: bool) -> str:
     # Each form is imported when it is asked for, so that a plan on a terminal starts at once.
     match form:
         case "markdown":
-            from reconciler.report.markdown import as_markdown
+            from reconciler.report import as_markdown
 
             return as_markdown(plan, show_all=show_all)
         case "html":
-            from reconciler.report.page import as_html
+            from reconciler.report import as_html
 
             return as_html(plan, show_all=show_all)
         case "github":
-            from reconciler.report.annotations import as_annotations
+            from reconciler.report import as_annotations
 
             return as_annotations(plan, show_all=show_all)
         case "gitlab":
-            from reconciler.report.code_quality import as_code_quality
+            from reconciler.report import as_code_quality
 
             return as_code_quality(plan, show_all=show_all)
         case "junit":
-            from reconciler.report.junit import as_junit
+            from reconciler.report import as_junit
 
             return as_junit(plan)
         case "sarif":
-            from reconciler.report.sarif import as_sarif
+            from reconciler.report import as_sarif
 
             return as_sarif(plan, show_all=show_all)
         case _:
@@ -165,25 +163,25 @@ def _form(plan: Plan, form: str, *, show_all: bool) -> str:
 def _problem_form(problems: Sequence[Problem], form: str) -> str | None:
     match form:
         case "markdown":
-            from reconciler.report.markdown import problems_as_markdown
+            from reconciler.report import problems_as_markdown
 
             return problems_as_markdown(problems)
         case "github":
-            from reconciler.report.annotations import problems_as_annotations
+            from reconciler.report import problems_as_annotations
 
             return problems_as_annotations(problems)
         case "gitlab":
-            from reconciler.report.code_quality import problems_as_code_quality
+            from reconciler.report import problems_as_code_quality
 
             return problems_as_code_quality(problems)
         case "junit":
-            from reconciler.report.junit import problems_as_junit
+            from reconciler.report import problems_as_junit
 
             return problems_as_junit(problems, datetime.now(UTC))
         case "sarif":
-            from reconciler.sarif import as_sarif
+            from reconciler.report import problems_as_sarif
 
-            return as_sarif(problems)
+            return problems_as_sarif(problems)
         case _:
             return None
 

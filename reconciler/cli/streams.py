@@ -56,7 +56,7 @@ class _Shown(io.TextIOWrapper):
 
     def write(self, text: str, /) -> int:
         if "##[" in text or "::" in text or not text.replace("\n", "").isprintable():
-            from reconciler.scrub import visible_lines  # late: hardly ever, and `--help` is to need no room below
+            from reconciler.telemetry import visible_lines  # late: hardly ever, and `--help` is to need no room below
 
             super().write(visible_lines(text))
             return len(text)

@@ -1,74 +1,108 @@
-"""The user's own git, asked and never told: which repository a path is in, what a commit or the index holds.
+"""Everything that starts the git program: a person's own repository, asked and never told, and the mirror of a branch.
 
-What must never happen in this room: anything is written, to the work tree, the index or the repository.
+One runner (`command`) starts it for a checkout and one (`mirror.command`) for the mirror, both with guards that no
+setting of a repository passes. What must never happen here: a program that a repository names is run, or something is
+written to a repository that is not our own mirror.
 """
 
-from reconciler.git.command import (
-    REACHING_GUARDS,
-    GitError,
-    LacksObjects,
-    Location,
-    Repository,
-    check_version,
-    command_line,
-    is_withheld,
-    locate,
-    locations,
-    reason_of,
-    withhold,
-)
-from reconciler.git.content import (
-    Entry,
-    committed_at,
-    describe,
-    entries_from,
-    header_field,
-    index_of,
-    is_shallow,
-    is_unborn,
-    list_addable,
-    list_index,
-    list_raw,
-    list_tree,
-    list_unwatched,
-    may_leave_out,
-    merge_base,
-    read_blobs,
-    resolve,
-    revision_from,
-    sizes,
-)
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "REACHING_GUARDS",
-    "Entry",
-    "GitError",
-    "LacksObjects",
-    "Location",
-    "Repository",
-    "check_version",
-    "command_line",
-    "committed_at",
-    "describe",
-    "entries_from",
-    "header_field",
-    "index_of",
-    "is_shallow",
-    "is_unborn",
-    "is_withheld",
-    "list_addable",
-    "list_index",
-    "list_raw",
-    "list_tree",
-    "list_unwatched",
-    "locate",
-    "locations",
-    "may_leave_out",
-    "merge_base",
-    "read_blobs",
-    "reason_of",
-    "resolve",
-    "revision_from",
-    "sizes",
-    "withhold",
-]
+from reconciler import face
+
+if TYPE_CHECKING:
+    from reconciler.git.blobs import DIGEST_BYTES as DIGEST_BYTES
+    from reconciler.git.blobs import WIDE_BYTES as WIDE_BYTES
+    from reconciler.git.blobs import blob_of as blob_of
+    from reconciler.git.blobs import content_digest as content_digest
+    from reconciler.git.blobs import is_same as is_same
+    from reconciler.git.command import GitError as GitError
+    from reconciler.git.command import LacksObjects as LacksObjects
+    from reconciler.git.command import Location as Location
+    from reconciler.git.command import Repository as Repository
+    from reconciler.git.command import check_version as check_version
+    from reconciler.git.command import locate as locate
+    from reconciler.git.command import withhold as withhold
+    from reconciler.git.commit import check_committable as check_committable
+    from reconciler.git.commit import commit_file as commit_file
+    from reconciler.git.content import Entry as Entry
+    from reconciler.git.content import describe as describe
+    from reconciler.git.content import index_of as index_of
+    from reconciler.git.content import is_shallow as is_shallow
+    from reconciler.git.content import is_unborn as is_unborn
+    from reconciler.git.content import list_addable as list_addable
+    from reconciler.git.content import list_index as list_index
+    from reconciler.git.content import list_raw as list_raw
+    from reconciler.git.content import list_tree as list_tree
+    from reconciler.git.content import list_unwatched as list_unwatched
+    from reconciler.git.content import may_leave_out as may_leave_out
+    from reconciler.git.content import merge_base as merge_base
+    from reconciler.git.content import read_blobs as read_blobs
+    from reconciler.git.content import resolve as resolve
+    from reconciler.git.content import sizes as sizes
+    from reconciler.git.mirror.address import Address as Address
+    from reconciler.git.mirror.address import parse_address as parse_address
+    from reconciler.git.mirror.command import GitFailed as GitFailed
+    from reconciler.git.mirror.command import GitUnavailable as GitUnavailable
+    from reconciler.git.mirror.repository import Mirror as Mirror
+    from reconciler.git.mirror.repository import Way as Way
+    from reconciler.git.mirror.signatures import Verdict as Verdict
+    from reconciler.git.mirror.signatures import Verifier as Verifier
+else:
+    __getattr__ = face(
+        __name__,
+        {
+            "blobs": (
+                "DIGEST_BYTES",
+                "WIDE_BYTES",
+                "blob_of",
+                "content_digest",
+                "is_same",
+            ),
+            "command": (
+                "GitError",
+                "LacksObjects",
+                "Location",
+                "Repository",
+                "check_version",
+                "locate",
+                "withhold",
+            ),
+            "commit": (
+                "check_committable",
+                "commit_file",
+            ),
+            "content": (
+                "Entry",
+                "describe",
+                "index_of",
+                "is_shallow",
+                "is_unborn",
+                "list_addable",
+                "list_index",
+                "list_raw",
+                "list_tree",
+                "list_unwatched",
+                "may_leave_out",
+                "merge_base",
+                "read_blobs",
+                "resolve",
+                "sizes",
+            ),
+            "mirror.address": (
+                "Address",
+                "parse_address",
+            ),
+            "mirror.command": (
+                "GitFailed",
+                "GitUnavailable",
+            ),
+            "mirror.repository": (
+                "Mirror",
+                "Way",
+            ),
+            "mirror.signatures": (
+                "Verdict",
+                "Verifier",
+            ),
+        },
+    )

@@ -22,9 +22,9 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from reconciler.errors import ReconcilerError
-from reconciler.files import read_regular, working_folder, write_whole
-from reconciler.scrub import visible
+from reconciler.model import ReconcilerError
+from reconciler.settings import read_regular, working_folder, write_whole
+from reconciler.telemetry import visible
 
 #: A listing of a hundred thousand files takes a second; this only ends what hangs, as on a dead network mount.
 _SECONDS: Final = 120

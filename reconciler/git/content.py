@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from reconciler.git.command import GitError, LacksObjects, Repository
 from reconciler.model import Revision
-from reconciler.scrub import scrub, visible
+from reconciler.telemetry import scrub, visible
 
 #: How much of blobs is read in one go.
 _CHUNK_BYTES: Final = 32 * 1024 * 1024

@@ -10,32 +10,42 @@ may hold a PATCH back, to the API's answer. Both turn to `failures` when one of 
 history and measures, and `surroundings` says what all of them need of the rest of the program.
 """
 
-from reconciler.reconcile.patch import LIMIT_SECONDS, UNKNOWN_FATE_SECONDS
-from reconciler.reconcile.record import with_look
-from reconciler.reconcile.refused_keys import UNAUTHORIZED_SECONDS
-from reconciler.reconcile.surroundings import Clock, ClockSteps, Sender, Turn, Writer, check_lease
-from reconciler.reconcile.turn import (
-    CONTRADICTED_SECONDS,
-    FRESH_SECONDS,
-    NOT_STARTED_SECONDS,
-    UNKNOWN_STATUS_SECONDS,
-    Reconciler,
-)
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "CONTRADICTED_SECONDS",
-    "FRESH_SECONDS",
-    "LIMIT_SECONDS",
-    "NOT_STARTED_SECONDS",
-    "UNAUTHORIZED_SECONDS",
-    "UNKNOWN_FATE_SECONDS",
-    "UNKNOWN_STATUS_SECONDS",
-    "Clock",
-    "ClockSteps",
-    "Reconciler",
-    "Sender",
-    "Turn",
-    "Writer",
-    "check_lease",
-    "with_look",
-]
+from reconciler import face
+
+if TYPE_CHECKING:
+    from reconciler.reconcile.accounts import UNAUTHORIZED_SECONDS as UNAUTHORIZED_SECONDS
+    from reconciler.reconcile.observer import LiveReader as LiveReader
+    from reconciler.reconcile.observer import Observer as Observer
+    from reconciler.reconcile.record import with_look as with_look
+    from reconciler.reconcile.surroundings import ClockSteps as ClockSteps
+    from reconciler.reconcile.surroundings import Sender as Sender
+    from reconciler.reconcile.surroundings import Turn as Turn
+    from reconciler.reconcile.surroundings import Writer as Writer
+    from reconciler.reconcile.surroundings import check_lease as check_lease
+    from reconciler.reconcile.turn import CONTRADICTED_SECONDS as CONTRADICTED_SECONDS
+    from reconciler.reconcile.turn import Reconciler as Reconciler
+else:
+    __getattr__ = face(
+        __name__,
+        {
+            "accounts": ("UNAUTHORIZED_SECONDS",),
+            "observer": (
+                "LiveReader",
+                "Observer",
+            ),
+            "record": ("with_look",),
+            "surroundings": (
+                "ClockSteps",
+                "Sender",
+                "Turn",
+                "Writer",
+                "check_lease",
+            ),
+            "turn": (
+                "CONTRADICTED_SECONDS",
+                "Reconciler",
+            ),
+        },
+    )

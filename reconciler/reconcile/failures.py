@@ -9,15 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from datetime import timedelta
 
-from reconciler.alarm import Sparing
-from reconciler.backoff import repeat_seconds, retry_seconds
-from reconciler.errors import BirdError, BirdUnavailable
-from reconciler.logs import Log
-from reconciler.model import Applied, Event, Outcome, Phase, Priority, RecordingKey
+from reconciler.model import Applied, BirdError, BirdUnavailable, Clock, Event, Outcome, Phase, Priority, RecordingKey
 from reconciler.reconcile.notes import Notes, named
 from reconciler.reconcile.record import as_blind, as_failed, as_not_sent, as_unanswered, as_unconfirmed, why
-from reconciler.reconcile.surroundings import Clock, Reader, Turn, Writer
-from reconciler.workqueue import Again
+from reconciler.reconcile.surroundings import Reader, Turn, Writer
+from reconciler.telemetry import Log, Sparing
+from reconciler.work import Again, repeat_seconds, retry_seconds
 
 #: How many PATCHes that showed no effect are sent again in a second, all recordings together. One that was lost goes
 #: out at once; where hundreds have no effect the API is not well, and to repeat them all would not mend it.

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from reconciler.model import Applied, Event, Outcome, Phase, RecordingKey
+from reconciler.model import Applied, Clock, Event, Outcome, Phase, RecordingKey
 from reconciler.reconcile.record import SEEN_AGAIN, SEEN_ONCE
-from reconciler.reconcile.surroundings import Clock, Meters
+from reconciler.reconcile.surroundings import Meters
 
 
 def named(record: Applied) -> dict[str, str]:

@@ -9,22 +9,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
-from reconciler.backoff import LONGEST_SECONDS, confirm_seconds_after, missing_seconds
-from reconciler.bird import Timeouts
-from reconciler.errors import (
+from reconciler.model import (
+    Action,
+    Applied,
     BirdError,
     BirdRejected,
     BirdUnauthorized,
     BirdUnavailable,
+    Clock,
+    Live,
+    Outcome,
+    Phase,
+    Priority,
+    Reason,
     ReconcilerError,
+    RecordingKey,
     StalePlan,
 )
-from reconciler.limits import Refusal
-from reconciler.logs import Log
-from reconciler.model import Action, Applied, Live, Outcome, Phase, Priority, Reason, RecordingKey
-from reconciler.observer import Observer
+from reconciler.plan import Refusal, Window
+from reconciler.providers import Timeouts
+from reconciler.reconcile.accounts import RefusedKeys
 from reconciler.reconcile.failures import REPEAT_QUEUE_SECONDS, Failures
 from reconciler.reconcile.notes import Notes, named
+from reconciler.reconcile.observer import Observer
 from reconciler.reconcile.record import (
     EARLIER_REQUEST,
     KEY_REFUSED,
@@ -37,10 +44,9 @@ from reconciler.reconcile.record import (
     standing,
     with_look,
 )
-from reconciler.reconcile.refused_keys import RefusedKeys
-from reconciler.reconcile.surroundings import Clock, Sender, Turn, Writer, check_lease
-from reconciler.window import Window
-from reconciler.workqueue import Again
+from reconciler.reconcile.surroundings import Sender, Turn, Writer, check_lease
+from reconciler.telemetry import Log
+from reconciler.work import LONGEST_SECONDS, Again, confirm_seconds_after, missing_seconds
 
 #: A PATCH whose fate is unknown (the answer was lost, or the process died) is given this long to show its effect before
 #: it is sent again. Short, because a lost pause must not wait for the whole confirm deadline; long enough for most

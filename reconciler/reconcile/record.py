@@ -12,8 +12,19 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from reconciler.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable
-from reconciler.model import Applied, Desired, Live, Phase, Reason, RecordingKey, Status
+from reconciler.model import (
+    Applied,
+    BirdError,
+    BirdRejected,
+    BirdUnauthorized,
+    BirdUnavailable,
+    Desired,
+    Live,
+    Phase,
+    Reason,
+    RecordingKey,
+    Status,
+)
 
 #: Less than this and a clock was corrected; more and it was set.
 CLOCK_STEP = timedelta(seconds=1)

@@ -5,16 +5,25 @@ Shapes only. The store, the API client, the metrics and the real clock are hande
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
-from reconciler.bird import Accepted
-from reconciler.errors import LeaseLost, ReconcilerError
-from reconciler.limits import Refusal
-from reconciler.model import Applied, Event, Outcome, Phase, Reason, RecordingKey, Status
-from reconciler.workqueue import Again
+from reconciler.model import (
+    Applied,
+    Clock,
+    Event,
+    LeaseLost,
+    Outcome,
+    Phase,
+    Reason,
+    ReconcilerError,
+    RecordingKey,
+    Status,
+)
+from reconciler.plan import Refusal
+from reconciler.providers import Accepted
+from reconciler.work import Again
 
 
 class Sender(Protocol):
@@ -63,15 +72,6 @@ class NoMeters:
 
     def edit_step(self, step: str, seconds: float) -> None:
         """Do nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Where time and chance come from: aware UTC now, monotonic seconds, and a float from 0 up to 1."""
-
-    now: Callable[[], datetime]
-    monotonic: Callable[[], float]
-    random: Callable[[], float]
 
 
 class ClockSteps:

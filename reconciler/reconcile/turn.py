@@ -9,28 +9,32 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from reconciler.alarm import Alarm, Sparing
-from reconciler.backoff import confirm_seconds_after, missing_seconds, retry_seconds
-from reconciler.decide import CALL_SECONDS, decide
-from reconciler.errors import BirdError, BirdUnauthorized, BirdUnavailable, LeaseLost, ReconcilerError, StoreError
-from reconciler.logs import Log
 from reconciler.model import (
     Action,
     ActionKind,
     Applied,
+    BirdError,
+    BirdUnauthorized,
+    BirdUnavailable,
+    Clock,
     Desired,
+    LeaseLost,
     Live,
     LiveStatus,
     Outcome,
     Phase,
     Priority,
     Reason,
+    ReconcilerError,
     RecordingKey,
+    StoreError,
 )
-from reconciler.observer import Observer
+from reconciler.plan import CALL_SECONDS, Window, decide
+from reconciler.reconcile.accounts import RefusedKeys
 from reconciler.reconcile.failures import Failures
 from reconciler.reconcile.gaps import Gaps
 from reconciler.reconcile.notes import Notes, named
+from reconciler.reconcile.observer import Observer
 from reconciler.reconcile.patch import Patcher
 from reconciler.reconcile.record import (
     EARLIER_REQUEST,
@@ -50,10 +54,9 @@ from reconciler.reconcile.record import (
     with_overtaken,
     within_reach,
 )
-from reconciler.reconcile.refused_keys import RefusedKeys
-from reconciler.reconcile.surroundings import Clock, Meters, NoMeters, Reader, Sender, Turn, Writer
-from reconciler.window import Window
-from reconciler.workqueue import Again
+from reconciler.reconcile.surroundings import Meters, NoMeters, Reader, Sender, Turn, Writer
+from reconciler.telemetry import Alarm, Log, Sparing
+from reconciler.work import Again, confirm_seconds_after, missing_seconds, retry_seconds
 
 #: When to look again at a recording that has not started (Bird's `accepted`), and at one in an unknown status.
 NOT_STARTED_SECONDS = 1.0

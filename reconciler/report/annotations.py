@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from reconciler.model import Action, ActionKind, Problem
 from reconciler.plan import Plan
 from reconciler.report.words import gravest_first, sentence, unread_line
-from reconciler.scrub import visible
+from reconciler.telemetry import visible
 
 
 def as_annotations(plan: Plan, *, show_all: bool = False) -> str:

@@ -10,11 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from reconciler.evidence import Look, Stretch, what_happened
-from reconciler.model import NO_RECORDING, Event, RecordingKey, Revision
-from reconciler.report.words import instant
-from reconciler.scrub import visible
-from reconciler.store import Line
+from reconciler.model import NO_RECORDING, Event, Line, RecordingKey, Revision, instant
+from reconciler.plan import Look, Stretch, what_happened
+from reconciler.telemetry import visible
 
 FORMAT = "reconciler.history/v2"
 #: Events that tell of one status, not of a way from one to another.

@@ -17,7 +17,7 @@ from html import escape
 from reconciler.model import Action, ActionKind, Problem
 from reconciler.plan import Plan
 from reconciler.report.words import REASONS, sentence, unread_line
-from reconciler.scrub import visible
+from reconciler.telemetry import visible
 
 _SKIPPED = (ActionKind.PATCH, ActionKind.WAIT, ActionKind.HOLD, ActionKind.RELEASE)
 

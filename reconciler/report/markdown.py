@@ -24,7 +24,7 @@ from reconciler.report.words import (
     summary_line,
     unread_line,
 )
-from reconciler.scrub import visible
+from reconciler.telemetry import visible
 
 #: By which the comment is found again.
 MARKER: Final = "<!-- reconciler:plan -->"

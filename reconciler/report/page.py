@@ -10,20 +10,10 @@ from dataclasses import asdict
 from html import escape
 from typing import Final
 
-from reconciler.model import Action, ActionKind
+from reconciler.model import Action, ActionKind, instant
 from reconciler.plan import Plan
-from reconciler.report.words import (
-    CAUSES,
-    HEADINGS,
-    gravest_first,
-    instant,
-    marks,
-    move,
-    place,
-    reason,
-    unread_line,
-)
-from reconciler.scrub import visible
+from reconciler.report.words import CAUSES, HEADINGS, gravest_first, marks, move, place, reason, unread_line
+from reconciler.telemetry import visible
 
 #: No source of anything is allowed but the style that stands in the page.
 _HEAD: Final = """\

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from reconciler.limits import Refusal
-from reconciler.model import RefusedSet
-from reconciler.report.words import instant
-from reconciler.scrub import visible
+from reconciler.model import RefusedSet, instant
+from reconciler.plan import Refusal
+from reconciler.telemetry import visible
 
 
 def refusal_of(refused: RefusedSet) -> Refusal:

@@ -6,8 +6,8 @@ from collections.abc import Collection
 
 from reconciler.model import Action, ActionKind, RecordingKey
 from reconciler.plan import Plan
+from reconciler.report.sarif_log import Result, write_sarif
 from reconciler.report.words import REASONS, gravest_first, sentence, unread_line
-from reconciler.sarif import Result, write_sarif
 
 _LIMIT = "safety-limit"
 _UNREAD = "unread"

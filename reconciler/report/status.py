@@ -11,14 +11,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
 
-from reconciler.model import Applied, Phase, Reason, RefusedSet, Resting, Revision
+from reconciler.model import (
+    Applied,
+    Phase,
+    Reason,
+    RefusedSet,
+    Resting,
+    Revision,
+    Seen,
+    Size,
+    instant,
+    is_ordinary_end,
+    is_past,
+    urgency,
+)
 from reconciler.report.columns import UNBOUNDED, Column, age, byte_count, table, wrapped
 from reconciler.report.refusals import refusal_data, refusal_line, refusal_of
 from reconciler.report.text import Paint, plain
-from reconciler.report.words import instant
-from reconciler.scrub import visible
-from reconciler.store import Seen, Size
-from reconciler.urgency import is_ordinary_end, is_past, urgency
+from reconciler.telemetry import visible
 
 FORMAT = "reconciler.status/v2"
 #: Below so many days of room it is time to act.
@@ -88,7 +98,7 @@ def author(record: Applied, known: Mapping[str, Revision]) -> tuple[str, str] | 
     return None
 
 
-def as_data(
+def status_data(
     state: StateSeen, records: Sequence[Applied], known: Mapping[str, Revision], left_out: int
 ) -> dict[str, object]:
     """Return the state as the document of `--format json`."""
@@ -162,7 +172,7 @@ def _moment(at: datetime | None) -> str | None:
     return None if at is None else instant(at)
 
 
-def as_text(
+def status_text(
     state: StateSeen,
     records: Sequence[Applied],
     known: Mapping[str, Revision],

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from itertools import repeat
 
 from reconciler.model import Action, ActionKind
-from reconciler.outline import Outline
-from reconciler.plan import Cause, Plan
+from reconciler.plan import Cause, Outline, Plan
 from reconciler.report.words import CAUSES, HEADINGS, marks, move, reason, summary_line, unread_line
-from reconciler.scrub import visible
+from reconciler.telemetry import visible
 
 #: Colours text: takes the text and a word for its role (`change`, `danger`, `quiet`, `heading`).
 Paint = Callable[[str, str], str]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Final
 
 from reconciler.model import Action, ActionKind, Reason
 from reconciler.plan import Cause, Plan, Summary
-from reconciler.scrub import visible
+from reconciler.telemetry import visible
 
 HEADINGS: Final = {
     ActionKind.PATCH: "To patch",
@@ -126,8 +125,3 @@ def unread_line(plan: Plan) -> str:
     count = len(plan.unread)
     what = "1 recording is" if count == 1 else f"{count} recordings are"
     return f"{what} left out: the live state could not be read."
-
-
-def instant(moment: datetime) -> str:
-    """Return a moment as RFC 3339 in UTC with milliseconds, the form Bird's samples have."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

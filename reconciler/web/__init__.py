@@ -10,24 +10,46 @@ until the end, whatever the daemon's loop does; `front` is what stands between t
 says to whom, `delivery` takes what a Git host sends, and `server` is the wall against strangers: connections.
 """
 
-from reconciler.web.address import AddressInUse, bind, is_exposed, shown
-from reconciler.web.app import Guards, make_app
-from reconciler.web.front import Answers, Front
-from reconciler.web.hosts import parse_hosts
-from reconciler.web.page import Page
-from reconciler.web.server import Bounds, Server
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "AddressInUse",
-    "Answers",
-    "Bounds",
-    "Front",
-    "Guards",
-    "Page",
-    "Server",
-    "bind",
-    "is_exposed",
-    "make_app",
-    "parse_hosts",
-    "shown",
-]
+from reconciler import face
+
+if TYPE_CHECKING:
+    from reconciler.web.address import AddressInUse as AddressInUse
+    from reconciler.web.address import bind as bind
+    from reconciler.web.address import is_exposed as is_exposed
+    from reconciler.web.app import Guards as Guards
+    from reconciler.web.app import make_app as make_app
+    from reconciler.web.front import Answers as Answers
+    from reconciler.web.front import Front as Front
+    from reconciler.web.hook import Hook as Hook
+    from reconciler.web.hook import Limiter as Limiter
+    from reconciler.web.hosts import parse_hosts as parse_hosts
+    from reconciler.web.page import Page as Page
+    from reconciler.web.server import Bounds as Bounds
+else:
+    __getattr__ = face(
+        __name__,
+        {
+            "address": (
+                "AddressInUse",
+                "bind",
+                "is_exposed",
+            ),
+            "app": (
+                "Guards",
+                "make_app",
+            ),
+            "front": (
+                "Answers",
+                "Front",
+            ),
+            "hook": (
+                "Hook",
+                "Limiter",
+            ),
+            "hosts": ("parse_hosts",),
+            "page": ("Page",),
+            "server": ("Bounds",),
+        },
+    )

@@ -6,7 +6,7 @@ import errno
 import ipaddress
 import socket
 
-from reconciler.errors import SettingsError
+from reconciler.model import SettingsError
 
 
 class AddressInUse(SettingsError):

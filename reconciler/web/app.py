@@ -16,12 +16,11 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from reconciler.errors import ReconcilerError, SettingsError
-from reconciler.hook import Hook
-from reconciler.logs import Secrets
-from reconciler.scrub import hide
+from reconciler.model import ReconcilerError, SettingsError
+from reconciler.telemetry import Secrets, hide
 from reconciler.web.delivery import Deliveries
 from reconciler.web.front import Front, NotThere
+from reconciler.web.hook import Hook
 from reconciler.web.hosts import HostGuard
 
 #: What `/` leads to.

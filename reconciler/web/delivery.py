@@ -13,8 +13,8 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
-from reconciler.errors import SettingsError
-from reconciler.hook import Hook, Seal, is_push, kind_of
+from reconciler.model import SettingsError
+from reconciler.web.hook import Hook, Seal, is_push, kind_of
 
 #: A host sends a delivery in one go: when there is one too many, another that has taken longer than this makes room.
 _LONG_SECONDS: Final = 1.0

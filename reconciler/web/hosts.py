@@ -14,7 +14,7 @@ from typing import Final
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from reconciler.errors import SettingsError
+from reconciler.model import SettingsError
 
 #: A name or an address, with a port or without.
 _HOST: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(?::[0-9]*)?")

@@ -10,8 +10,7 @@ from typing import Final
 
 from starlette.types import ASGIApp
 
-from reconciler.logs import Log
-from reconciler.scrub import frames
+from reconciler.telemetry import Log, frames
 from reconciler.web.address import AddressInUse, shown
 from reconciler.web.server import Bounds, Server
 

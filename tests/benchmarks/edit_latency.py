@@ -16,7 +16,7 @@ from statistics import median
 
 from watchfiles import watch
 
-from reconciler.source.watch import DEBOUNCE_MS, STEP_MS
+from reconciler.desired.sources.watch import DEBOUNCE_MS, STEP_MS
 
 from .fast_bird import FastBird, fast_bird
 from .figures import Figure, Target, arguments, publish

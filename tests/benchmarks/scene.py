@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from reconciler.model import Applied, Phase, RecordingKey, Status
-from reconciler.store import open_writer
+from reconciler.model.nouns import Applied, Phase, RecordingKey, Status
+from reconciler.state.opening import open_writer
 
 Layout = Literal["stream", "sets", "files"]
 LAYOUTS: Final[tuple[Layout, ...]] = get_args(Layout)

@@ -21,12 +21,13 @@ from collections.abc import Awaitable
 from datetime import datetime
 from typing import Any
 
-from reconciler import cli
-from reconciler.bird import Accepted
-from reconciler.cli import run
-from reconciler.model import Applied, Event, Live, Priority, RecordingKey, Status
-from reconciler.observer import Observer
-from reconciler.reconcile import Reconciler, Sender, Writer
+from reconciler.cli import program
+from reconciler.cli.commands import run
+from reconciler.model.nouns import Applied, Event, Live, Priority, RecordingKey, Status
+from reconciler.providers.bird import Accepted
+from reconciler.reconcile.observer import Observer
+from reconciler.reconcile.surroundings import Sender, Writer
+from reconciler.reconcile.turn import Reconciler
 
 #: Where a turn can be cut off, in its order.
 POINTS = (
@@ -159,7 +160,7 @@ def run_once(order: dict[str, Any]) -> int:
     os.dup2(log, 1)
     os.dup2(log, 2)
     try:
-        cli.main(order["arguments"])
+        program.main(order["arguments"])
     finally:
         os._exit(99)
 

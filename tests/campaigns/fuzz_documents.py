@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from reconciler.documents import DocumentLimits, parse_documents
-from reconciler.scrub import scrubbed
+from reconciler.desired.documents import DocumentLimits, parse_documents
+from reconciler.telemetry.scrubbing import scrubbed
 
 CORPUS: Final = Path(__file__).parents[2] / ".hypothesis" / "fuzz" / "documents"
 LIMITS: Final = DocumentLimits(max_file_bytes=1 << 16)

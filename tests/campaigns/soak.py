@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reconciler.store import open_store
-from reconciler.store.retention import LINES_BETWEEN
+from reconciler.state.opening import open_store
+from reconciler.state.sqlite.retention import LINES_BETWEEN
 from tests.world.scene import Scene, Subject, set_of, subjects
 
 from . import watched

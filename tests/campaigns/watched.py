@@ -15,10 +15,11 @@ import sys
 import threading
 from pathlib import Path
 
-from reconciler import cli
-from reconciler.cli import run
-from reconciler.model import Priority, RecordingKey
-from reconciler.reconcile import Reconciler, Turn
+from reconciler.cli import program
+from reconciler.cli.commands import run
+from reconciler.model.nouns import Priority, RecordingKey
+from reconciler.reconcile.surroundings import Turn
+from reconciler.reconcile.turn import Reconciler
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 #: How long the loop runs between two looks.
@@ -73,4 +74,4 @@ if __name__ == "__main__":
     EVERY = int(sys.argv[2])
     # Set by name: the command's module takes its parts from its own namespace.
     vars(run).update(Reconciler=_Watched)
-    cli.main(sys.argv[3:])
+    program.main(sys.argv[3:])

@@ -17,11 +17,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from reconciler.bird import Accepted
-from reconciler.errors import BirdRejected, BirdUnauthorized, BirdUnavailable, StoreError
-from reconciler.limits import Limits
-from reconciler.metrics import Metrics
-from reconciler.model import (
+from reconciler.controller.standing import Standings
+from reconciler.model.errors import BirdRejected, BirdUnauthorized, BirdUnavailable, StoreError
+from reconciler.model.moments import Clock
+from reconciler.model.nouns import (
     FINAL,
     Action,
     Applied,
@@ -35,11 +34,15 @@ from reconciler.model import (
     Rule,
     Status,
 )
-from reconciler.observer import Observer
-from reconciler.reconcile import Clock, Reconciler, Turn
-from reconciler.standing import Standings
-from reconciler.store import Receipt, Store, Writer, open_store, open_writer
-from reconciler.window import Window
+from reconciler.plan.limits import Limits
+from reconciler.plan.window import Window
+from reconciler.providers.bird import Accepted
+from reconciler.reconcile.observer import Observer
+from reconciler.reconcile.surroundings import Turn
+from reconciler.reconcile.turn import Reconciler
+from reconciler.state.base import Receipt, Store, Writer
+from reconciler.state.opening import open_store, open_writer
+from reconciler.telemetry.metrics import Metrics
 from tests.world.nouns import NOW
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from reconciler.model import CallKey, RecordingKey, Status
+from reconciler.model.nouns import CallKey, RecordingKey, Status
 
 KEY = "canary-access-key-5150"
 API_URL = "https://bird.test"

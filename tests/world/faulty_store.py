@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from reconciler.cli import main
+from reconciler.cli.program import main
 
 
 def connections_that_fail(control: Path) -> type[sqlite3.Connection]:

@@ -20,9 +20,12 @@ from typing import Any
 
 import pytest
 
-from reconciler.logs import make_log
-from reconciler.mirror import GitSource, Mirror, Mode, Scope, Verifier, parse_address
-from reconciler.model import InForce, Revision
+from reconciler.desired.sources.branch import GitSource
+from reconciler.git.mirror.address import parse_address
+from reconciler.git.mirror.repository import Mirror
+from reconciler.git.mirror.signatures import Mode, Scope, Verifier
+from reconciler.model.nouns import InForce, Revision
+from reconciler.telemetry.logs import make_log
 from tests.world.git import run_git
 from tests.world.scene import COMMAND, Scene, Subject, subjects
 from tests.world.started import Started

@@ -6,16 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from reconciler.model import (
-    Action,
-    ActionKind,
-    Applied,
-    Desired,
-    Live,
-    Reason,
-    RecordingKey,
-    Status,
-)
+from reconciler.model.nouns import Action, ActionKind, Applied, Desired, Live, Reason, RecordingKey, Status
 
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
 

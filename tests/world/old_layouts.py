@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from uuid import UUID
 
-from reconciler.model import RecordingKey
-from reconciler.store import schema
+from reconciler.model.nouns import RecordingKey
+from reconciler.state.sqlite import schema
 
 
 def url_of(path: Path) -> str:

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from reconciler.catalog import Catalog
-from reconciler.daemon import Daemon, Reach, Timing
-from reconciler.documents import DocumentLimits
-from reconciler.follow import Follower
-from reconciler.limits import Limits
-from reconciler.model import Phase, RecordingKey, Status
-from reconciler.source import Source
+from reconciler.controller.daemon import Daemon, Reach, Timing
+from reconciler.desired.catalog import Catalog
+from reconciler.desired.documents import DocumentLimits
+from reconciler.desired.follow import Follower
+from reconciler.desired.sources import Source
+from reconciler.model.nouns import Phase, RecordingKey, Status
+from reconciler.plan.limits import Limits
 from tests.world.bench import Bench, RealTime
 from tests.world.nouns import key
 

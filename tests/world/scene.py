@@ -90,7 +90,7 @@ class Seen:
     path: str
     #: What a PATCH asked for.
     asked: str | None
-    #: What went wrong with it, as `reconciler.sandbox.faults` calls it.
+    #: What went wrong with it, as `reconciler.providers.bird.sandbox.faults` calls it.
     fault: str | None
 
     @property
@@ -110,7 +110,7 @@ class Sandbox:
         self._place = urlsplit(url).netloc
 
     def control(self, method: str, path: str, content: object = None) -> Any:
-        """Use the switchboard; see `reconciler.sandbox.control`."""
+        """Use the switchboard; see `reconciler.providers.bird.sandbox.control`."""
         connection = http.client.HTTPConnection(self._place, timeout=PATIENCE_SECONDS)
         try:
             sent = None if content is None else json.dumps(content)

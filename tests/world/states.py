@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from reconciler.model import Applied, Phase, RecordingKey, Status
+from reconciler.model.nouns import Applied, Phase, RecordingKey, Status
 from tests.world.ids import numbered
 
 COMMIT = "0a6a9bfae71c" + "0" * 28

@@ -1,0 +1,372 @@
+"""`reconciler apply`: send, confirm, record."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.commands.plan import load_or_exit, records_of, revisions_of, say_unread
+from reconciler.cli.commands.validate import index_for
+from reconciler.cli.compose import (
+    bird,
+    confirm,
+    drain_standard_error,
+    look,
+    new_run_id,
+    progress,
+    retention,
+    run_async,
+    standard_error,
+    stop_on_signals,
+    system_clock,
+)
+from reconciler.cli.exits import DONE, INTERRUPTED, LIMIT_REFUSED, SOME_FAILED, STALE_PLAN, UNAUTHORIZED
+from reconciler.cli.heap import spare_what_is_loaded
+from reconciler.cli.options import (
+    COMMON,
+    DOCUMENTS,
+    LIMITS,
+    REACH,
+    WRITING,
+    Values,
+    api_name,
+    painter,
+    paths_argument,
+    paths_or_default,
+    setting_options,
+    state_url,
+    values,
+)
+from reconciler.cli.streams import lost
+from reconciler.controller import Observed, converge
+from reconciler.desired import Loaded, Revisions, Source
+from reconciler.model import (
+    LOST,
+    ActionKind,
+    BirdUnauthorized,
+    BirdUnavailable,
+    LeaseLost,
+    LiveStatus,
+    Outcome,
+    Phase,
+    ReconcilerError,
+    RecordingKey,
+    StalePlan,
+    Status,
+    UnsafePlan,
+)
+from reconciler.plan import (
+    Plan,
+    SavedPlan,
+    Window,
+    check_approved,
+    check_fits,
+    check_place,
+    hold_against,
+    load_saved,
+    make_plan,
+    narrow,
+)
+from reconciler.providers import turns_at_once
+from reconciler.reconcile import Observer, Reconciler, Sender, Turn, check_lease
+from reconciler.report import REASONS, as_text
+from reconciler.state import Store, Writer, open_store, open_writer
+from reconciler.telemetry import make_log, visible
+
+if TYPE_CHECKING:
+    from reconciler.providers import Accepted
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What the command was asked for."""
+
+    paths: tuple[str, ...]
+    saved: SavedPlan | None
+    yes: bool
+    sandbox: bool
+    state: str
+    settings: Values
+
+
+@click.command("apply")
+@paths_argument
+@click.option("--plan", "plan_file", type=click.Path(dir_okay=False), help="Send exactly this saved plan.")
+@click.option(
+    "--expect-digest",
+    metavar="sha256:...",
+    help="Send the saved plan only if it has this digest: the one that somebody approved.",
+)
+@click.option("--yes", "-y", is_flag=True, envvar="RECONCILER_YES", help="Do not ask.")
+@click.option("--sandbox", is_flag=True, help="Use an embedded sandbox in place of the API.")
+@setting_options(*COMMON, *DOCUMENTS, *REACH, *LIMITS, *WRITING)
+@click.pass_context
+def command(
+    context: click.Context,
+    paths: tuple[str, ...],
+    plan_file: str | None,
+    expect_digest: str | None,
+    yes: bool,
+    sandbox: bool,
+) -> None:
+    """Bring the recordings to what the documents in PATH... (default: desired_state) declare."""
+    settings = values()
+    if plan_file is not None and paths:
+        raise click.UsageError("--plan knows its own paths; give either --plan FILE or PATH...")
+    if expect_digest is not None:
+        _check_digest(expect_digest, plan_file)
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask on; give --yes to send without being asked")
+    saved = None if plan_file is None else load_saved(plan_file)
+    if saved is not None and expect_digest is not None:
+        check_approved(saved, expect_digest)
+    if saved is not None:
+        check_place(saved, api_name(settings, sandbox=sandbox))
+    paths = paths_or_default(paths) if saved is None else saved.paths
+    state = state_url(settings, sandbox=sandbox)
+    loaded = load_or_exit(context, paths, settings, index_for(paths, settings, state))
+    refuse_empty(len(loaded.columns), paths, settings["allow_empty"])
+    revisions = revisions_of(paths, loaded, Source(paths, max_file_bytes=settings["max_file_bytes"]).read)
+    request = _Request(paths, saved, yes, sandbox, state, settings)
+    with (
+        open_writer(
+            request.state,
+            holder="reconciler apply",
+            wait_seconds=settings["wait_seconds"],
+            on_wait=say_once,
+            retention=retention(settings),
+        ) as writer,
+        open_store(request.state, must_exist=True) as store,
+    ):
+        context.exit(run_async(_apply(request, loaded, revisions, store, writer)))
+
+
+@cache
+def say_once(holder: str) -> None:
+    """Say whom the command waits for."""
+    click.echo(f"Waiting: the state is held by {holder}.", err=True)
+
+
+def _check_digest(digest: str, plan_file: str | None) -> None:
+    if plan_file is None:
+        raise click.UsageError("--expect-digest speaks of a saved plan; give --plan FILE too")
+    if re.fullmatch(r"sha256:[0-9a-f]{64}", digest) is None:
+        raise click.UsageError("--expect-digest takes the digest of a plan: `sha256:` and 64 hexadecimal digits")
+
+
+def refuse_empty(count: int, paths: Sequence[str], allow_empty: bool) -> None:
+    """Refuse to release everything because a path was wrong.
+
+    Raises:
+        UnsafePlan: there is no document at all.
+    """
+    if count == 0 and not allow_empty:
+        raise UnsafePlan(
+            f"{', '.join(paths)}: no document at all, so every recording would be released;"
+            " if that is meant: --allow-empty"
+        )
+
+
+async def _apply(request: _Request, loaded: Loaded, revisions: Revisions, store: Store, writer: Writer) -> int:
+    settings, clock = request.settings, system_clock()
+    desired = loaded.desired
+    applied = records_of(store, loaded, request.paths)
+    managed = store.count_last_applied()
+    with ExitStack() as sending:
+        async with bird(
+            settings,
+            desired,
+            sandbox=request.sandbox,
+            state=request.state,
+            before_write=partial(check_lease, writer),
+        ) as (api, _):
+            observer = Observer(api, clock.now)
+            observed = await look(desired, applied, settings, api, observer, clock)
+            plan = make_plan(
+                desired,
+                observed.records(applied),
+                observed.live,
+                now=clock.now(),
+                limits=settings.limits,
+                revision=revisions.whole,
+                unread=observed.unread(document.key for document in desired),
+                call_seconds=settings["call_seconds"],
+            )
+            if (whose := revisions.describe()) is not None:
+                writer.describe(whose)
+            if observed.failures:
+                say_unread(list(observed.failures.values()))
+            if request.saved is not None:
+                check_fits(request.saved, plan)
+                # What is in sync is recorded as well: nothing is sent for it, and drift is known from then on.
+                plan = hold_against(narrow(plan, request.saved.keys), settings.limits, managed)
+            click.echo(as_text(plan, paint=painter(settings.color)), nl=False)
+            if why := lost():
+                raise ReconcilerError(
+                    f"standard output cannot be written: {why}; the plan was not shown, nothing was sent"
+                )
+            # Until here a signal ends the program wherever it is; from here on, what is under way ends in order.
+            stop = sending.enter_context(stop_on_signals())
+            if not await _agreed(plan, request, stop):
+                click.echo("Nothing was sent.", err=True)
+                return DONE
+            documents = {document.key: document for document in desired}
+            run_id = new_run_id()
+            tally = Tally(api)
+            reconciler = Reconciler(
+                desired=documents.get,
+                base=Source(request.paths, max_file_bytes=1).base,
+                reader=store,
+                writer=writer,
+                observer=observer,
+                sender=tally,
+                window=Window(settings.limits),
+                managed=lambda: managed,
+                clock=clock,
+                log=make_log(
+                    settings["log_format"],
+                    settings["log_level"],
+                    run_id=run_id,
+                    stream=standard_error(),
+                    color=settings.color,
+                    secrets=settings.key_ring.secrets,
+                ),
+                run_id=run_id,
+                confirm_seconds=settings["confirm_seconds"],
+                call_seconds=settings["call_seconds"],
+                command="apply",
+                watches=False,
+                first_looks=observed.live,
+                revision_of=lambda key: revisions.of((documents.get(key) or applied[key]).file),
+                expected=None if request.saved is None else {action.key: action for action in plan.actions},
+                held_back=api.held_back,
+            )
+            keys = [action.key for action in plan.actions if action.key not in plan.withheld]
+            with progress("Converging", len(keys)) as tick:
+                spare_what_is_loaded()
+                turns = await converge(
+                    keys,
+                    reconciler.reconcile,
+                    clock=clock,
+                    concurrency=turns_at_once(settings["concurrency"], settings["rate_limit"]),
+                    give_up_seconds=settings["give_up_seconds"],
+                    look_again_seconds=settings["confirm_seconds"],
+                    progress=tick,
+                    stop=stop,
+                )
+            reconciler.sparing.end()
+            return conclude(plan, observed, turns, tally, interrupted=stop.is_set())
+
+
+async def _agreed(plan: Plan, request: _Request, stop: asyncio.Event) -> bool:
+    """Ask, where something would be sent or released and nobody has said yes beforehand.
+
+    What waits may be sent as well, should it be found or become controllable meanwhile.
+    """
+    acts = any(action.kind in (ActionKind.RELEASE, ActionKind.WAIT) for action in plan.actions)
+    if request.yes or not (plan.patches or acts):
+        return True
+    return await confirm("Apply this plan?", stop)
+
+
+class Tally:
+    """Sends what it is given, and knows what was sent and what was accepted."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        self.sent: set[RecordingKey] = set()
+        self.accepted: set[RecordingKey] = set()
+
+    async def set_status(self, key: RecordingKey, status: Status) -> Accepted:
+        """See `reconciler.reconcile.Sender`."""
+        self.sent.add(key)
+        try:
+            accepted = await self._sender.set_status(key, status)
+        except (BirdUnavailable, LeaseLost) as error:
+            if isinstance(error, LeaseLost) or error.held:  # it never left
+                self.sent.discard(key)
+            raise
+        self.accepted.add(key)
+        return accepted
+
+
+def conclude(
+    plan: Plan, observed: Observed, turns: dict[RecordingKey, Turn], tally: Tally, *, interrupted: bool
+) -> int:
+    """Say what became of it, and choose the exit code."""
+    drain_standard_error()
+    outcomes = Counter(turn.outcome for turn in turns.values() if turn.outcome is not None)
+    for line in _shortfalls((action.name, turns[action.key]) for action in plan.actions if action.key in turns):
+        click.echo(line, err=True)
+    applied, unconfirmed, rejected = (
+        outcomes[outcome] for outcome in (Outcome.APPLIED, Outcome.UNCONFIRMED, Outcome.REJECTED)
+    )
+    # What nobody could find, or had ended before, has failed: its desired status was never seen.
+    lost = sum(turn.reason in LOST and turn.outcome is None for turn in turns.values())
+    failed = outcomes[Outcome.FAILED] + len(plan.unread) + lost
+    skipped = outcomes[Outcome.SKIPPED] + len(plan.withheld)
+    if interrupted:
+        confirmed = sum(key in turns and turns[key].outcome is Outcome.APPLIED for key in tally.accepted)
+        click.echo(
+            f"Interrupted: {len(tally.sent)} sent, {len(tally.accepted)} accepted, {confirmed} confirmed. Run it again:"
+            " it looks first, and sends only what is still needed."
+        )
+        return INTERRUPTED
+    click.echo(
+        f"Applied: {applied} applied, {unconfirmed} unconfirmed, {rejected} rejected,"
+        f" {failed} failed, {skipped} skipped."
+    )
+    looked_at = observed.live.values()
+    if looked_at and all(live.status is LiveStatus.GONE for live in looked_at):
+        click.echo(
+            "Warning: the API knows none of these recordings. If their calls are still going on, check --api-url,"
+            " the IDs and the rights of the key.",
+            err=True,
+        )
+    return _code(
+        turns.values(),
+        unauthorized=observed.unauthorized,
+        refused=bool(plan.refusals),
+        failed=unconfirmed + rejected + failed > 0 or bool(observed.failures),
+    )
+
+
+def _code(turns: Iterable[Turn], *, unauthorized: bool, refused: bool, failed: bool) -> int:
+    """Return the exit code of a run; what needs a person most comes first."""
+    turns = list(turns)
+    if unauthorized or any(isinstance(turn.error, BirdUnauthorized) for turn in turns):
+        return UNAUTHORIZED
+    if refused or any(turn.phase is Phase.REFUSED for turn in turns):
+        return LIMIT_REFUSED
+    if any(isinstance(turn.error, StalePlan) for turn in turns):
+        return STALE_PLAN
+    return SOME_FAILED if failed else DONE
+
+
+def _shortfalls(turns: Iterable[tuple[str, Turn]]) -> Iterator[str]:
+    """Yield a line for each recording that was not brought to its status; what many have in common is said once."""
+    found = [(name, *said) for name, turn in turns if (said := _shortfall(turn)) is not None]
+    shared = {said: count for said, count in Counter((what, why) for _, what, why in found if why).items() if count > 1}
+    for name, what, why in found:
+        yield f"{name}: {what}" if (what, why) in shared or not why else f"{name}: {what}: {why}"
+    for (what, why), count in shared.items():
+        yield f"{count} recordings: {what}: {why}"
+
+
+def _shortfall(turn: Turn) -> tuple[str, str] | None:
+    """Return what became of a recording and why, in words; None where it was brought to its status, or had it."""
+    if turn.reason in LOST and turn.outcome is not Outcome.UNCONFIRMED:
+        return REASONS[turn.reason], visible(turn.detail)
+    if turn.outcome in (None, Outcome.APPLIED):
+        return None
+    cause = turn.refusal or turn.error
+    return str(turn.outcome), "" if cause is None else visible(str(cause))

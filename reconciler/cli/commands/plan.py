@@ -1,0 +1,385 @@
+"""`reconciler plan`: show what would be sent, and write nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import click
+
+from reconciler.cli.commands.validate import commits_of_hook, index_for, show_problems, warn
+from reconciler.cli.exits import CHANGES_PRESENT, DONE, ERROR, UNAUTHORIZED
+from reconciler.cli.looking import say_note
+from reconciler.cli.options import (
+    COMMON,
+    DOCUMENTS,
+    LIMITS,
+    REACH,
+    Values,
+    api_name,
+    label_option,
+    paths_argument,
+    paths_or_default,
+    setting_options,
+    state_url,
+    values,
+)
+from reconciler.cli.reports import (
+    FORMATS,
+    Report,
+    ReportType,
+    nothing_stale,
+    write_file,
+    write_outline,
+    write_problem_reports,
+    write_reports,
+)
+from reconciler.desired import (
+    Checkout,
+    Compared,
+    Files,
+    Index,
+    Loaded,
+    Revisions,
+    Source,
+    find_revisions,
+    load_documents,
+    matches,
+    read_change,
+    uncollected,
+)
+from reconciler.model import (
+    Applied,
+    BirdError,
+    BirdUnauthorized,
+    Desired,
+    DesiredStateError,
+    Live,
+    Problem,
+    RecordingKey,
+)
+from reconciler.plan import Outline, Plan, as_saved, make_change_plan, make_outline, make_plan, select
+from reconciler.state import Store, open_store
+from reconciler.telemetry import visible
+
+
+@click.command("plan")
+@paths_argument
+@click.option("--no-refresh", is_flag=True, help="Compare with last-applied alone; needs neither key nor network.")
+@click.option(
+    "--base",
+    metavar="REF",
+    help="Say what changed since this Git commit; needs neither key, network nor state, unless --refresh is given too.",
+)
+@click.option(
+    "--staged",
+    is_flag=True,
+    help="Take the documents from Git's index, as a commit hook must; --base is HEAD then, unless given.",
+)
+@click.option("--refresh", is_flag=True, help="Read live state, with --base too; without --base that is the default.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there are changes.")
+@click.option(
+    "--report",
+    "reports",
+    type=ReportType(),
+    multiple=True,
+    default=("text",),
+    show_default=True,
+    help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}, to standard output or to a file; repeatable.",
+)
+@click.option("--all", "show_all", is_flag=True, help="List what is in sync as well.")
+@label_option("Show and count only recordings whose document has this label, or had it when it was taken away.")
+@click.option("--out", type=click.Path(dir_okay=False), help="Save the plan for `apply --plan`.")
+@click.option("--sandbox", is_flag=True, help="Use an embedded sandbox in place of the API.")
+@setting_options(*COMMON, *DOCUMENTS, *REACH, *LIMITS)
+@click.pass_context
+def command(
+    context: click.Context,
+    paths: tuple[str, ...],
+    no_refresh: bool,
+    base: str | None,
+    staged: bool,
+    refresh: bool,
+    detailed_exitcode: bool,
+    reports: tuple[Report, ...],
+    show_all: bool,
+    labels: tuple[tuple[str, str], ...],
+    out: str | None,
+    sandbox: bool,
+) -> None:
+    """Show what would be sent for the documents in PATH... (default: desired_state)."""
+    with nothing_stale([*(report.file for report in reports if report.file), *([out] if out else [])]):
+        if refresh and no_refresh:
+            raise click.UsageError("--refresh and --no-refresh contradict each other")
+        if labels and out is not None:
+            raise click.UsageError("--out saves a whole plan: --label is for looking at a part of one")
+        settings = values()
+        paths = paths_or_default(paths)
+        change = staged or base is not None
+        question = _Question(paths, settings, sandbox, refresh or not (change or no_refresh), staged, labels)
+        if not question.refresh:
+            # Nothing here waits for anybody: it ends before garbage could matter.
+            context.with_resource(uncollected())
+        # A part can be told from the rest only where every recording is listed.
+        listed = show_all or bool(labels) or any(report.lists_all for report in reports)
+        text_only = out is None and all(report.format == "text" for report in reports)
+        try:
+            if change:
+                found = question.plan_change(base, outlined=text_only and not listed)
+                if found is None:
+                    context.exit(DONE)
+                plan, failures = found
+            elif question.refresh or listed:
+                plan, failures = question.plan()
+            else:
+                offline = question.plan_offline(outlined=text_only)
+                if isinstance(offline, Outline):
+                    write_outline(offline, reports, color=settings.color)
+                    context.exit(CHANGES_PRESENT if detailed_exitcode and offline.sample.summary.changes else DONE)
+                plan, failures = offline, []
+        except DesiredStateError as error:
+            write_problem_reports(error.problems, reports)
+            click.echo("The documents are invalid; nothing was done.", err=True)
+            context.exit(ERROR)
+        if failures:
+            say_unread(failures)
+        plan = replace(plan, api=api_name(settings, sandbox=sandbox), paths=paths)
+        write_reports(plan, reports, show_all=show_all, color=settings.color)
+        if out is not None:
+            write_file(out, json.dumps(as_saved(plan), indent=2) + "\n")
+        if failures:
+            refused = any(isinstance(error, BirdUnauthorized) for error in failures)
+            context.exit(UNAUTHORIZED if refused else ERROR)
+        context.exit(CHANGES_PRESENT if detailed_exitcode and plan.summary.changes else DONE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What a plan is asked about."""
+
+    paths: tuple[str, ...]
+    settings: Values
+    sandbox: bool
+    refresh: bool
+    staged: bool
+    labels: tuple[tuple[str, str], ...]
+
+    def plan(self) -> tuple[Plan, list[BirdError]]:
+        """Hold the documents against last-applied, and against live state where that is read."""
+        loaded = self._load(self.paths)
+        desired = loaded.desired
+        applied: Mapping[RecordingKey, Applied] = self._applied(loaded)
+        applied, live, unread, failures = self._look(desired, applied)
+        plan = make_plan(
+            desired,
+            applied,
+            live,
+            now=datetime.now(UTC),
+            limits=self.settings.limits,
+            revision=revisions_of(self.paths, loaded, self._reader).whole,
+            unread=unread,
+            call_seconds=self.settings["call_seconds"],
+        )
+        return self._selected(plan, desired, applied.values()), failures
+
+    def plan_offline(self, *, outlined: bool) -> Plan | Outline:
+        """Hold the documents against last-applied; of what is in sync say only how much there is.
+
+        Args:
+            outlined: whether an outline will do, where the documents allow one.
+        """
+        loaded = self._load(self.paths)
+        documents = loaded.columns
+        with open_store(self._state) as store:
+            holding, others = store.apart_from(documents.unsuspended())
+            say_note(store)
+        now, limits = datetime.now(UTC), self.settings.limits
+        revision = revisions_of(self.paths, loaded, self._reader).whole
+        if outlined and not others:
+            outline = make_outline(documents, holding, now=now, limits=limits, revision=revision)
+            if outline is not None:
+                return outline
+        desired = documents.desired(without=holding)
+        return make_plan(
+            desired,
+            _declared_or_gone(others, desired, loaded, self.paths),
+            None,
+            now=now,
+            limits=limits,
+            revision=revision,
+            in_sync=len(holding),
+        )
+
+    def plan_change(self, base: str | None, *, outlined: bool) -> tuple[Plan, list[BirdError]] | None:
+        """Hold the documents against those of a commit; against state and live state only where the latter is read.
+
+        Args:
+            base: the commit; None for the one before what is staged.
+            outlined: whether nothing at all needs to be said of a staged change that no document is part of.
+
+        Returns:
+            None for such a change.
+        """
+        change = read_change(self._compared(base), self.paths, max_file_bytes=self.settings["max_file_bytes"])
+        for warning in change.warnings:
+            click.echo(f"Warning: {warning}", err=True)
+        if outlined and self.staged and not change.differs:
+            return None
+        # Of the work tree's files what is known of earlier runs helps.
+        index = None if self.staged else index_for(self.paths, self.settings, self._state)
+        loaded = load_documents(change.after, self.settings.document_limits, index)
+        before = change.before(self.settings.document_limits, loaded)
+        explain_problems(loaded, change.after, before.problems)
+        desired = loaded.desired
+        applied: Mapping[RecordingKey, Applied] = self._applied(loaded) if self.refresh else {}
+        applied, live, unread, failures = self._look(desired, applied)
+        plan = make_change_plan(
+            desired,
+            before.desired,
+            applied,
+            live,
+            base=before.commit,
+            now=datetime.now(UTC),
+            limits=self.settings.limits,
+            revision=revisions_of(self.paths, loaded, change.after.read).whole,
+            unread=unread,
+            call_seconds=self.settings["call_seconds"],
+        )
+        return self._selected(plan, (*before.desired, *desired), applied.values()), failures
+
+    def _selected(self, plan: Plan, desired: Iterable[Desired], applied: Iterable[Applied]) -> Plan:
+        """Return the part of a plan that the labels select, and say that it is one."""
+        if not self.labels:
+            return plan
+        documents = {document.key: document.labels for document in desired}
+        # What a document says now counts before what its record says.
+        known = {**{record.key: record.labels for record in applied}, **documents}
+        chosen = select(plan, {key for key, labels in known.items() if matches(labels, self.labels)})
+        words = ", ".join(f"{name}={value}" for name, value in self.labels)
+        shown, total = len(chosen.actions), len(plan.actions)
+        click.echo(f"Only what is labelled {visible(words)} is shown: {shown} of {total} recordings.", err=True)
+        return chosen
+
+    def _compared(self, base: str | None) -> Compared:
+        """Return what is compared: what was asked for, or what pre-commit says where it is given two commits."""
+        if not self.staged:
+            return Compared("HEAD" if base is None else base)
+        before, to = commits_of_hook()
+        return Compared((before or "HEAD") if base is None else base, staged=True, to=to, meet=base is None)
+
+    def _applied(self, loaded: Loaded) -> dict[RecordingKey, Applied]:
+        with open_store(self._state) as store:
+            records = records_of(store, loaded, self.paths)
+            say_note(store)
+        return records
+
+    @property
+    def _state(self) -> str:
+        return state_url(self.settings, sandbox=self.sandbox)
+
+    def _load(self, paths: Sequence[str]) -> Loaded:
+        return load_or_explain(paths, self.settings, index_for(paths, self.settings, self._state))
+
+    def _reader(self, file: str) -> bytes | Problem:
+        return Source(self.paths, max_file_bytes=self.settings["max_file_bytes"]).read(file)
+
+    def _look(
+        self, desired: tuple[Desired, ...], applied: Mapping[RecordingKey, Applied]
+    ) -> tuple[
+        Mapping[RecordingKey, Applied], Mapping[RecordingKey, Live] | None, frozenset[RecordingKey], list[BirdError]
+    ]:
+        """Return our records as of before the look that counts, what it saw, and what it could not see."""
+        if not self.refresh:
+            return applied, None, frozenset(), []
+        from reconciler.cli.compose import observe, run_async  # the HTTP client, which an offline plan does without
+
+        observed = run_async(observe(desired, applied, self.settings, sandbox=self.sandbox, state=self._state))
+        unread = observed.unread(document.key for document in desired)
+        return observed.records(applied), observed.live, unread, list(observed.failures.values())
+
+
+def load_or_explain(paths: Sequence[str], settings: Values, index: Index | None) -> Loaded:
+    """Return every document, or show every mistake.
+
+    Args:
+        paths: files or folders; none at all for no document.
+        settings: whose limits hold.
+        index: what earlier commands read of them.
+
+    Raises:
+        DesiredStateError: there are mistakes, and they have been shown.
+    """
+    source = Checkout(paths, max_file_bytes=settings["max_file_bytes"])
+    loaded = load_documents(source, settings.document_limits, index)
+    explain_problems(loaded, source)
+    return loaded
+
+
+def explain_problems(loaded: Loaded, source: Files, also: Sequence[Problem] = ()) -> None:
+    """Say what was skipped, and show every mistake.
+
+    Args:
+        loaded: what was read.
+        source: where from.
+        also: mistakes that were found elsewhere, to be shown first.
+
+    Raises:
+        DesiredStateError: there are mistakes, and they have been shown.
+    """
+    warn(loaded)
+    problems = (*also, *loaded.problems)
+    if problems:
+        show_problems(problems, source, sys.stderr.isatty(), err=True)
+        raise DesiredStateError(problems)
+
+
+def records_of(store: Store, loaded: Loaded, paths: Sequence[str]) -> dict[RecordingKey, Applied]:
+    """Return our records of what is declared, and of what was declared below the paths and is not any more.
+
+    What is out of sight was not taken away: of that there is nothing to say.
+    """
+    return _declared_or_gone(store.all(), loaded.desired, loaded, paths)
+
+
+def _declared_or_gone(
+    records: Iterable[Applied], desired: Iterable[Desired], loaded: Loaded, paths: Sequence[str]
+) -> dict[RecordingKey, Applied]:
+    source = Source(paths, max_file_bytes=1)
+    declared = {document.key for document in desired}
+    found = {}
+    for record in records:
+        if record.key not in declared:
+            file = source.name_of(record.file, record.base)
+            if file is None or loaded.tree.hides(file):
+                continue
+        found[record.key] = record
+    return found
+
+
+def revisions_of(paths: Sequence[str], loaded: Loaded, read: Callable[[str], bytes | Problem]) -> Revisions:
+    """Return which files are as the last commit has them; say so where that cannot be found out."""
+    found = find_revisions(paths, loaded.columns.files, loaded.digests, read)
+    if found.error:
+        click.echo(f"Warning: no commit is named: {found.error}", err=True)
+    return found
+
+
+def load_or_exit(context: click.Context, paths: Sequence[str], settings: Values, index: Index | None = None) -> Loaded:
+    """Return every document, or show every mistake and end the command."""
+    try:
+        return load_or_explain(paths, settings, index)
+    except DesiredStateError:
+        click.echo("The documents are invalid; nothing was done.", err=True)
+        context.exit(ERROR)
+
+
+def say_unread(failures: Sequence[BirdError]) -> None:
+    """Say which calls could not be read, each reason once."""
+    reasons = sorted({str(error) for error in failures})
+    calls = "1 call" if len(failures) == 1 else f"{len(failures)} calls"
+    click.echo(f"Error: {calls} could not be read; the plan leaves their recordings out:", err=True)
+    for reason in reasons[:5]:
+        click.echo(f"  {reason}", err=True)

@@ -1,0 +1,133 @@
+"""Which documents are in force: found below paths or on a branch, read, validated, indexed and followed.
+
+    sources (files, or a branch) -> documents (bytes to desired state, or problems) -> catalog (all of it, in force)
+
+What must never happen here: an invalid file that changes what its last valid version declared; a file that chooses what
+is read, run or trusted; a request to the API.
+"""
+
+from typing import TYPE_CHECKING
+
+from reconciler import face
+
+if TYPE_CHECKING:
+    from reconciler.desired.baseline import Checkout as Checkout
+    from reconciler.desired.baseline import Compared as Compared
+    from reconciler.desired.baseline import read_change as read_change
+    from reconciler.desired.baseline import read_staged as read_staged
+    from reconciler.desired.catalog import Catalog as Catalog
+    from reconciler.desired.catalog import CatalogChange as CatalogChange
+    from reconciler.desired.documents import DocumentLimits as DocumentLimits
+    from reconciler.desired.documents import FileDocuments as FileDocuments
+    from reconciler.desired.documents import Lines as Lines
+    from reconciler.desired.documents import cross_check as cross_check
+    from reconciler.desired.documents import explain as explain
+    from reconciler.desired.documents import load_plain as load_plain
+    from reconciler.desired.documents import nearest as nearest
+    from reconciler.desired.documents import parse_documents as parse_documents
+    from reconciler.desired.documents import sample_text as sample_text
+    from reconciler.desired.documents import schema_text as schema_text
+    from reconciler.desired.documents.yaml_events import PureParser as PureParser
+    from reconciler.desired.documents.yaml_events import new_parser as new_parser
+    from reconciler.desired.edit import Suspension as Suspension
+    from reconciler.desired.edit import add_suspend as add_suspend
+    from reconciler.desired.edit import remove_suspend as remove_suspend
+    from reconciler.desired.edit import set_status as set_status
+    from reconciler.desired.export import Export as Export
+    from reconciler.desired.export import append as append
+    from reconciler.desired.export import document_text as document_text
+    from reconciler.desired.export import give_names as give_names
+    from reconciler.desired.export import join as join
+    from reconciler.desired.export import status_of as status_of
+    from reconciler.desired.export import why_not as why_not
+    from reconciler.desired.follow import Follower as Follower
+    from reconciler.desired.index import Index as Index
+    from reconciler.desired.labels import matches as matches
+    from reconciler.desired.labels import parse_label as parse_label
+    from reconciler.desired.load import Files as Files
+    from reconciler.desired.load import Loaded as Loaded
+    from reconciler.desired.load import load_documents as load_documents
+    from reconciler.desired.load import uncollected as uncollected
+    from reconciler.desired.revision import Revisions as Revisions
+    from reconciler.desired.revision import find_revisions as find_revisions
+    from reconciler.desired.rewrite import replace_file as replace_file
+    from reconciler.desired.scan import load_against as load_against
+    from reconciler.desired.scan import load_among as load_among
+    from reconciler.desired.sources import Source as Source
+    from reconciler.desired.sources.branch import GitSource as GitSource
+    from reconciler.desired.sources.branch import Refused as Refused
+    from reconciler.desired.sources.branch import SourceState as SourceState
+else:
+    __getattr__ = face(
+        __name__,
+        {
+            "baseline": (
+                "Checkout",
+                "Compared",
+                "read_change",
+                "read_staged",
+            ),
+            "catalog": (
+                "Catalog",
+                "CatalogChange",
+            ),
+            "documents": (
+                "DocumentLimits",
+                "FileDocuments",
+                "Lines",
+                "cross_check",
+                "explain",
+                "load_plain",
+                "nearest",
+                "parse_documents",
+                "sample_text",
+                "schema_text",
+            ),
+            "documents.yaml_events": (
+                "PureParser",
+                "new_parser",
+            ),
+            "edit": (
+                "Suspension",
+                "add_suspend",
+                "remove_suspend",
+                "set_status",
+            ),
+            "export": (
+                "Export",
+                "append",
+                "document_text",
+                "give_names",
+                "join",
+                "status_of",
+                "why_not",
+            ),
+            "follow": ("Follower",),
+            "index": ("Index",),
+            "labels": (
+                "matches",
+                "parse_label",
+            ),
+            "load": (
+                "Files",
+                "Loaded",
+                "load_documents",
+                "uncollected",
+            ),
+            "revision": (
+                "Revisions",
+                "find_revisions",
+            ),
+            "rewrite": ("replace_file",),
+            "scan": (
+                "load_against",
+                "load_among",
+            ),
+            "sources": ("Source",),
+            "sources.branch": (
+                "GitSource",
+                "Refused",
+                "SourceState",
+            ),
+        },
+    )

@@ -1,0 +1,38 @@
+"""The Bird voice API behind a wall: a few reads, one write, our own values and errors.
+
+`client` says what is asked and what the answers mean, `wire` sends one request and maps every failure, `answers` reads
+what came back, `circuit` leaves a workspace alone that does not answer, `survey` lists what there is, and `guard`
+stands below them all and lets nothing else out. This package alone knows httpx and aiohttp.
+
+What must never happen here: a write other than one status of one recording; a redirect that is followed; a repeated
+request (bringing a recording back is the work queue's task); a key, a phone number or a pre-signed link in an error.
+
+Source of every rule: https://docs.bird.com/api/voice-api and its neighbours, read in November 2026; what those pages
+leave open is marked as assumed where it matters.
+"""
+
+from reconciler.providers.bird.client import Accepted, Bird
+from reconciler.providers.bird.dates import DatedTransport
+from reconciler.providers.bird.guard import ForbiddenRequest, Route, refuse_writes
+from reconciler.providers.bird.survey import CallPage, CallRecord, Proof, RecordingRecord, Survey
+from reconciler.providers.bird.wire import RequestMetric, Timeouts, TransportName
+from reconciler.providers.gate.circuit import CircuitChange, Circuits
+
+__all__ = [
+    "Accepted",
+    "Bird",
+    "CallPage",
+    "CallRecord",
+    "CircuitChange",
+    "Circuits",
+    "DatedTransport",
+    "ForbiddenRequest",
+    "Proof",
+    "RecordingRecord",
+    "RequestMetric",
+    "Route",
+    "Survey",
+    "Timeouts",
+    "TransportName",
+    "refuse_writes",
+]

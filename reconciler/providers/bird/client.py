@@ -1,0 +1,447 @@
+"""What is asked of Bird, and what the answers mean: the live status of recordings, and the one write.
+
+What must never happen here: the body of a 202 taken for an observation, a recording called gone before Bird has been
+asked everywhere it could be, or a list read without end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+from urllib.parse import quote
+
+import httpx
+
+from reconciler.model import (
+    UUID_PATTERN,
+    BirdRejected,
+    BirdUnavailable,
+    CallKey,
+    Live,
+    LiveStatus,
+    Priority,
+    RecordingKey,
+    Status,
+    parse_uuid,
+)
+from reconciler.providers.bird.guard import STATUS_BODIES, Route, call_path, recording_path
+from reconciler.providers.bird.wire import RequestMetric, Timeouts, TransportName, Wire
+from reconciler.providers.gate.budget import Budgets
+from reconciler.providers.gate.circuit import Circuits
+from reconciler.telemetry import scrub
+
+#: The largest page that every list takes: Bird's pages name 99, 100 and 1000 as the maximum, and defaults of 10 and 25.
+PAGE_SIZE: Final = 99
+#: Nobody records one call ten thousand times; an API that pages on beyond that has lost its way.
+CALL_PAGES: Final = 100
+#: How far each list of the workspace's recordings is followed in search of one that is not on its call. An API that
+#: ignores the filter would otherwise hand over the workspace's whole history.
+LOOKUP_PAGES: Final = 10
+#: What one list may give in all, whatever it says of itself: objects, bytes of all its pages, and seconds on the wire.
+#: A hundred full pages have fewer objects, and a tenth of these bytes.
+LIST_ENTRIES: Final = 10_000
+LIST_BYTES: Final = 16 * 1024 * 1024
+LIST_SECONDS: Final = 60.0
+#: How much earlier and later than its call a recording may be dated, so that clocks which disagree do not hide it.
+LOOKUP_MARGIN: Final = timedelta(minutes=5)
+
+#: Of a recording; nothing else can be one that was asked for.
+_IDENTIFIER: Final = re.compile(UUID_PATTERN)
+
+#: Call statuses after which nothing is recorded any more (assumed); others, unknown ones too, count as under way.
+ENDED_CALL: Final = frozenset({"completed", "no-answer", "busy", "failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The API took a PATCH in. Whether it took effect, only a later read can tell."""
+
+    status_code: int
+    #: From leaving the gate to the last byte of the answer, in milliseconds.
+    took_ms: float
+    requested_at: datetime
+
+
+class _Elsewhere(NamedTuple):
+    """Where a recording was found that is not on its call."""
+
+    call_id: str
+    #: Its word there.
+    word: str
+
+    def words(self, recording_id: str) -> str:
+        return f"recording {recording_id} is on call {self.call_id} now, {self.word}: change callId"
+
+
+class Bird:
+    """The API of one address, for all workspaces. One for each process; use it as an asynchronous context manager."""
+
+    def __init__(
+        self,
+        *,
+        api_url: str,
+        key_for: Callable[[str], str],
+        budget: Budgets,
+        before_write: Callable[[], None],
+        circuits: Circuits | None = None,
+        transport: TransportName | httpx.AsyncBaseTransport = "aiohttp",
+        timeouts: Timeouts | None = None,
+        on_request: Callable[[RequestMetric], None] | None = None,
+        on_notice: Callable[[str, str], object] | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Prepare the client; nothing is sent before the first question.
+
+        Args:
+            api_url: where the API is, such as ``https://api.bird.com``; a path in it becomes a prefix.
+            key_for: gives the access key of a workspace; asked for each request, so that a changed key is picked up.
+            budget: the gate that every request passes; its width is the size of the connection pool.
+            before_write: asked when a write has got its place, and once more when its connection is there, just before
+                its first byte; what it raises is raised in place of the write.
+            circuits: leave a workspace alone whose requests fail one after the other.
+            transport: ``aiohttp``, the fallback ``httpx``, or a double.
+            timeouts: the defaults of `Timeouts` unless given.
+            on_request: told of every request that has ended.
+            on_notice: told, once each, the name and value of a `Deprecation` or `Sunset` header.
+            now: the wall clock, in aware UTC.
+
+        Raises:
+            SettingsError: the address, or the environment's proxy, cannot be used.
+        """
+        self._budget = budget
+        self._circuits = circuits or Circuits()
+        self._wire = Wire(
+            api_url=api_url,
+            key_for=key_for,
+            budget=budget,
+            circuits=self._circuits,
+            transport=transport,
+            timeouts=Timeouts() if timeouts is None else timeouts,
+            now=now,
+            on_request=on_request,
+            on_notice=on_notice,
+            before_write=before_write,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._wire.aclose()
+
+    def held_back(self, workspace_id: str) -> BirdUnavailable | None:
+        """Return why a PATCH to a workspace could not leave now, or None: to be asked before its intent is recorded."""
+        return self._circuits.held_back(workspace_id, write=True) or self._budget.held_back(
+            workspace_id, Priority.WRITE
+        )
+
+    def rest_seconds(self, workspace_id: str) -> float:
+        """Return in how many seconds a PATCH may find out whether the workspace answers again; 0 where it may now."""
+        return self._circuits.rest_seconds(workspace_id, write=True)
+
+    async def probe(self, call: CallKey) -> None:
+        """Ask about one call for no other reason than to see whether its workspace is answered; any answer will do.
+
+        Raises:
+            BirdUnavailable: there is still none.
+            BirdUnauthorized: there is one, and the key is refused.
+        """
+        target = f"{call_path(call)}/recordings?limit=1"
+        try:
+            await self._wire.get(Route.CALL_RECORDINGS, call.workspace_id, target, Priority.EDIT, probing=True)
+        except BirdRejected:
+            pass  # An answer all the same.
+
+    @property
+    def least_rate(self) -> float:
+        """The lowest present rate of all workspaces, in requests per second; 0 where there is no limit."""
+        return self._budget.least_rate()
+
+    @property
+    def open_circuits(self) -> int:
+        """How many workspaces are left alone because they do not answer."""
+        return self._circuits.open
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are under way."""
+        return self._budget.in_flight
+
+    async def observe_call(self, call: CallKey, wanted: Collection[str], *, priority: Priority) -> dict[str, Live]:
+        """Look at recordings of one call: one list as a rule, whatever their number.
+
+        A recording that the list does not hold is asked for by itself, since the list covers active recordings of
+        active calls only. If that too is a 404, the call is looked at and the workspace's recordings are searched, once
+        for all that are missing.
+
+        Args:
+            call: the call.
+            wanted: IDs of recordings, in lower case; it may grow until the list has been read.
+            priority: the class in which the reads wait for their turn.
+
+        Returns:
+            For every ID that was wanted or listed what was seen of it; `gone`, with words about the call, where it is
+            nowhere. That it has ended is concluded from a call that has, or from a final word among the workspace's
+            recordings, and never from a 404: the API may lag, and may answer so where a right is missing.
+
+        Raises:
+            BirdError: one of the reads failed; nothing is concluded from the others.
+        """
+        if not wanted:
+            return {}
+        listed = await self.list_recordings(call, priority=priority)
+        # Whoever shares this look may have asked for more while the list was read; from here on the question stands.
+        wanted = frozenset(wanted)
+        # All that was listed, wanted or not: the next to ask about this call may be content with it.
+        seen = dict(listed)
+        missing: dict[str, datetime] = {}
+        for recording_id in wanted:
+            if recording_id not in listed:
+                live, asked_at = await self._get_recording(RecordingKey(*call, recording_id), priority)
+                if live is None:
+                    missing[recording_id] = asked_at
+                else:
+                    seen[recording_id] = live
+        if missing:
+            record = await self._get_call(call, priority)
+            found, elsewhere = await self._find_in_workspace(call, missing, record, priority)
+            seen |= found
+            detail, ended = _gone_detail(record), _has_ended(record)
+            for recording_id, asked_at in missing.items():
+                moved = elsewhere.get(recording_id)
+                if recording_id not in found:
+                    words = detail if moved is None else moved.words(recording_id)
+                    moved_to = None if moved is None else moved.call_id
+                    seen[recording_id] = Live.gone(asked_at, words, ended=ended and moved is None, moved_to=moved_to)
+        return seen
+
+    async def list_recordings(self, call: CallKey, *, priority: Priority) -> dict[str, Live]:
+        """List the active recordings of a call, by ID; empty for a call that has ended or is unknown.
+
+        Pages may overlap while calls end, so an ID can come twice: the word of the later page is the newer one.
+
+        Source: https://docs.bird.com/api/voice-api/voice-calls-api/list-call-recordings-of-a-call. What it answers for
+        a call that has ended is not documented, so a 404 and an empty list are treated alike.
+        """
+        route = Route.CALL_RECORDINGS
+        target = f"{call_path(call)}/recordings?limit={PAGE_SIZE}"
+        listed: dict[str, Live] = {}
+        count = 0
+        async with aclosing(self._pages(route, call.workspace_id, target, priority)) as pages:
+            async for entries, asked_at in pages:
+                for entry in entries:
+                    recording_id = _lower(entry.get("id"))
+                    if _IDENTIFIER.fullmatch(recording_id):
+                        listed[recording_id] = _live(entry, asked_at)
+                count += 1
+                if count > CALL_PAGES:
+                    raise _unexpected(route, f"does not end after {CALL_PAGES} pages", code="endless_list")
+        return listed
+
+    async def get_recording(self, key: RecordingKey, *, priority: Priority) -> Live | None:
+        """Read one recording of a call, or None where the API knows none under this path.
+
+        Source: https://docs.bird.com/api/voice-api/voice-calls-api/get-a-call-recording
+        """
+        live, _ = await self._get_recording(key, priority)
+        return live
+
+    async def get_call(self, call: CallKey, *, priority: Priority) -> str | None:
+        """Read the status word of a call, or None where the API does not know the call.
+
+        Source: https://docs.bird.com/api/voice-api/voice-calls-api/get-a-call
+        """
+        record = await self._get_call(call, priority)
+        return None if record is None else _call_word(record)
+
+    async def find_workspace_recording(self, key: RecordingKey, *, priority: Priority) -> Live | None:
+        """Look for a recording among those of the workspace, where recordings of ended calls are kept.
+
+        Only a match on both the recording's and the call's ID counts: that the two lists share their IDs is assumed.
+        """
+        found, _ = await self._find_in_workspace(key.call, [key.recording_id], None, priority)
+        return found.get(key.recording_id)
+
+    async def set_status(self, key: RecordingKey, status: Status) -> Accepted:
+        """Ask for a status of a recording: the only write that this program can make.
+
+        Source: https://docs.bird.com/api/voice-api/voice-calls-api/update-a-call-recording. The 202 says `accepted`,
+        not that the status is reached, and its body is not read.
+
+        Raises:
+            BirdUnavailable: with `sent`, the fate of the write is unknown and a read must come before another try.
+            BirdRejected: the API refused it; the wanted status may hold already.
+            BirdUnauthorized: the key was refused.
+        """
+        answer = await self._wire.patch(Route.RECORDING, key.workspace_id, recording_path(key), STATUS_BODIES[status])
+        return Accepted(answer.status, answer.seconds * 1000.0, answer.asked_at)
+
+    async def _get_recording(self, key: RecordingKey, priority: Priority) -> tuple[Live | None, datetime]:
+        """Read one recording; also when it was asked for."""
+        answer = await self._wire.get(Route.RECORDING, key.workspace_id, recording_path(key), priority)
+        if answer.status == 404:
+            return None, answer.asked_at
+        if not isinstance(answer.content, dict) or _lower(answer.content.get("id")) != key.recording_id:
+            raise _unexpected(Route.RECORDING, "is not the recording that was asked for")
+        return _live(answer.content, answer.asked_at), answer.asked_at
+
+    async def _get_call(self, call: CallKey, priority: Priority) -> Mapping[str, Any] | None:
+        answer = await self._wire.get(Route.CALL, call.workspace_id, call_path(call), priority)
+        if answer.status == 404:
+            return None
+        if not isinstance(answer.content, dict):
+            raise _unexpected(Route.CALL, "is not an object")
+        return answer.content
+
+    async def _find_in_workspace(
+        self, call: CallKey, missing: Collection[str], record: Mapping[str, Any] | None, priority: Priority
+    ) -> tuple[dict[str, Live], dict[str, _Elsewhere]]:
+        """Search the workspace's recordings, by filter after filter until all are found.
+
+        Returns:
+            What was found of the call, and what was found of the same IDs on another one, by the recording's ID.
+
+        Source: https://docs.bird.com/api/voice-api/recordings-api/list-recordings. The filter named `id` is described
+        as the call's ID; that `sourceId` is the call is assumed; so the channel and the time of the call come last.
+        """
+        found: dict[str, Live] = {}
+        elsewhere: dict[str, _Elsewhere] = {}
+        ended = _has_ended(record)
+        path = f"/workspaces/{parse_uuid(call.workspace_id)}/recordings?limit={PAGE_SIZE}"
+        for query in (
+            f"id={call.call_id}",
+            f"sourceId={call.call_id}",
+            f"channelId={call.channel_id}{_period(record)}",
+        ):
+            count = 0
+            async with aclosing(
+                self._pages(Route.WORKSPACE_RECORDINGS, call.workspace_id, f"{path}&{query}", priority)
+            ) as pages:
+                async for entries, asked_at in pages:
+                    for entry in entries:
+                        recording_id = _lower(entry.get("id"))
+                        if recording_id not in missing:
+                            continue
+                        call_id = _lower(entry.get("sourceId"))
+                        if call_id == call.call_id:
+                            detail = "no longer on its call, but among the recordings that Bird keeps"
+                            found[recording_id] = _live(entry, asked_at, active=False, detail=detail, ended=ended)
+                        elif _is_uuid(call_id):
+                            elsewhere[recording_id] = _Elsewhere(call_id, _live(entry, asked_at).word)
+                    count += 1
+                    if len(found.keys() | elsewhere.keys()) == len(missing):
+                        return found, elsewhere
+                    if count == LOOKUP_PAGES:
+                        break
+        return found, elsewhere
+
+    async def _pages(
+        self, route: Route, workspace_id: str, target: str, priority: Priority
+    ) -> AsyncGenerator[tuple[list[Mapping[str, Any]], datetime], None]:
+        """Yield the objects of each page, and when it was asked for; nothing after a 404 but an empty page.
+
+        A page token that has been used before ends the list: no order or stability of cursors is promised.
+        """
+        used: set[str] = set()
+        token: str | None = None
+        entries = size = 0
+        seconds = 0.0
+        while True:
+            following = "" if token is None else f"&pageToken={quote(token, safe='')}"
+            answer = await self._wire.get(route, workspace_id, target + following, priority)
+            if answer.status == 404:
+                yield [], answer.asked_at
+                return
+            content = answer.content
+            if not isinstance(content, dict) or not isinstance(content.get("results"), list):
+                raise _unexpected(route, "holds no list of results")
+            entries += len(content["results"])
+            size += answer.size
+            seconds += answer.seconds
+            if entries > LIST_ENTRIES or size > LIST_BYTES:
+                limit = f"{LIST_ENTRIES:,} entries or {LIST_BYTES:,} bytes"
+                raise _unexpected(route, f"has more than {limit} on its pages", code="endless_list")
+            yield [entry for entry in content["results"] if isinstance(entry, dict)], answer.asked_at
+            token = content.get("nextPageToken")
+            # Absent, null and empty all mean the last page (the latter two are assumed).
+            if not token:
+                return
+            if not isinstance(token, str):
+                raise _unexpected(route, "has a page token that is not text")
+            if token in used:
+                return
+            if seconds > LIST_SECONDS:
+                raise _unexpected(route, f"does not end within {LIST_SECONDS:.0f} s", code="endless_list")
+            used.add(token)
+
+
+def _live(
+    entry: Mapping[str, Any], asked_at: datetime, *, active: bool = True, detail: str = "", ended: bool = False
+) -> Live:
+    word = entry.get("status")
+    if not isinstance(word, str):
+        word = ""
+    live = Live.from_word(word, asked_at, active=active, detail=detail, ended=ended)
+    if live.status is not LiveStatus.UNKNOWN:
+        return live
+    # A word of any length and kind, from outside, on its way into logs and the state.
+    return Live.from_word(scrub(word, ""), asked_at, active=active, detail=detail, ended=ended)
+
+
+def _lower(identifier: object) -> str:
+    return identifier.lower() if isinstance(identifier, str) else ""
+
+
+def _is_uuid(text: str) -> bool:
+    return re.fullmatch(UUID_PATTERN, text) is not None
+
+
+def _call_word(record: Mapping[str, Any]) -> str:
+    word = record.get("status")
+    return scrub(word, "")[:64] if isinstance(word, str) else ""
+
+
+def _has_ended(record: Mapping[str, Any] | None) -> bool:
+    """Return whether the API says of a call that it has ended. That it does not know the call proves nothing."""
+    return record is not None and (_call_word(record) in ENDED_CALL or bool(record.get("endedAt")))
+
+
+def _gone_detail(record: Mapping[str, Any] | None) -> str:
+    if record is None:
+        return "Bird does not know the call: check workspaceId, channelId and callId, and that the key may view calls"
+    word = _call_word(record)
+    if _has_ended(record):
+        return f"the call has ended ({word or 'without a status'}) and the workspace has no such recording"
+    return f"the call is {word or 'without a status'} but has no such recording: check recordingId"
+
+
+def _period(record: Mapping[str, Any] | None) -> str:
+    """Return query parameters for the time of a call, as far as it is known."""
+    query = ""
+    for parameter, field, margin in (
+        ("startAt", "createdAt", -LOOKUP_MARGIN),
+        ("endAt", "endedAt", LOOKUP_MARGIN),
+    ):
+        text = record.get(field) if record is not None else None
+        try:
+            moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+            if moment is not None and moment.tzinfo is not None:
+                query += f"&{parameter}={(moment + margin).astimezone(UTC):%Y-%m-%dT%H:%M:%S.000Z}"
+        except (ValueError, OverflowError):
+            continue
+    return query
+
+
+def _unexpected(route: Route, what: str, *, code: str = "unexpected_body") -> BirdUnavailable:
+    return BirdUnavailable(f"GET {route}: the answer {what}", code=code)

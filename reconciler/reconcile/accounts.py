@@ -1,0 +1,141 @@
+"""Workspaces whose key was refused: left alone for a while, and then tried by one turn for all the others.
+
+What must never happen here: a request from every recording of a workspace that has just refused one, or a line in the
+log for each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from reconciler.model import BirdUnauthorized, Clock, Outcome, Priority
+from reconciler.reconcile.record import CLOCK_STEP
+from reconciler.reconcile.surroundings import Turn
+from reconciler.telemetry import Sparing
+from reconciler.work import Again
+
+#: How long sending to a workspace stops after its key was refused.
+UNAUTHORIZED_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class _Refused:
+    """A workspace whose key was refused."""
+
+    #: The `hash` of that key; None when there was none.
+    fingerprint: int | None
+    #: Until when it is left alone.
+    until: datetime
+    #: Whether only a PATCH was refused. Then reads go on, and nothing but the answer to a PATCH shows an improvement.
+    reads: bool
+
+
+class RefusedKeys:
+    """What is known of the workspaces that refused a key and have not taken it since."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        sparing: Sparing,
+        fingerprint: Callable[[str], int | None],
+        authorized_again: Callable[[str], None],
+    ) -> None:
+        self._clock = clock
+        self._sparing = sparing
+        self._fingerprint = fingerprint
+        self._authorized_again = authorized_again
+        self._refused: dict[str, _Refused] = {}
+
+    @property
+    def workspaces(self) -> frozenset[str]:
+        """Workspaces that refused the key and have not taken it since."""
+        return frozenset(self._refused)
+
+    def looks(self, workspace_id: str) -> bool:
+        """Whether a workspace refuses the key for looks as well, and not only for PATCHes."""
+        refused = self._refused.get(workspace_id)
+        return refused is not None and not refused.reads
+
+    def try_new(self) -> list[str]:
+        """Let the next turn of each refused workspace try its key, if that has changed; return those workspaces."""
+        changed = []
+        for workspace_id, refused in self._refused.items():
+            fingerprint = self._fingerprint(workspace_id)
+            if fingerprint != refused.fingerprint:
+                refused.fingerprint = fingerprint
+                refused.until = self._clock.now()
+                changed.append(workspace_id)
+        return changed
+
+    def rest_before_look(self, workspace_id: str, now: datetime) -> timedelta | None:
+        """Return how long a look has to wait; None when it may leave, and then it is the one that finds out."""
+        refused = self._refused.get(workspace_id)
+        if refused is None or refused.reads:
+            return None
+        if _is_ahead(refused.until, now):
+            return refused.until - now
+        # The others go on waiting while this one looks.
+        refused.until = now + timedelta(seconds=UNAUTHORIZED_SECONDS)
+        return None
+
+    def look_answered(self, workspace_id: str) -> None:
+        """Go on with a workspace that refused looks, now that one was answered; of its PATCHes a look says nothing."""
+        refused = self._refused.get(workspace_id)
+        if refused is not None and not refused.reads:
+            self.taken(workspace_id)
+
+    def rest_before_patch(self, workspace_id: str, now: datetime) -> timedelta | None:
+        """Return how long a PATCH has to wait; None when it may leave."""
+        refused = self._refused.get(workspace_id)
+        return refused.until - now if refused is not None and _is_ahead(refused.until, now) else None
+
+    def patch_leaves(self, workspace_id: str, now: datetime) -> None:
+        """Note a PATCH; to a workspace that refused one, it finds out for all others, which wait for its answer."""
+        refused = self._refused.get(workspace_id)
+        if refused is not None:
+            refused.until = now + timedelta(seconds=UNAUTHORIZED_SECONDS)
+
+    def taken(self, workspace_id: str) -> None:
+        """Go on with a workspace that takes its key, whatever it refused before."""
+        if self._refused.pop(workspace_id, None) is not None:
+            self._sparing.say("info", "authorized_again", workspace_id=workspace_id)
+            self._authorized_again(workspace_id)
+
+    def refuse(self, error: BirdUnauthorized, *, reads: bool) -> Turn:
+        """Leave the workspace alone for a while, say so once, and return what the turn that found out came to.
+
+        Args:
+            error: the refusal.
+            reads: whether it was a PATCH that was refused, so that reads may go on.
+        """
+        until = self._clock.now() + timedelta(seconds=UNAUTHORIZED_SECONDS)
+        before = self._refused.get(error.workspace_id)
+        if before is None:
+            self._sparing.say(
+                "error",
+                "unauthorized",
+                workspace_id=error.workspace_id,
+                status=error.status,
+                again_seconds=UNAUTHORIZED_SECONDS,
+                error=str(error),
+            )
+        still_reads = reads and (before is None or before.reads)
+        self._refused[error.workspace_id] = _Refused(error.fingerprint, until, still_reads)
+        return Turn(None, Again(UNAUTHORIZED_SECONDS, Priority.RETRY), Outcome.FAILED, error)
+
+    def blocked(self, workspace_id: str, rest: timedelta) -> Turn:
+        """Return what a turn came to that has to wait for the workspace."""
+        error = BirdUnauthorized(
+            f"the key of workspace {workspace_id} was refused; nothing is sent to it for now",
+            status=401,
+            workspace_id=workspace_id,
+        )
+        again = Again(rest.total_seconds() + self._clock.random(), Priority.RETRY)
+        return Turn(None, again, Outcome.FAILED, error)
+
+
+def _is_ahead(until: datetime, now: datetime) -> bool:
+    """Return whether a workspace's rest is not over; one that is longer than any was begun before a clock's jump."""
+    return now < until <= now + timedelta(seconds=UNAUTHORIZED_SECONDS) + CLOCK_STEP
