@@ -940,7 +940,8 @@ def test_a_program_that_forgets_to_close_still_ends(path: Path) -> None:
 
 
 def test_reading_commands_do_not_pay_for_asyncio() -> None:
-    code = "import sys\nfrom reconciler.state import open_store\nopen_store('sqlite:///state.db')\nassert 'asyncio' not in sys.modules"
+    opening = "import sys\nfrom reconciler.state import open_store\nopen_store('sqlite:///state.db')\n"
+    code = f"{opening}assert 'asyncio' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
     assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN  # What the test of disk errors relies on.
 
