@@ -26,9 +26,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from reconciler.controller.once import converge
+from reconciler.model.documents import Desired
 from reconciler.model.errors import BirdError, BirdUnavailable
+from reconciler.model.keys import RecordingKey
 from reconciler.model.moments import Clock
-from reconciler.model.nouns import Applied, Desired, Outcome, Phase, Priority, RecordingKey
+from reconciler.model.records import Record
+from reconciler.model.statuses import Outcome, Phase
+from reconciler.model.work import Priority
 from reconciler.plan.limits import Limits
 from reconciler.plan.window import Window
 from reconciler.providers.bird import Bird, CircuitChange, Circuits, RequestMetric, Timeouts, TransportName
@@ -319,7 +323,7 @@ class Scene:
             await self.pass_by(turn.again.after_seconds)
         raise AssertionError(f"still busy: {self.row(key)}")
 
-    def row(self, key: RecordingKey) -> Applied:
+    def row(self, key: RecordingKey) -> Record:
         record = self.store.get(key)
         assert record is not None
         return record

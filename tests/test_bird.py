@@ -26,7 +26,9 @@ from hypothesis import strategies as st
 
 from reconciler import __version__
 from reconciler.model.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable, LeaseLost, SettingsError
-from reconciler.model.nouns import CallKey, LiveStatus, Priority, RecordingKey, Status
+from reconciler.model.keys import CallKey, RecordingKey
+from reconciler.model.statuses import LiveStatus, Status
+from reconciler.model.work import Priority
 from reconciler.providers.bird import Bird, ForbiddenRequest, RequestMetric, Timeouts, TransportName
 from reconciler.providers.bird.answers import (
     RETRY_AFTER_LIMIT_SECONDS,

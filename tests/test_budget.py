@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.model.errors import BirdUnavailable
-from reconciler.model.nouns import Priority
+from reconciler.model.work import Priority
 from reconciler.providers.gate.budget import (
     OVERTAKES,
     PROMISE_SECONDS,

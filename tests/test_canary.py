@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.model.documents import Problem
 from reconciler.model.errors import SettingsError
-from reconciler.model.nouns import Problem
 from reconciler.settings.keys import read_token
 from reconciler.telemetry.logs import make_log
 from reconciler.telemetry.scrubbing import hide, scrub, scrubbed

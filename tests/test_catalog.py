@@ -12,7 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from reconciler.desired.catalog import Catalog, CatalogChange
 from reconciler.desired.documents import FileDocuments, cross_check
-from reconciler.model.nouns import CallKey, Desired, Drift, Problem, RecordingKey, Status, Suspend
+from reconciler.model.documents import Desired, Problem, Suspend
+from reconciler.model.keys import CallKey, RecordingKey
+from reconciler.model.statuses import Drift, Status
 
 WORKSPACE = "5f4f2f2e-6c0e-4c57-9f65-2f6cf0a1d7a1"
 CHANNEL = "0b6b0f5e-7d5a-4c55-8f0e-6f2a4cf5b9b7"

@@ -23,7 +23,7 @@ from reconciler.cli.commands.validate import SHOWN_ON_A_TERMINAL, show_problems
 from reconciler.cli.options import GIT, HOOK, SIGNATURES
 from reconciler.cli.program import HABITS, cli
 from reconciler.desired.sources import Tree
-from reconciler.model.nouns import Problem
+from reconciler.model.documents import Problem
 from tests.world.documents import document
 from tests.world.foreign_api import ForeignApi
 from tests.world.ids import WORKSPACE, numbered, recording

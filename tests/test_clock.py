@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.model.nouns import Phase, Status
+from reconciler.model.statuses import Phase, Status
 from reconciler.reconcile.surroundings import ClockSteps
 from tests.world.bench import Bench, Fault
 from tests.world.nouns import document, key
@@ -112,7 +112,7 @@ async def test_a_workspace_that_rests_is_asked_again_in_a_minute_of_the_new_time
 
 async def test_a_suspension_ends_when_the_clock_on_the_wall_says_so(bench: Bench) -> None:
     """It is a time of day that a person wrote: here the jump is the truth."""
-    from reconciler.model.nouns import Suspend
+    from reconciler.model.documents import Suspend
 
     bench.world.add(key())
     until = bench.time.now() + timedelta(seconds=HOUR)

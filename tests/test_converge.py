@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from reconciler.controller.once import Observed, converge, observe_all
+from reconciler.model.actions import Reason, Rule
 from reconciler.model.errors import (
     BirdError,
     BirdRejected,
@@ -18,8 +19,10 @@ from reconciler.model.errors import (
     SettingsError,
     StoreError,
 )
+from reconciler.model.keys import CallKey, RecordingKey
 from reconciler.model.moments import Clock
-from reconciler.model.nouns import CallKey, Live, Outcome, Phase, Priority, Reason, RecordingKey, Rule
+from reconciler.model.statuses import Live, Outcome, Phase
+from reconciler.model.work import Priority
 from reconciler.plan.limits import Refusal
 from reconciler.reconcile.observer import Observer
 from reconciler.reconcile.surroundings import Turn

@@ -18,21 +18,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from reconciler.model.actions import Rule
+from reconciler.model.documents import Suspend
 from reconciler.model.errors import BirdError, BirdUnavailable, StoreError
-from reconciler.model.nouns import (
-    SATISFIES,
-    CallKey,
-    Drift,
-    Event,
-    Live,
-    LiveStatus,
-    Phase,
-    Priority,
-    RecordingKey,
-    Rule,
-    Status,
-    Suspend,
-)
+from reconciler.model.keys import CallKey, RecordingKey
+from reconciler.model.records import Event
+from reconciler.model.statuses import SATISFIES, Drift, Live, LiveStatus, Phase, Status
+from reconciler.model.work import Priority
 from reconciler.plan.limits import Limits
 from reconciler.plan.window import ChangeSet, Window
 from reconciler.providers.bird import Accepted

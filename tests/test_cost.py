@@ -18,7 +18,10 @@ from typing import Any
 import pytest
 
 from reconciler.controller.once import converge
-from reconciler.model.nouns import Applied, Desired, Phase, RecordingKey, Status
+from reconciler.model.documents import Desired
+from reconciler.model.keys import RecordingKey
+from reconciler.model.records import Record
+from reconciler.model.statuses import Phase, Status
 from reconciler.state.sqlite.reader import SqliteStore
 from tests.benchmarks.fast_bird import CHANNEL, WORKSPACE, call_id, fast_bird, recording_id
 from tests.benchmarks.measure import COMMAND, run
@@ -121,7 +124,7 @@ def test_a_convergence_looks_at_each_call_twice_and_reads_and_writes_each_record
         saves = 0
         save = bench.pen.save
 
-        async def counting(record: Applied, *events: Any) -> None:
+        async def counting(record: Record, *events: Any) -> None:
             nonlocal saves
             saves += 1
             await save(record, *events)
@@ -187,7 +190,7 @@ def in_sync(running: Running, files: int) -> None:
         one: RecordingKey = key_of(number)
         (running.root / f"{number:07}.yaml").write_text(text(number))
         running.world.add(one, "paused")
-        applied = Applied(
+        applied = Record(
             one,
             f"card-{number:03}",
             str(running.root / f"{number:07}.yaml"),

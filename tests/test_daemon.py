@@ -21,7 +21,8 @@ from reconciler.controller import daemon as daemon_module
 from reconciler.controller import resync as resync_module
 from reconciler.desired.documents import schema_text
 from reconciler.model.errors import LeaseLost
-from reconciler.model.nouns import CallKey, Phase, Status
+from reconciler.model.keys import CallKey
+from reconciler.model.statuses import Phase, Status
 from reconciler.plan.evidence import step_of
 from reconciler.providers.bird import CircuitChange
 from reconciler.state.base import EventQuery

@@ -13,7 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model.nouns import Action, Applied, Desired, Drift, Live, Status, Suspend
+from reconciler.model.actions import Action
+from reconciler.model.documents import Desired, Suspend
+from reconciler.model.records import Record
+from reconciler.model.statuses import Drift, Live, Status
 from reconciler.plan.decision import awaits_confirmation, decide, effective_last_applied
 from tests.world.nouns import NOW, document, key, look, record
 
@@ -45,12 +48,12 @@ def confirmed(status: str) -> dict[str, Any]:
     return {"last_applied": Status(status)}
 
 
-def missing_for(seconds: float) -> Applied:
+def missing_for(seconds: float) -> Record:
     """A record of a recording that was first not found so long ago."""
     return record(missing_since=NOW - timedelta(seconds=seconds))
 
 
-def seen(word: str, seconds: float, last_applied: str | None = None) -> Applied:
+def seen(word: str, seconds: float, last_applied: str | None = None) -> Record:
     """A record of a recording in order, whose last look showed a word so long ago."""
     at = NOW - timedelta(seconds=seconds)
     return record(live=word, observed_at=at, **confirmed(last_applied or word))
@@ -67,7 +70,7 @@ class Row(NamedTuple):
     row: int
     story: str
     desired: Desired | None
-    applied: Applied | None
+    applied: Record | None
     live: Live | None
     action: str
     reason: str

@@ -42,8 +42,10 @@ from reconciler.desired.documents import (
 from reconciler.desired.documents.convert import is_date_time, parse_date_time
 from reconciler.desired.documents.limits import EXPLAINING_SECONDS
 from reconciler.desired.documents.nodes import Enough, ProblemList
+from reconciler.model.documents import Problem, Suspend
 from reconciler.model.errors import DesiredStateError, SettingsError
-from reconciler.model.nouns import Drift, Problem, RecordingKey, Status, Suspend
+from reconciler.model.keys import RecordingKey
+from reconciler.model.statuses import Drift, Status
 from tests.world.places import DATA
 
 GOOD = """apiVersion: reconciler/v1

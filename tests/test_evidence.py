@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.cli.looking import parse_moment
-from reconciler.model.nouns import NO_RECORDING, Event, RecordingKey
+from reconciler.model.keys import NO_RECORDING, RecordingKey
+from reconciler.model.records import Event
 from reconciler.plan.evidence import (
     Look,
     Stretch,

@@ -22,7 +22,10 @@ from reconciler.desired.documents import DocumentLimits, FileDocuments, Patience
 from reconciler.desired.follow import Follower
 from reconciler.desired.readings import Reading, Readings
 from reconciler.desired.sources import QUIET_SECONDS, FileStamp, Source, Tree
-from reconciler.model.nouns import Applied, Drift, Problem, RecordingKey, Status
+from reconciler.model.documents import Problem
+from reconciler.model.keys import RecordingKey
+from reconciler.model.records import Record
+from reconciler.model.statuses import Drift, Status
 from tests.world.bench import Lines, Time
 from tests.world.nouns import key
 
@@ -136,7 +139,7 @@ class Following:
 
 @asynccontextmanager
 async def following(
-    *paths: Path, records: Iterable[Applied] = (), allow_empty: bool = False, poll_seconds: float = 3600.0
+    *paths: Path, records: Iterable[Record] = (), allow_empty: bool = False, poll_seconds: float = 3600.0
 ) -> AsyncIterator[Following]:
     """Load, then follow until the end of the block; nothing is missed between the two."""
     made = Following(*paths, allow_empty=allow_empty)
@@ -374,8 +377,8 @@ async def test_two_files_that_claim_one_recording_are_told_once_both_are_quiet(r
 # The first load.
 
 
-def recorded(number: int, file: Path) -> Applied:
-    return Applied(key(number), f"card-{number:03}", str(file), 1, Status.COMPLETED, Drift.HEAL)
+def recorded(number: int, file: Path) -> Record:
+    return Record(key(number), f"card-{number:03}", str(file), 1, Status.COMPLETED, Drift.HEAL)
 
 
 async def test_a_file_that_is_invalid_at_the_start_keeps_what_the_records_say(root: Path):

@@ -14,7 +14,7 @@ import pytest
 
 from reconciler.desired.sources.branch import GitSource
 from reconciler.git.mirror import repository
-from reconciler.model.nouns import Problem
+from reconciler.model.documents import Problem
 from tests.world.git import run_git
 from tests.world.git_scene import Branch, Team, isolate
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from reconciler.desired.documents import parse_documents
 from reconciler.desired.export import Export, append, document_text, give_names, join, status_of
-from reconciler.model.nouns import RecordingKey, Status
+from reconciler.model.keys import RecordingKey
+from reconciler.model.statuses import Status
 from reconciler.providers.bird.sandbox import DEFAULT_KEY, SandboxServer, SeedRecording, World
 from tests.world.documents import document
 from tests.world.foreign_api import CANARY_PHONE, ForeignApi, running

@@ -32,7 +32,10 @@ from reconciler.desired.index import Columns, Index
 from reconciler.desired.index import file as index_file
 from reconciler.desired.load import Loaded, load_documents
 from reconciler.desired.sources import Source
-from reconciler.model.nouns import Applied, Desired, Drift, Phase, Problem, Status, Suspend, key_of_line, status_line
+from reconciler.model.documents import Desired, Problem, Suspend
+from reconciler.model.keys import key_of_line, status_line
+from reconciler.model.records import Record
+from reconciler.model.statuses import Drift, Phase, Status
 from reconciler.plan.data import as_json
 from reconciler.plan.limits import Limits
 from reconciler.plan.outline import make_outline
@@ -578,7 +581,7 @@ def test_a_plan_that_counts_what_is_in_sync_says_what_one_that_lists_it_says(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
     desired: list[Desired],
-    records: list[Applied],
+    records: list[Record],
     singly: int,
 ) -> None:
     monkeypatch.setattr("reconciler.state.sqlite.reader._SINGLY", singly)

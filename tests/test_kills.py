@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.model.nouns import Phase
+from reconciler.model.statuses import Phase
 from reconciler.state.opening import open_store
 from tests.campaigns import dying
 from tests.campaigns.kills import campaign

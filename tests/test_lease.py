@@ -17,14 +17,16 @@ from uuid import UUID
 import pytest
 
 from reconciler.model.errors import LeaseLost, StateHeld, StoreError
-from reconciler.model.nouns import Applied, RecordingKey, Status
+from reconciler.model.keys import RecordingKey
+from reconciler.model.records import Record
+from reconciler.model.statuses import Status
 from reconciler.state.opening import open_store, open_writer
 from reconciler.state.sqlite import connection as files
 from reconciler.state.sqlite import lease as lease_room
 from reconciler.state.sqlite.lease import Clock
 
 KEY = RecordingKey.of(*(str(UUID(int=part)) for part in range(4)))
-RECORD = Applied(KEY, "card", "cards.yaml", 1, Status.PAUSED)
+RECORD = Record(KEY, "card", "cards.yaml", 1, Status.PAUSED)
 DAY = 86_400.0
 
 

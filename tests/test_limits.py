@@ -15,7 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model.nouns import Action, ActionKind, Judged, Phase, Reason, RecordingKey, Rule, Status
+from reconciler.model.actions import Action, ActionKind, Reason, Rule
+from reconciler.model.keys import RecordingKey
+from reconciler.model.records import Judged
+from reconciler.model.statuses import Phase, Status
 from reconciler.plan.limits import Limits, Refusal, kinds_of, name_of_items, withhold
 from reconciler.plan.window import ChangeSet, Verdict, Window
 from tests.world.nouns import NOW, key, look, patch

@@ -15,7 +15,7 @@ from datetime import datetime
 import pytest
 
 import reconciler.telemetry.logs
-from reconciler.model.nouns import Status
+from reconciler.model.statuses import Status
 from reconciler.telemetry.logs import Log, adopt_libraries, make_log
 from reconciler.telemetry.outlet import Outlet
 from tests.world.nouns import NOW

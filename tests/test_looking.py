@@ -25,7 +25,11 @@ import jsonschema
 import pytest
 
 from reconciler.desired.shipped import read_schema
-from reconciler.model.nouns import NO_RECORDING, Event, Judgements, Phase, RefusedSet, Revision, Rule
+from reconciler.model.actions import Rule
+from reconciler.model.documents import Revision
+from reconciler.model.keys import NO_RECORDING
+from reconciler.model.records import Event, Judgements, RefusedSet
+from reconciler.model.statuses import Phase
 from reconciler.report.refusals import refusal_of
 from reconciler.state.base import EventQuery
 from reconciler.state.opening import open_store, open_writer

@@ -6,7 +6,8 @@ import platform
 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from reconciler.model.nouns import Outcome, Phase, Priority
+from reconciler.model.statuses import Outcome, Phase
+from reconciler.model.work import Priority
 from reconciler.telemetry.metrics import CONTENT_TYPE, Metrics, Standing
 
 

@@ -10,7 +10,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from reconciler import __version__
-from reconciler.model.nouns import Event, Outcome, Phase, Priority, Rule
+from reconciler.model.actions import Rule
+from reconciler.model.records import Event
+from reconciler.model.statuses import Outcome, Phase
+from reconciler.model.work import Priority
 from reconciler.state.opening import open_writer
 from reconciler.telemetry.metrics import Metrics
 from tests.world.documents import document

@@ -22,7 +22,9 @@ from typing import Any
 import pytest
 
 from reconciler.cli.compose import reading_rate
-from reconciler.model.nouns import Applied, Phase, RecordingKey, Status
+from reconciler.model.keys import RecordingKey
+from reconciler.model.records import Record
+from reconciler.model.statuses import Phase, Status
 from reconciler.state.opening import open_writer
 from tests.world.alert_rules import firing
 from tests.world.documents import document
@@ -226,7 +228,7 @@ def test_one_pause_without_effect_among_fifteen_hundred_calls_that_have_ended(sh
         for number in range(100, 100 + count):
             key = RecordingKey(WORKSPACE, recording()["channelId"], numbered(number % 15), numbered(number))
             writer.save(
-                Applied(
+                Record(
                     key,
                     f"ended-{number:04}",
                     "desired_state/ended.yaml",

@@ -10,7 +10,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from reconciler.model.errors import BirdUnavailable
-from reconciler.model.nouns import CallKey, Live, Priority
+from reconciler.model.keys import CallKey
+from reconciler.model.statuses import Live
+from reconciler.model.work import Priority
 from reconciler.reconcile.observer import _KEPT_CALLS, Observer
 from tests.world.nouns import NOW, key
 from tests.world.virtual_loop import run_virtually

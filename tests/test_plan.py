@@ -12,7 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model.nouns import Action, ActionKind, Applied, Desired, Live, RecordingKey, Rule, Status
+from reconciler.model.actions import Action, ActionKind, Rule
+from reconciler.model.documents import Desired
+from reconciler.model.keys import RecordingKey
+from reconciler.model.records import Record
+from reconciler.model.statuses import Live, Status
 from reconciler.plan.decision import decide
 from reconciler.plan.limits import Limits
 from reconciler.plan.plan import (
@@ -32,7 +36,7 @@ LIMITS = Limits()
 
 
 def plan_of(
-    desired: list[Desired], records: list[Applied], live: dict[RecordingKey, Live] | None, **changes: object
+    desired: list[Desired], records: list[Record], live: dict[RecordingKey, Live] | None, **changes: object
 ) -> Plan:
     applied = {kept.key: kept for kept in records}
     return make_plan(desired, applied, live, now=NOW, limits=LIMITS, **changes)  # type: ignore[arg-type]  # by name

@@ -21,8 +21,12 @@ from jsonschema import Draft202012Validator
 
 from reconciler.desired.baseline import Baseline, read_baseline
 from reconciler.desired.documents import DEFAULT_LIMITS, DocumentLimits
+from reconciler.model.actions import ActionKind
+from reconciler.model.documents import Desired, Suspend
 from reconciler.model.errors import ReconcilerError
-from reconciler.model.nouns import ActionKind, Applied, Desired, Live, Phase, RecordingKey, Status, Suspend
+from reconciler.model.keys import RecordingKey
+from reconciler.model.records import Record
+from reconciler.model.statuses import Live, Phase, Status
 from reconciler.plan.limits import Limits
 from reconciler.plan.plan import Cause, Plan, make_change_plan
 from tests.test_house import HEAVY
@@ -44,10 +48,10 @@ SUSPENDED = Suspend("incident 4411", NOW + timedelta(hours=1))
 def change_plan(
     desired: list[Desired],
     before: list[Desired],
-    applied: list[Applied] | None = None,
+    applied: list[Record] | None = None,
     live: dict[int, str] | None = None,
 ) -> Plan:
-    records: dict[RecordingKey, Applied] = {each.key: each for each in applied or ()}
+    records: dict[RecordingKey, Record] = {each.key: each for each in applied or ()}
     seen: dict[RecordingKey, Live] | None = None
     if live is not None:
         seen = {key(number): look(word) for number, word in live.items()}

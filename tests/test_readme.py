@@ -36,7 +36,7 @@ from reconciler.cli import exits
 from reconciler.cli.program import cli
 from reconciler.cli.reports import FORMATS
 from reconciler.desired.documents import load_plain, parse_documents
-from reconciler.model.nouns import Phase
+from reconciler.model.statuses import Phase
 from reconciler.plan.plan import Cause
 from reconciler.providers.bird.guard import Route
 from reconciler.settings.table import SETTINGS, Setting, read_settings

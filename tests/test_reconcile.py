@@ -14,8 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.model.actions import Rule
+from reconciler.model.documents import Suspend
 from reconciler.model.errors import BirdUnavailable, LeaseLost, StoreError
-from reconciler.model.nouns import Drift, Outcome, Phase, Priority, RecordingKey, Rule, Status, Suspend
+from reconciler.model.keys import RecordingKey
+from reconciler.model.statuses import Drift, Outcome, Phase, Status
+from reconciler.model.work import Priority
 from reconciler.plan.limits import Limits
 from reconciler.plan.window import ChangeSet
 from reconciler.reconcile.accounts import UNAUTHORIZED_SECONDS

@@ -10,8 +10,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from reconciler.model.actions import Reason
+from reconciler.model.documents import Suspend
 from reconciler.model.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable
-from reconciler.model.nouns import Applied, Phase, Reason, Status, Suspend
+from reconciler.model.records import Record
+from reconciler.model.statuses import Phase, Status
 from reconciler.reconcile.record import (
     CLOCK_STEP,
     as_accepted,
@@ -95,7 +98,7 @@ def test_a_deadline_from_before_the_clock_was_set_back_is_brought_within_reach()
     ],
     ids=["nothing sent", "not overtaken", "no effect yet"],
 )
-def test_a_patch_is_overtaken_only_with_its_effect_and_by_another_status(before: Applied, word: str) -> None:
+def test_a_patch_is_overtaken_only_with_its_effect_and_by_another_status(before: Record, word: str) -> None:
     assert with_overtaken(before, look(word), NOW) is before
 
 

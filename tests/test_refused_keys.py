@@ -8,7 +8,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from reconciler.model.errors import BirdUnauthorized
-from reconciler.model.nouns import Outcome, Priority
+from reconciler.model.statuses import Outcome
+from reconciler.model.work import Priority
 from reconciler.reconcile.accounts import UNAUTHORIZED_SECONDS, RefusedKeys
 from reconciler.telemetry.alarm import Sparing
 from reconciler.work.queue import Again

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
+from reconciler.model.documents import Suspend
 from reconciler.model.moments import instant
-from reconciler.model.nouns import Drift, Live, Status, Suspend
+from reconciler.model.statuses import Drift, Live, Status
 from reconciler.plan.data import as_data, as_json
 from reconciler.plan.limits import Limits
 from reconciler.plan.plan import Plan, Summary, make_plan

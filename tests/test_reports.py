@@ -24,7 +24,8 @@ from jsonschema import Draft202012Validator
 from markdown_it import MarkdownIt
 
 from reconciler.cli.places import Places
-from reconciler.model.nouns import Drift, Phase, Problem, Status, Suspend
+from reconciler.model.documents import Problem, Suspend
+from reconciler.model.statuses import Drift, Phase, Status
 from reconciler.plan.data import as_json
 from reconciler.plan.limits import Limits
 from reconciler.plan.plan import Plan, make_change_plan, make_plan

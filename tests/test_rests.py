@@ -25,8 +25,10 @@ from reconciler.controller.rests import (
     Rests,
 )
 from reconciler.model.errors import BirdUnauthorized, BirdUnavailable
+from reconciler.model.keys import CallKey, RecordingKey
 from reconciler.model.moments import Clock
-from reconciler.model.nouns import CallKey, Priority, RecordingKey, Resting
+from reconciler.model.records import Resting
+from reconciler.model.work import Priority
 from reconciler.reconcile.accounts import UNAUTHORIZED_SECONDS
 from reconciler.work.queue import Again, Workers
 from tests.world.nouns import NOW, key

@@ -22,7 +22,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model.nouns import FINAL, CallKey, LiveStatus, RecordingKey, Status
+from reconciler.model.keys import CallKey, RecordingKey
+from reconciler.model.statuses import FINAL, LiveStatus, Status
 from reconciler.providers.bird.sandbox import (
     DEFAULT_KEY,
     LINK_CANARY,

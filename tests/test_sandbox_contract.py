@@ -18,7 +18,7 @@ from openapi_core.exceptions import OpenAPIError
 from openapi_core.testing import MockRequest, MockResponse
 from schemathesis.specs.openapi.checks import positive_data_acceptance, unsupported_method
 
-from reconciler.model.nouns import parse_uuid
+from reconciler.model.keys import parse_uuid
 from reconciler.providers.bird.sandbox import DEFAULT_KEY, Behaviour, SandboxServer, World
 from tests.world.places import SCHEMAS
 

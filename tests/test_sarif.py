@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from reconciler import __version__
-from reconciler.model.nouns import Problem
+from reconciler.model.documents import Problem
 from reconciler.report.sarif_log import MOST_RESULTS, Result, problems_as_sarif, write_sarif
 
 PROBLEMS = [

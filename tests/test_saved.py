@@ -14,8 +14,11 @@ from typing import Any
 
 import pytest
 
+from reconciler.model.documents import Desired
 from reconciler.model.errors import ReconcilerError, StalePlan
-from reconciler.model.nouns import Applied, Desired, Live, Outcome, RecordingKey, Status
+from reconciler.model.keys import RecordingKey
+from reconciler.model.records import Record
+from reconciler.model.statuses import Live, Outcome, Status
 from reconciler.plan.limits import Limits
 from reconciler.plan.plan import Plan, digest_line, make_plan
 from reconciler.plan.saved import as_saved, check_approved, check_fits, check_place, load_saved
@@ -31,7 +34,7 @@ Data = dict[str, Any]
 
 def plan_of(live: dict[int, str], *, refresh: bool = True, desired: list[Desired] | None = None) -> Plan:
     documents = [document(number) for number in live] if desired is None else desired
-    applied: dict[RecordingKey, Applied] = {key(9): record(9, last_applied=Status.PAUSED)}
+    applied: dict[RecordingKey, Record] = {key(9): record(9, last_applied=Status.PAUSED)}
     seen: dict[RecordingKey, Live] = {key(number): look(word) for number, word in live.items()}
     plan = make_plan(documents, applied, seen if refresh else None, now=NOW, limits=Limits())
     return replace(plan, api="https://api.example", paths=("desired_state",))

@@ -19,8 +19,11 @@ from reconciler.controller.rests import Cause
 from reconciler.desired import shipped
 from reconciler.desired.documents import cross_check, parse_documents, schema, schema_text
 from reconciler.desired.shipped import read_schema
+from reconciler.model.actions import ActionKind, Reason
 from reconciler.model.errors import ReconcilerError, SettingsError
-from reconciler.model.nouns import UUID_PATTERN, ActionKind, Drift, Phase, Priority, Reason, Status
+from reconciler.model.keys import UUID_PATTERN
+from reconciler.model.statuses import Drift, Phase, Status
+from reconciler.model.work import Priority
 from tests.world.places import CHECKOUT
 
 FILES = (

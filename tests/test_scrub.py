@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reconciler.desired.documents import DocumentLimits, parse_documents
 from reconciler.desired.sources import Source
-from reconciler.model.nouns import Problem
+from reconciler.model.documents import Problem
 from reconciler.telemetry.scrubbing import scrub, scrubbed, visible, visible_lines
 from tests.world.git_scene import Branch, Team, isolate
 

@@ -20,7 +20,7 @@ from reconciler.desired.documents.spans import read_spans
 from reconciler.desired.edit import CannotEdit, Suspension, add_suspend, remove_suspend, set_status
 from reconciler.desired.rewrite import replace_file
 from reconciler.model.errors import DesiredStateError, ReconcilerError
-from reconciler.model.nouns import Status
+from reconciler.model.statuses import Status
 from tests.world.documents import document
 from tests.world.git import TESS, git
 from tests.world.ids import CALL, CHANNEL, RECORDING, WORKSPACE, numbered

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.model.nouns import Event
+from reconciler.model.records import Event
 from reconciler.state.base import Writer
 from reconciler.state.opening import open_store, open_writer
 from reconciler.state.sqlite import schema

@@ -26,8 +26,8 @@ from hypothesis import strategies as st
 from reconciler.desired.documents import DocumentLimits
 from reconciler.desired.load import load_documents
 from reconciler.desired.sources import SETTLED_NS, FileStamp, Source, Tree, tree, watch
+from reconciler.model.documents import Problem
 from reconciler.model.errors import ResourceFault
-from reconciler.model.nouns import Problem
 
 LIMIT = 1024 * 1024
 #: Longer than anything here takes on a busy machine; only a failure waits for it.

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.model.nouns import Event
+from reconciler.model.records import Event
 from reconciler.state.opening import open_writer
 from tests.world import faulty_store
 from tests.world.documents import document

@@ -24,8 +24,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reconciler.model.documents import Revision, Suspend
 from reconciler.model.errors import StoreError
-from reconciler.model.nouns import Applied, Drift, Event, Phase, RecordingKey, Revision, Status, Suspend
+from reconciler.model.keys import RecordingKey
+from reconciler.model.records import Event, Record
+from reconciler.model.statuses import Drift, Phase, Status
 from reconciler.settings.place import state_folder
 from reconciler.state.base import Receipt, Standing, Store, Writer
 from reconciler.state.opening import open_store, open_writer
@@ -36,8 +39,8 @@ from tests.world.old_layouts import key, old_layout, url_of
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
 
 
-def record(number: int, **changes: object) -> Applied:
-    made = Applied(key(number), f"card-{number}", "desired_state/cards.yaml", number, Status.PAUSED)
+def record(number: int, **changes: object) -> Record:
+    made = Record(key(number), f"card-{number}", "desired_state/cards.yaml", number, Status.PAUSED)
     return made._replace(**changes)  # type: ignore[arg-type]  # the tests name fields by word
 
 
@@ -84,7 +87,7 @@ keys = st.builds(RecordingKey, *[st.uuids().map(str)] * 4)
 maybe_moment = st.none() | moments
 maybe_status = st.none() | st.sampled_from(Status)
 records = st.builds(
-    Applied,
+    Record,
     key=keys,
     name=texts,
     file=texts,
@@ -144,14 +147,14 @@ on_one_file = settings(suppress_health_check=[HealthCheck.function_scoped_fixtur
 
 @on_one_file
 @given(records)
-def test_a_record_comes_back_as_it_was_saved(writer: Writer, store: Store, saved: Applied) -> None:
+def test_a_record_comes_back_as_it_was_saved(writer: Writer, store: Store, saved: Record) -> None:
     writer.save(saved).result()
     assert store.get(saved.key) == saved
 
 
 @on_one_file
 @given(records)
-def test_how_a_record_stands_is_what_the_whole_record_says(writer: Writer, store: Store, saved: Applied) -> None:
+def test_how_a_record_stands_is_what_the_whole_record_says(writer: Writer, store: Store, saved: Record) -> None:
     writer.save(saved).result()
     assert list(store.standings()) == [
         Standing(each.key, each.file, each.base, each.phase, each.desired, each.last_applied, each.sent)
@@ -169,14 +172,14 @@ def test_an_event_comes_back_as_it_was_appended(writer: Writer, store: Store, ap
 @pytest.mark.parametrize(
     ("table", "noun", "split"),
     [
-        ("recordings", Applied, {"key": RecordingKey._fields, "suspend": ("suspend_reason", "suspend_until")}),
+        ("recordings", Record, {"key": RecordingKey._fields, "suspend": ("suspend_reason", "suspend_until")}),
         ("history", Event, {"key": RecordingKey._fields}),
     ],
     ids=["recordings", "history"],
 )
 @pytest.mark.usefixtures("writer")
 def test_every_field_has_its_column_in_order(
-    path: Path, table: str, noun: type[Applied | Event], split: dict[str, tuple[str, ...]]
+    path: Path, table: str, noun: type[Record | Event], split: dict[str, tuple[str, ...]]
 ) -> None:
     with closing(sqlite3.connect(path)) as other:
         columns = [name for (name,) in other.execute("SELECT name FROM pragma_table_info(?)", (table,)) if name != "id"]
@@ -190,7 +193,7 @@ def test_reads_tell_what_a_dictionary_would(
 ) -> None:
     for number in range(5):
         writer.release(key(number))
-    kept: dict[RecordingKey, Applied] = {}
+    kept: dict[RecordingKey, Record] = {}
     receipts = []
     for line, (number, saved) in enumerate(steps):
         if saved is None:
@@ -437,7 +440,7 @@ def test_a_value_that_cannot_be_stored_fails_alone(path: Path, writer: Writer, s
 
 
 @pytest.mark.parametrize("given", [record(1, due_at=datetime(2026, 1, 1))])  # noqa: DTZ001 (the fault under test)
-def test_a_time_without_a_zone_is_refused_at_once(writer: Writer, given: Applied) -> None:
+def test_a_time_without_a_zone_is_refused_at_once(writer: Writer, given: Record) -> None:
     with pytest.raises(TypeError):
         writer.save(given)
 

@@ -14,7 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.model.nouns import Applied, Phase, Priority, RecordingKey, Status, Suspend
+from reconciler.model.documents import Suspend
+from reconciler.model.keys import RecordingKey
+from reconciler.model.records import Record
+from reconciler.model.statuses import Phase, Status
+from reconciler.model.work import Priority
 from reconciler.plan.evidence import Look, looks_of, stretches
 from reconciler.work.queue import KeyedQueue
 from tests.world.bench import Bench, Fault, Killed, statuses
@@ -144,7 +148,7 @@ async def test_one_that_shows_no_effect_is_sent_again_after_1_2_4_and_at_most_60
     bench.world.on_patch = lambda _key, _status: sent.append(bench.time.elapsed)
     phases: list[Phase] = []
 
-    def noted(record: Applied) -> None:
+    def noted(record: Record) -> None:
         phases.append(record.phase)
 
     while len(sent) < 9:

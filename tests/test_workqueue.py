@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from reconciler.model.nouns import Priority
+from reconciler.model.work import Priority
 from reconciler.work.queue import AGEING_SECONDS, Again, Depth, KeyedQueue, Workers
 from tests.world.virtual_loop import run_virtually
 

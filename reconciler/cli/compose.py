@@ -22,7 +22,7 @@ import click
 from reconciler.cli.options import Values
 from reconciler.cli.stops import handed_over
 from reconciler.controller import Observed, doubtful, observe_all
-from reconciler.model import Applied, Clock, Desired, RecordingKey, SettingsError, StoreError
+from reconciler.model import Clock, Desired, Record, RecordingKey, SettingsError, StoreError
 from reconciler.providers import is_loopback
 from reconciler.reconcile import CONTRADICTED_SECONDS, Observer
 from reconciler.settings import make_state_folder, read_regular, state_folder, write_whole
@@ -361,7 +361,7 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
 
 async def observe(
     desired: Sequence[Desired],
-    applied: Mapping[RecordingKey, Applied],
+    applied: Mapping[RecordingKey, Record],
     settings: Values,
     *,
     sandbox: bool,
@@ -379,7 +379,7 @@ async def observe(
 
 async def look(
     desired: Sequence[Desired],
-    applied: Mapping[RecordingKey, Applied],
+    applied: Mapping[RecordingKey, Record],
     settings: Values,
     api: Bird,
     observer: Observer,

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from reconciler.cli.options import Values, state_url
-from reconciler.model import Applied, ReconcilerError
+from reconciler.model import ReconcilerError, Record
 from reconciler.report import UNBOUNDED
 from reconciler.settings import state_path
 from reconciler.state import Store, open_store
@@ -69,7 +69,7 @@ def columns() -> int:
     return max(40, shutil.get_terminal_size().columns)
 
 
-def select(records: Iterable[Applied], words: Sequence[str]) -> tuple[list[Applied], list[str]]:
+def select(records: Iterable[Record], words: Sequence[str]) -> tuple[list[Record], list[str]]:
     """Return the records that any of the words is about, and the words that are about none.
 
     Args:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from reconciler.model import (
-    Applied,
     BirdError,
     BirdUnauthorized,
     BirdUnavailable,
@@ -24,6 +23,7 @@ from reconciler.model import (
     Phase,
     Priority,
     Reason,
+    Record,
     RecordingKey,
 )
 from reconciler.plan import contradicts
@@ -46,7 +46,7 @@ class Observed:
     #: What was seen first of recordings that were looked at twice.
     doubted: dict[RecordingKey, Live] = field(default_factory=dict)
 
-    def records(self, applied: Mapping[RecordingKey, Applied]) -> Mapping[RecordingKey, Applied]:
+    def records(self, applied: Mapping[RecordingKey, Record]) -> Mapping[RecordingKey, Record]:
         """Return our records as they stood before the look that counts: with the first of two."""
         if not self.doubted:
             return applied
@@ -130,7 +130,7 @@ async def observe_all(
 
 
 def doubtful(
-    desired: Iterable[Desired], applied: Mapping[RecordingKey, Applied], live: Mapping[RecordingKey, Live]
+    desired: Iterable[Desired], applied: Mapping[RecordingKey, Record], live: Mapping[RecordingKey, Live]
 ) -> list[RecordingKey]:
     """Return the recordings whose look contradicts what was seen of them a moment ago: to be looked at once more."""
     found = []

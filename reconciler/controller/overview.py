@@ -15,7 +15,7 @@ from typing import Any, Final
 from reconciler.controller.rests import Rests
 from reconciler.controller.standing import Stand, Standings
 from reconciler.desired import Catalog
-from reconciler.model import Applied, Phase, RecordingKey, Resting, StoreError, as_seen, instant, urgency
+from reconciler.model import Phase, Record, RecordingKey, Resting, StoreError, as_seen, instant, urgency
 from reconciler.state import Store
 
 FORMAT: Final = "reconciler.daemon/v1"
@@ -51,8 +51,8 @@ class Overview:
         unseen = sum(self._standings.applied_in(workspace_id) for workspace_id in blind)
         ended = self._standings.ended(now)
         error: StoreError | None = None
-        shown: list[Applied] = []
-        shown_ended: list[Applied] = []
+        shown: list[Record] = []
+        shown_ended: list[Record] = []
         try:
             first = heapq.nsmallest(LISTED, apart, key=lambda each: each[0])
             # Last of all what was in sync when its workspace was last answered: there is only one thing to do about it.
@@ -97,7 +97,7 @@ class Overview:
         rank = urgency(stand.phase, None if document is None else document.status)
         return rank, stand.unmet_since or stand.since or _LONG_AGO
 
-    def _records(self, keys: Iterable[RecordingKey], most: int) -> list[Applied]:
+    def _records(self, keys: Iterable[RecordingKey], most: int) -> list[Record]:
         records = []
         for key in keys:
             record = self._store.get(key)
@@ -107,14 +107,14 @@ class Overview:
                     break
         return records
 
-    def _as_it_stands(self, record: Applied) -> Applied:
+    def _as_it_stands(self, record: Record) -> Record:
         """Return a record as it is to be shown: of one that is out of sight the state holds what was seen last."""
         stand = self._standings.get(record.key)
         if stand is None or stand.phase is not Phase.BLIND or record.phase is not Phase.APPLIED:
             return record
         return record._replace(phase=Phase.BLIND, reason="api_away", phase_since=stand.since, error=stand.reason)
 
-    def _row(self, record: Applied) -> dict[str, Any]:
+    def _row(self, record: Record) -> dict[str, Any]:
         return {
             "name": record.name,
             "workspaceId": record.key.workspace_id,

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Collection, Iterator
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from reconciler.model import ENDED_SHOWN, Applied, Event, Phase, Reason, RecordingKey, is_ordinary_end
+from reconciler.model import ENDED_SHOWN, Event, Phase, Reason, Record, RecordingKey, is_ordinary_end
 from reconciler.reconcile import Writer
 
 #: Moments in the heap that are overtaken, and tolerated beside the valid ones before they are swept out.
@@ -161,7 +161,7 @@ class _Watched:
         self._standings = standings
         self.lease_valid = writer.lease_valid
 
-    def save(self, record: Applied, *events: Event) -> Awaitable[None]:
+    def save(self, record: Record, *events: Event) -> Awaitable[None]:
         self._standings.note(record.key, stand_of(record))
         return self._writer.save(record, *events)
 
@@ -170,7 +170,7 @@ class _Watched:
         return self._writer.release(key, *events)
 
 
-def stand_of(record: Applied) -> Stand:
+def stand_of(record: Record) -> Stand:
     """Return how a recording stands by its record."""
     reason = record.reason
     if record.phase is Phase.ENDED and not is_ordinary_end(record):

@@ -18,7 +18,7 @@ from reconciler.desired.index import Index
 from reconciler.desired.load import parse_files, uncollected
 from reconciler.desired.readings import Reading, Readings
 from reconciler.desired.sources import FileStamp, Tree
-from reconciler.model import Applied, Desired, Problem, RecordingKey, ResourceFault
+from reconciler.model import Desired, Problem, Record, RecordingKey, ResourceFault
 from reconciler.telemetry import Alarm, Log, scrubbed
 
 #: From so many changed bytes on they are read in a thread, so that turns go on meanwhile: they take some 5 ms to parse.
@@ -156,7 +156,7 @@ class Follower:
         """Given paths that are missing now; what they held stays in force."""
         return self._vanished
 
-    def load(self, records: Iterable[Applied], index: Index | None = None) -> CatalogChange:
+    def load(self, records: Iterable[Record], index: Index | None = None) -> CatalogChange:
         """Read everything for the first time.
 
         Args:
@@ -167,7 +167,7 @@ class Follower:
         with uncollected():
             return self._load(records, index)
 
-    def _load(self, records: Iterable[Applied], index: Index | None) -> CatalogChange:
+    def _load(self, records: Iterable[Record], index: Index | None) -> CatalogChange:
         tree = self._source.walk()
         patience = Patience(_START_PATIENCE_SECONDS)
         readings = []
@@ -547,7 +547,7 @@ class Follower:
 def _remembered(
     contents: Mapping[str, FileDocuments],
     tree: Tree,
-    records: Iterable[Applied],
+    records: Iterable[Record],
     name_of: Callable[[str, str], str | None],
 ) -> dict[str, FileDocuments | None]:
     """Return, for each file that is invalid or out of sight now, what our records say it held when it was valid."""
@@ -565,7 +565,7 @@ def _remembered(
     return {file: FileDocuments(file, tuple(desired), ()) for file, desired in held.items()}
 
 
-def document_of(record: Applied, file: str) -> Desired:
+def document_of(record: Record, file: str) -> Desired:
     """Return what a recording's document asked for when it was last valid; `file` is what its file is called now."""
     return Desired(
         record.key, record.name, record.desired, file, record.line, record.drift, record.suspend, record.labels

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from reconciler.model.nouns import Applied, Phase, Reason, Resting, Status
+from reconciler.model.actions import Reason
+from reconciler.model.records import Record, Resting
+from reconciler.model.statuses import Phase, Status
 
 #: How long an ordinary end of a call is shown: as long as whoever was on that call may still ask.
 ENDED_SHOWN: Final = timedelta(hours=1)
@@ -51,7 +53,7 @@ def urgency(phase: Phase, desired: Status | None, *, ordinary_end: bool = False)
     return _ORDINARY_END if ordinary_end else _RANK[phase]
 
 
-def is_ordinary_end(record: Applied) -> bool:
+def is_ordinary_end(record: Record) -> bool:
     """Return whether a recording ended by itself while it was as desired."""
     if record.phase is not Phase.ENDED:
         return False
@@ -65,7 +67,7 @@ def is_past(since: datetime | None, now: datetime) -> bool:
     return since is None or now - since >= ENDED_SHOWN
 
 
-def as_seen(record: Applied, blind: Mapping[str, Resting]) -> Applied:
+def as_seen(record: Record, blind: Mapping[str, Resting]) -> Record:
     """Return a record as it is to be shown: what was in sync when its workspace last answered is not known to be so.
 
     Args:

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reconciler.model.nouns import Problem
+    from reconciler.model.documents import Problem
 
 #: How much of a foreign body an error may quote: enough for a code and a sentence, too little to flood a log.
 BODY_CHARACTERS = 256

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from reconciler.model import Action, ActionKind, Applied, Desired, Drift, Live, LiveStatus, Reason, RecordingKey, Status
+from reconciler.model import Action, ActionKind, Desired, Drift, Live, LiveStatus, Reason, Record, RecordingKey, Status
 
 #: Live but not controllable: Bird's first status, which nothing may be sent to yet (assumed), and words not yet known.
 _NOT_CONTROLLABLE = frozenset({LiveStatus.ACCEPTED, LiveStatus.UNKNOWN})
@@ -24,7 +24,7 @@ SUSPECT: Final = timedelta(seconds=5)
 def decide(
     key: RecordingKey,
     desired: Desired | None,
-    applied: Applied | None,
+    applied: Record | None,
     live: Live | None,
     now: datetime,
     *,
@@ -88,7 +88,7 @@ def _may_be_anybodys_pause(desired: Desired, live: Live | None) -> bool:
     )
 
 
-def effective_last_applied(applied: Applied | None) -> Status | None:
+def effective_last_applied(applied: Record | None) -> Status | None:
     """Return the status that is known to have been brought about and not to have been overtaken since.
 
     While a PATCH to another status is unconfirmed, nobody knows which of the two holds: it may still take effect. Then
@@ -99,14 +99,14 @@ def effective_last_applied(applied: Applied | None) -> Status | None:
     return applied.last_applied
 
 
-def awaits_confirmation(applied: Applied | None, status: Status, now: datetime) -> bool:
+def awaits_confirmation(applied: Record | None, status: Status, now: datetime) -> bool:
     """Return whether a PATCH to `status` has been sent, is not confirmed, and may still show its effect."""
     return (
         applied is not None and applied.sent is status and applied.confirm_by is not None and now < applied.confirm_by
     )
 
 
-def contradicts(applied: Applied | None, status: Status, live: Live) -> bool:
+def contradicts(applied: Record | None, status: Status, live: Live) -> bool:
     """Return whether the look before this one, a moment older or younger, showed `status`, which this one does not.
 
     Bird promises no order between two reads: either may come from a copy that is behind.
@@ -117,7 +117,7 @@ def contradicts(applied: Applied | None, status: Status, live: Live) -> bool:
     return before.satisfies(status) and abs(live.observed_at - applied.observed_at) <= SUSPECT
 
 
-def _missing_since(applied: Applied | None, live: Live) -> datetime:
+def _missing_since(applied: Record | None, live: Live) -> datetime:
     """Return when the recording was first not found; a moment ahead is one of before the clock was set back."""
     known = None if applied is None else applied.missing_since
     return live.observed_at if known is None else min(known, live.observed_at)
@@ -128,7 +128,7 @@ def _action(
     reason: Reason,
     key: RecordingKey,
     desired: Desired | None,
-    applied: Applied | None,
+    applied: Record | None,
     live: Live | None,
 ) -> Action:
     patch = kind is ActionKind.PATCH
@@ -157,6 +157,6 @@ def _action(
     )
 
 
-def _paused_by_us(applied: Applied | None) -> bool:
+def _paused_by_us(applied: Record | None) -> bool:
     """Return whether the live pause is one that this program brought about or has sent, as far as anybody knows."""
     return applied is not None and not applied.restored and Status.PAUSED in (applied.sent, applied.last_applied)

@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from operator import attrgetter
 
-from reconciler.model import Action, ActionKind, Applied, Desired, Live, RecordingKey
+from reconciler.model import Action, ActionKind, Desired, Live, Record, RecordingKey
 from reconciler.plan.decision import CALL_SECONDS, decide
 from reconciler.plan.limits import Limits, Refusal, withhold
 
@@ -97,7 +97,7 @@ class Plan:
 
 def make_plan(
     desired: Iterable[Desired],
-    applied: Mapping[RecordingKey, Applied],
+    applied: Mapping[RecordingKey, Record],
     live: Mapping[RecordingKey, Live] | None,
     *,
     now: datetime,
@@ -149,7 +149,7 @@ def make_plan(
 def make_change_plan(
     desired: Iterable[Desired],
     before: Iterable[Desired],
-    applied: Mapping[RecordingKey, Applied],
+    applied: Mapping[RecordingKey, Record],
     live: Mapping[RecordingKey, Live] | None,
     *,
     base: str | None,
@@ -203,10 +203,10 @@ def make_change_plan(
     return replace(plan, base=base, causes=causes)
 
 
-def _stand_in(document: Desired, now: datetime) -> Applied:
+def _stand_in(document: Desired, now: datetime) -> Record:
     """Return the record that a recording would have, had its document been applied."""
     held = document.suspend is not None and now < document.suspend.until
-    return Applied(
+    return Record(
         document.key,
         document.name,
         document.file,
@@ -220,7 +220,7 @@ def _stand_in(document: Desired, now: datetime) -> Applied:
 
 
 def _cause(
-    action: Action, earlier: Desired | None, applied: Applied | None, now: datetime, call_seconds: float
+    action: Action, earlier: Desired | None, applied: Record | None, now: datetime, call_seconds: float
 ) -> Cause:
     if earlier is None and applied is None:
         return Cause.CHANGE

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import timedelta
 
-from reconciler.model import Applied, BirdError, BirdUnavailable, Clock, Event, Outcome, Phase, Priority, RecordingKey
+from reconciler.model import BirdError, BirdUnavailable, Clock, Event, Outcome, Phase, Priority, Record, RecordingKey
 from reconciler.reconcile.notes import Notes, named
 from reconciler.reconcile.record import as_blind, as_failed, as_not_sent, as_unanswered, as_unconfirmed, why
 from reconciler.reconcile.surroundings import Reader, Turn, Writer
@@ -52,7 +52,7 @@ class Failures:
         """Forget the looks at a recording that were not answered, now that one was; return whether there were any."""
         return bool(self._unanswered.pop(key, 0))
 
-    async def blind(self, applied: Applied, error: BirdError) -> Turn:
+    async def blind(self, applied: Record, error: BirdError) -> Turn:
         """Come back, because a look was asked for and not answered."""
         phase = await self.note_blind(applied, error)
         self._unanswered[applied.key] += 1
@@ -65,7 +65,7 @@ class Failures:
         )
         return Turn(phase, Again(seconds, Priority.RETRY), Outcome.FAILED, error)
 
-    async def not_tried(self, applied: Applied, error: BirdUnavailable, priority: Priority) -> Turn:
+    async def not_tried(self, applied: Record, error: BirdUnavailable, priority: Priority) -> Turn:
         """Come back, as urgent as before, when a look may leave: the API has not been asked, so nothing is known anew.
 
         All recordings of a workspace may come by here again and again while the API is down.
@@ -73,7 +73,7 @@ class Failures:
         phase = await self.note_blind(applied, error)
         return Turn(phase, Again(error.retry_after or 0.0, priority), Outcome.FAILED, error)
 
-    async def note_blind(self, applied: Applied, error: BirdError) -> Phase:
+    async def note_blind(self, applied: Record, error: BirdError) -> Phase:
         """Write down, once, that nobody sees a recording of which something is owed; return the phase to show.
 
         A recording that was in sync costs no write: that it is out of sight now is known of its workspace.
@@ -98,13 +98,13 @@ class Failures:
         hidden = record.phase is Phase.APPLIED and not throttled
         return Phase.BLIND if hidden else record.phase
 
-    async def failed(self, seen: Applied, error: BirdUnavailable) -> Turn:
+    async def failed(self, seen: Record, error: BirdUnavailable) -> Turn:
         """Record that a PATCH may not leave for longer than a moment."""
         record = as_failed(seen, error, self._clock.now())._replace(attempts=seen.attempts + 1)
         await self._writer.save(record)
         return self._retry(record, error)
 
-    async def send_failed(self, seen: Applied, intent: Applied, error: BirdUnavailable, started: float) -> Turn:
+    async def send_failed(self, seen: Record, intent: Record, error: BirdUnavailable, started: float) -> Turn:
         """Record a PATCH that got no answer to rely on; the next turn looks before it sends again."""
         if error.sent or error.throttled:  # else none left
             self._notes.patch_failed()
@@ -117,13 +117,13 @@ class Failures:
         await self._writer.save(record, self._failure(record, error.code, started))
         return self._retry(record, error, unknown_fate=not answered)
 
-    async def not_sent(self, seen: Applied, error: BirdError, started: float, *, answer: str) -> Applied:
+    async def not_sent(self, seen: Record, error: BirdError, started: float, *, answer: str) -> Record:
         """Record that a PATCH was not processed: what was under way before it is under way still."""
         record = as_not_sent(seen, error, self._clock.now())
         await self._writer.save(record, self._failure(record, answer, started))
         return record
 
-    async def unconfirmed(self, seen: Applied) -> Turn:
+    async def unconfirmed(self, seen: Record) -> Turn:
         """Record that an accepted PATCH showed no effect by its deadline, and when it may leave again."""
         now, tick = self._clock.now(), self._clock.monotonic()
         wait = repeat_seconds(seen.attempts + 1)
@@ -138,7 +138,7 @@ class Failures:
         self._notes.patch_ended(record.key, Outcome.UNCONFIRMED)
         return Turn(Phase.UNCONFIRMED, Again(wait, Priority.RETRY), Outcome.UNCONFIRMED)
 
-    def _failure(self, record: Applied, answer: str, started: float) -> Event:
+    def _failure(self, record: Record, answer: str, started: float) -> Event:
         return self._notes.done(
             "patch_failed",
             record,
@@ -148,7 +148,7 @@ class Failures:
             detail=record.error,
         )
 
-    def _retry(self, record: Applied, error: BirdUnavailable, *, unknown_fate: bool = False) -> Turn:
+    def _retry(self, record: Record, error: BirdUnavailable, *, unknown_fate: bool = False) -> Turn:
         seconds = retry_seconds(record.attempts, self._clock.random, at_least=error.retry_after or 0.0)
         event = "throttled" if error.throttled else "retry_scheduled"
         values = {**named(record), "after_seconds": round(seconds, 3), "attempts": record.attempts, "error": str(error)}

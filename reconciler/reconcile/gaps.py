@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from reconciler.model import Applied, Live
+from reconciler.model import Live, Record
 
 
 class Gaps:
@@ -33,7 +33,7 @@ class Gaps:
         self._answered: dict[str, datetime] = {}
         self._back: dict[str, datetime] = {}
 
-    def ends(self, before: Applied, live: Live, *, failed: bool) -> bool:
+    def ends(self, before: Record, live: Live, *, failed: bool) -> bool:
         """Return whether a look that shows what the one before it showed is the first after a gap.
 
         Nothing leads out of a final status, so that no gap between two looks that show it leaves a doubt.
@@ -54,10 +54,10 @@ class Gaps:
             return False
         return failed or before.observed_at < self._back[workspace_id]
 
-    def first_look(self, before: Applied, live: Live) -> bool:
+    def first_look(self, before: Record, live: Live) -> bool:
         """Return whether a look shows what the one before it showed, and that one was another process's."""
         return before.observed_at is not None and before.observed_at < self._began and _agree(before, live)
 
 
-def _agree(before: Applied, live: Live) -> bool:
+def _agree(before: Record, live: Live) -> bool:
     return before.live == live.word and not (live.final or live.missing)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from reconciler.model import Applied, Clock, Event, Outcome, Phase, RecordingKey
+from reconciler.model import Clock, Event, Outcome, Phase, Record, RecordingKey
 from reconciler.reconcile.record import SEEN_AGAIN, SEEN_ONCE
 from reconciler.reconcile.surroundings import Meters
 
 
-def named(record: Applied) -> dict[str, str]:
+def named(record: Record) -> dict[str, str]:
     """Return what every log line about a recording says of it."""
     return {"name": record.name, "recording_id": record.key.recording_id}
 
@@ -31,7 +31,7 @@ class Notes:
     def done(
         self,
         event: str,
-        record: Applied,
+        record: Record,
         *,
         cause: str = "",
         requested_at: datetime | None = None,
@@ -71,8 +71,8 @@ class Notes:
     def seen(
         self,
         event: str,
-        before: Applied,
-        record: Applied,
+        before: Record,
+        record: Record,
         *,
         cause: str = "",
         ours: bool = False,
@@ -100,7 +100,7 @@ class Notes:
             last_seen_at=before.observed_at if changed else None,
         )
 
-    def seen_again(self, before: Applied, record: Applied, *, once: bool = False, detail: str = "") -> Event:
+    def seen_again(self, before: Record, record: Record, *, once: bool = False, detail: str = "") -> Event:
         """Return a line about the first look after a time in which nobody looked: of that time nothing is proven.
 
         Args:

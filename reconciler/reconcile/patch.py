@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 from reconciler.model import (
     Action,
-    Applied,
     BirdError,
     BirdRejected,
     BirdUnauthorized,
@@ -23,6 +22,7 @@ from reconciler.model import (
     Priority,
     Reason,
     ReconcilerError,
+    Record,
     RecordingKey,
     StalePlan,
 )
@@ -76,7 +76,7 @@ class Patcher:
         confirm: timedelta,
         expected: Mapping[RecordingKey, Action] | None,
         held_back: Callable[[str], BirdUnavailable | None],
-        asked_by: Callable[[Applied], str | None],
+        asked_by: Callable[[Record], str | None],
         notes: Notes,
         refused_keys: RefusedKeys,
         failures: Failures,
@@ -97,7 +97,7 @@ class Patcher:
         self._failures = failures
         self._began = clock.now()
 
-    async def patch(self, action: Action, seen: Applied, live: Live, now: datetime, priority: Priority) -> Turn:
+    async def patch(self, action: Action, seen: Record, live: Live, now: datetime, priority: Priority) -> Turn:
         """Send the PATCH that was decided on, unless something holds it back.
 
         Raises:
@@ -145,7 +145,7 @@ class Patcher:
         self._refused_keys.patch_leaves(workspace_id, now)
         return await self._send(action, seen, live, now)
 
-    async def _stale(self, action: Action, seen: Applied, live: Live) -> Turn:
+    async def _stale(self, action: Action, seen: Record, live: Live) -> Turn:
         """Send nothing, because the saved plan says something else than what is decided now."""
         await self._writer.save(seen)
         error = StalePlan(
@@ -153,7 +153,7 @@ class Patcher:
         )
         return Turn(seen.phase, outcome=Outcome.SKIPPED, error=error)
 
-    async def _limit_refused(self, seen: Applied, refusal: Refusal) -> Turn:
+    async def _limit_refused(self, seen: Record, refusal: Refusal) -> Turn:
         """Record that a limit holds the PATCH back. What it refuses as a whole is said once, by whoever judged it."""
         record = standing(seen, Phase.REFUSED, refusal.rule, self._clock.now())._replace(error=str(refusal))
         if seen.phase is not Phase.REFUSED:
@@ -166,7 +166,7 @@ class Patcher:
         again = None if refusal.name else Again(LIMIT_SECONDS, Priority.RESYNC)
         return Turn(Phase.REFUSED, again, Outcome.SKIPPED, refusal=refusal)
 
-    async def _send(self, action: Action, seen: Applied, live: Live, now: datetime) -> Turn:
+    async def _send(self, action: Action, seen: Record, live: Live, now: datetime) -> Turn:
         grace = timedelta(seconds=min(UNKNOWN_FATE_SECONDS, self._confirm.total_seconds()))
         intent = as_intended(seen, action.reason, now, grace, self._asked_by(seen))
         sent_event = self._notes.done(
@@ -217,7 +217,7 @@ class Patcher:
         self._notes.edit_step(record.key, "accepted")
         return Turn(record.phase, Again(confirm_seconds_after(0.0), Priority.CONFIRM))
 
-    def _rest_after_earlier_request(self, seen: Applied, now: datetime) -> timedelta | None:
+    def _rest_after_earlier_request(self, seen: Record, now: datetime) -> timedelta | None:
         """Return how long a PATCH of an earlier process to another status may still be under way; None for not at all.
 
         Nobody knows then which of the two would be the last to take effect. One of this process has ended by now.
@@ -227,7 +227,7 @@ class Patcher:
         rest = seen.sent_at + REQUEST - now
         return rest if seen.sent_at < self._began and timedelta(0) < rest <= REQUEST else None
 
-    async def _rejected(self, seen: Applied, error: BirdRejected, started: float) -> Turn:
+    async def _rejected(self, seen: Record, error: BirdRejected, started: float) -> Turn:
         """Look again after a refusal: the wanted status there is success, anything else a rejection that is kept."""
         now = self._clock.now()
         try:
@@ -275,7 +275,7 @@ class Patcher:
         return Turn(record.phase, outcome=Outcome.REJECTED, error=error)
 
 
-def _rest_before_repeat(seen: Applied, now: datetime) -> timedelta | None:
+def _rest_before_repeat(seen: Record, now: datetime) -> timedelta | None:
     """Return how long a PATCH that showed no effect has to wait before it is sent again; None when it may leave."""
     if seen.phase is not Phase.UNCONFIRMED or seen.sent is not seen.desired or seen.due_at is None:
         return None

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from reconciler.model import (
-    Applied,
     BirdError,
     BirdRejected,
     BirdUnauthorized,
@@ -22,6 +21,7 @@ from reconciler.model import (
     Live,
     Phase,
     Reason,
+    Record,
     RecordingKey,
     Status,
 )
@@ -61,7 +61,7 @@ _NOT_BLINDED: Final = frozenset(
 )
 
 
-def standing(record: Applied, phase: Phase, reason: str, now: datetime) -> Applied:
+def standing(record: Record, phase: Phase, reason: str, now: datetime) -> Record:
     """Return the record in a phase, for a reason: the one place where a record changes its phase.
 
     A PATCH that was accepted and then showed no effect stays unconfirmed, whatever is tried meanwhile, until a look
@@ -98,9 +98,9 @@ def why(error: BirdError) -> str:
 # Before the look: what the document says now, and what the clock did meanwhile.
 
 
-def as_declared(key: RecordingKey, desired: Desired, base: str, now: datetime) -> Applied:
+def as_declared(key: RecordingKey, desired: Desired, base: str, now: datetime) -> Record:
     """Return the first record of a recording, whose document's file is relative to `base`."""
-    first = Applied(
+    first = Record(
         key,
         desired.name,
         desired.file,
@@ -114,7 +114,7 @@ def as_declared(key: RecordingKey, desired: Desired, base: str, now: datetime) -
     return standing(first, Phase.PENDING, Reason.EDIT, now)
 
 
-def as_edited(record: Applied, status: Status, revision: str | None, now: datetime) -> Applied:
+def as_edited(record: Record, status: Status, revision: str | None, now: datetime) -> Record:
     """Return the record with a new desired status, which starts with a clean slate: nobody has seen it hold yet."""
     edited = record._replace(
         desired=status,
@@ -131,7 +131,7 @@ def as_edited(record: Applied, status: Status, revision: str | None, now: dateti
     return standing(edited, Phase.PENDING, Reason.EDIT, now)
 
 
-def with_document(record: Applied, desired: Desired, base: str) -> Applied:
+def with_document(record: Record, desired: Desired, base: str) -> Record:
     """Return the record with the rest of what the document says now; the same one where nothing is new."""
     base = _base(desired, base)
     if (record.name, record.file, record.base, record.line, record.drift, record.suspend, record.labels) == (
@@ -160,12 +160,12 @@ def _base(desired: Desired, base: str) -> str:
     return "/" if desired.file.startswith("/") else base
 
 
-def as_held(record: Applied, until: datetime, revision: str | None, now: datetime) -> Applied:
+def as_held(record: Record, until: datetime, revision: str | None, now: datetime) -> Record:
     """Return the record of a suspended recording."""
     return standing(record, Phase.HELD, Reason.SUSPENDED, now)._replace(due_at=until, revision=revision)
 
 
-def within_reach(record: Applied, now: datetime, confirm: timedelta) -> Applied:
+def within_reach(record: Record, now: datetime, confirm: timedelta) -> Record:
     """Bring a deadline back that the clock, having been set back, would reach only after the length of its jump.
 
     Where there is none, the record itself is returned.
@@ -180,7 +180,7 @@ def within_reach(record: Applied, now: datetime, confirm: timedelta) -> Applied:
 # After the look.
 
 
-def with_look(record: Applied, live: Live) -> Applied:
+def with_look(record: Record, live: Live) -> Record:
     """Return the record with what was just seen, and since when the recording has not been found."""
     missing_since = None
     if live.missing and live.moved_to is None:
@@ -188,12 +188,12 @@ def with_look(record: Applied, live: Live) -> Applied:
     return record._replace(live=live.word, observed_at=live.observed_at, missing_since=missing_since)
 
 
-def as_seen_again(record: Applied, now: datetime) -> Applied:
+def as_seen_again(record: Record, now: datetime) -> Record:
     """Return the record of a recording whose looks are answered again; what follows from them is decided next."""
     return standing(record, Phase.PENDING, SEEN_AGAIN, now)._replace(error="")
 
 
-def with_overtaken(record: Applied, live: Live, now: datetime) -> Applied:
+def with_overtaken(record: Record, live: Live, now: datetime) -> Record:
     """Take a PATCH for applied that a newer desired status has overtaken, once a look shows its effect.
 
     Were it forgotten when the next PATCH goes out, and that one lost, our own pause would look like an agent's.
@@ -211,7 +211,7 @@ def with_overtaken(record: Applied, live: Live, now: datetime) -> Applied:
     )
 
 
-def as_in_sync(seen: Applied, before: Applied, now: datetime) -> Applied:
+def as_in_sync(seen: Record, before: Record, now: datetime) -> Record:
     """Return the record of a recording that is as desired: by our PATCH, or as it was found."""
     unchanged = seen.sent is not seen.desired and before.last_applied is seen.desired
     return standing(seen, Phase.APPLIED, Reason.IN_SYNC, now)._replace(
@@ -231,7 +231,7 @@ def as_in_sync(seen: Applied, before: Applied, now: datetime) -> Applied:
     )
 
 
-def as_reported(seen: Applied, reason: Reason, detail: str, now: datetime) -> Applied:
+def as_reported(seen: Record, reason: Reason, detail: str, now: datetime) -> Record:
     """Return the record of a recording that is not as desired, and that nothing will be sent to."""
     ended = reason in (Reason.ENDED, Reason.ENDED_BEFORE_EFFECT)
     lost = reason in (Reason.NOT_FOUND, Reason.MOVED)
@@ -244,12 +244,12 @@ def as_reported(seen: Applied, reason: Reason, detail: str, now: datetime) -> Ap
     )
 
 
-def as_drifted(seen: Applied, now: datetime) -> Applied:
+def as_drifted(seen: Record, now: datetime) -> Record:
     """Return the record of a recording whose drift is about to be corrected."""
     return standing(seen, Phase.DRIFTED, Reason.DRIFT, now)
 
 
-def as_waiting(seen: Applied, reason: Reason | str, detail: str, now: datetime) -> Applied:
+def as_waiting(seen: Record, reason: Reason | str, detail: str, now: datetime) -> Record:
     """Return the record of a recording that nothing can be sent to yet."""
     return standing(seen, Phase.WAITING, reason, now)._replace(error=detail)
 
@@ -257,7 +257,7 @@ def as_waiting(seen: Applied, reason: Reason | str, detail: str, now: datetime) 
 # A PATCH and its answer.
 
 
-def as_intended(seen: Applied, reason: Reason, now: datetime, grace: timedelta, revision: str | None) -> Applied:
+def as_intended(seen: Record, reason: Reason, now: datetime, grace: timedelta, revision: str | None) -> Record:
     """Return the record of a PATCH that is about to leave, and that has so long to show an effect if it gets lost."""
     first = seen.first_sent_at if seen.sent is seen.desired else None
     return standing(seen, Phase.SENDING, reason, now)._replace(
@@ -271,18 +271,18 @@ def as_intended(seen: Applied, reason: Reason, now: datetime, grace: timedelta, 
     )
 
 
-def as_accepted(intent: Applied, now: datetime, confirm: timedelta) -> Applied:
+def as_accepted(intent: Record, now: datetime, confirm: timedelta) -> Record:
     """Return the record of a PATCH that the API accepted, which is not yet its effect."""
     accepted = standing(intent, Phase.CONFIRMING, Reason.CONFIRMING, now)
     return accepted._replace(accepted_at=now, confirm_by=now + confirm, error="", due_at=None)
 
 
-def as_confirming(seen: Applied, now: datetime) -> Applied:
+def as_confirming(seen: Record, now: datetime) -> Record:
     """Return the record of a PATCH whose effect is waited for: accepted, or of unknown fate."""
     return standing(seen, Phase.SENDING if seen.accepted_at is None else Phase.CONFIRMING, Reason.CONFIRMING, now)
 
 
-def as_found(seen: Applied, now: datetime) -> Applied:
+def as_found(seen: Record, now: datetime) -> Record:
     """Return the record of a PATCH that was rejected, where the wanted status is there all the same."""
     return standing(seen, Phase.APPLIED, Reason.IN_SYNC, now)._replace(
         last_applied=seen.desired,
@@ -298,7 +298,7 @@ def as_found(seen: Applied, now: datetime) -> Applied:
     )
 
 
-def as_rejected(seen: Applied, live: Live, error: BirdError, now: datetime) -> Applied:
+def as_rejected(seen: Record, live: Live, error: BirdError, now: datetime) -> Record:
     """Return the record of a PATCH that was rejected: kept until either side changes."""
     phase, reason = (Phase.ENDED, Reason.ENDED_BEFORE_EFFECT) if live.final else (Phase.REJECTED, REJECTED)
     return standing(seen, phase, reason, now)._replace(
@@ -312,7 +312,7 @@ def as_rejected(seen: Applied, live: Live, error: BirdError, now: datetime) -> A
 # Failures.
 
 
-def as_failed(record: Applied, error: BirdError, now: datetime) -> Applied:
+def as_failed(record: Record, error: BirdError, now: datetime) -> Record:
     """Return the record of a turn that was answered, and whose PATCH then could not leave."""
     # A refusal by the API is still the last that is known, and its words are what a person needs.
     if record.phase is Phase.REJECTED:
@@ -322,7 +322,7 @@ def as_failed(record: Applied, error: BirdError, now: datetime) -> Applied:
     return standing(record, Phase.FAILED, why(error), now)._replace(error=str(error))
 
 
-def as_blind(record: Applied, error: BirdError, now: datetime) -> Applied:
+def as_blind(record: Record, error: BirdError, now: datetime) -> Record:
     """Return the record of a recording whose look was not answered.
 
     One that was seen as desired keeps its record, since nothing new is known of it: that its workspace is out of sight
@@ -335,18 +335,18 @@ def as_blind(record: Applied, error: BirdError, now: datetime) -> Applied:
     return standing(record, Phase.BLIND, why(error), now)._replace(error=str(error))
 
 
-def as_not_sent(seen: Applied, error: BirdError, now: datetime) -> Applied:
+def as_not_sent(seen: Record, error: BirdError, now: datetime) -> Record:
     """Return the record of a PATCH that was not processed: what was under way before it is under way still."""
     failed = standing(seen, Phase.FAILED, why(error), now)
     return failed._replace(attempts=seen.attempts + 1, error=str(error))
 
 
-def as_unanswered(intent: Applied, error: BirdError, confirm_by: datetime | None) -> Applied:
+def as_unanswered(intent: Record, error: BirdError, confirm_by: datetime | None) -> Record:
     """Return the record of a PATCH that may have had its effect; until the deadline a look may show it."""
     return intent._replace(attempts=intent.attempts + 1, error=str(error), confirm_by=confirm_by)
 
 
-def as_unconfirmed(seen: Applied, confirm: timedelta, again: timedelta, now: datetime) -> Applied:
+def as_unconfirmed(seen: Record, confirm: timedelta, again: timedelta, now: datetime) -> Record:
     """Return the record of a PATCH that was accepted and then showed no effect, and that leaves again after a wait."""
     return standing(seen, Phase.UNCONFIRMED, NO_EFFECT, now)._replace(
         confirm_by=None,

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
 from reconciler.model import (
-    Applied,
     Clock,
     Event,
     LeaseLost,
@@ -18,6 +17,7 @@ from reconciler.model import (
     Phase,
     Reason,
     ReconcilerError,
+    Record,
     RecordingKey,
     Status,
 )
@@ -35,14 +35,14 @@ class Sender(Protocol):
 class Reader(Protocol):
     """What a turn reads of the store."""
 
-    def get(self, key: RecordingKey) -> Applied | None: ...
+    def get(self, key: RecordingKey) -> Record | None: ...
     def last_event(self, key: RecordingKey) -> str | None: ...
 
 
 class Writer(Protocol):
     """What a turn writes to the store; what a call returns is awaited until the rows are on disk."""
 
-    def save(self, record: Applied, *events: Event) -> Awaitable[None]: ...
+    def save(self, record: Record, *events: Event) -> Awaitable[None]: ...
     def release(self, key: RecordingKey, *events: Event) -> Awaitable[None]: ...
     def lease_valid(self) -> bool: ...
 

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from reconciler.model import (
     Action,
     ActionKind,
-    Applied,
     BirdError,
     BirdUnauthorized,
     BirdUnavailable,
@@ -26,6 +25,7 @@ from reconciler.model import (
     Priority,
     Reason,
     ReconcilerError,
+    Record,
     RecordingKey,
     StoreError,
 )
@@ -162,7 +162,7 @@ class Reconciler:
         #: Recordings that the last look did not find, without a proof of their end.
         self._missing: set[RecordingKey] = set()
         #: Records as they were before a look that contradicts them, until another look settles it: moments.
-        self._doubted: dict[RecordingKey, Applied] = {}
+        self._doubted: dict[RecordingKey, Record] = {}
         self._first_looks = dict(first_looks or {})
         self._revision_of = revision_of
         self._newest_revision = newest_revision
@@ -251,7 +251,7 @@ class Reconciler:
             again = Again(retry_seconds(3, self._clock.random), Priority.RETRY)
             return Turn(None, again, Outcome.FAILED, error, looked=False)
 
-    def _declared(self, key: RecordingKey, stored: Applied | None, desired: Desired) -> Applied:
+    def _declared(self, key: RecordingKey, stored: Record | None, desired: Desired) -> Record:
         """Return the record with what the document says now."""
         if stored is None:
             return as_declared(key, desired, self._base, self._clock.now())
@@ -260,7 +260,7 @@ class Reconciler:
             stored = as_edited(stored, desired.status, revision, self._clock.now())
         return with_document(stored, desired, self._base)
 
-    async def _look_and_act(self, key: RecordingKey, desired: Desired, applied: Applied, priority: Priority) -> Turn:
+    async def _look_and_act(self, key: RecordingKey, desired: Desired, applied: Record, priority: Priority) -> Turn:
         try:
             live = self._first_look(key, desired, applied)
             if live is None:
@@ -299,7 +299,7 @@ class Reconciler:
         turn = await self._act(action, before, seen, live, now, priority)
         return turn._replace(reason=action.reason, detail=live.detail)
 
-    def _before_doubt(self, action: Action, applied: Applied) -> Applied:
+    def _before_doubt(self, action: Action, applied: Record) -> Record:
         """Return the record as it was before a look that was doubted, once another look has said which was right.
 
         What is told of the two is told against what had been seen before them.
@@ -320,7 +320,7 @@ class Reconciler:
         )
 
     async def _act(
-        self, action: Action, before: Applied, seen: Applied, live: Live, now: datetime, priority: Priority
+        self, action: Action, before: Record, seen: Record, live: Live, now: datetime, priority: Priority
     ) -> Turn:
         match action.kind:
             case ActionKind.NOOP:
@@ -334,19 +334,19 @@ class Reconciler:
                     seen = await self._drifted(action, before, seen, now)
                 return await self._patcher.patch(action, seen, live, now, priority)
 
-    async def _refused(self, applied: Applied, turn: Turn) -> Turn:
+    async def _refused(self, applied: Record, turn: Turn) -> Turn:
         """Return the turn that the key of the workspace held up, once the record says so."""
         if not isinstance(turn.error, BirdError):
             return turn
         return turn._replace(phase=await self._failures.note_blind(applied, turn.error), looked=False)
 
-    async def _seen_again(self, blind: Applied, live: Live, now: datetime) -> Applied:
+    async def _seen_again(self, blind: Record, live: Live, now: datetime) -> Record:
         """Say since when nobody saw the recording, now that somebody does."""
         record = as_seen_again(blind, now)
         await self._writer.save(record, self._notes.seen_again(blind, with_look(record, live), detail=blind.error))
         return record
 
-    async def _note_gap(self, before: Applied, live: Live, *, gap: bool) -> None:
+    async def _note_gap(self, before: Record, live: Live, *, gap: bool) -> None:
         """Say that nobody looked for a while, unless the last event of the recording says so of all that follows it."""
         seen_once = self._reader.last_event(before.key) == SEEN_ONCE
         # Who looks on says that it does; who does not adds nothing to what the last of its kind has said.
@@ -354,7 +354,7 @@ class Reconciler:
             record = with_look(before, live)
             await self._writer.save(record, self._notes.seen_again(before, record, once=not self._watches))
 
-    def _first_look(self, key: RecordingKey, desired: Desired, applied: Applied) -> Live | None:
+    def _first_look(self, key: RecordingKey, desired: Desired, applied: Record) -> Live | None:
         """Return what the plan saw, if this turn may still decide on it."""
         live = self._first_looks.pop(key, None)
         if live is None:
@@ -364,7 +364,7 @@ class Reconciler:
         kind = decide(key, desired, applied, live, now, call_seconds=self._call_seconds).kind
         return live if fresh or kind is not ActionKind.PATCH else None
 
-    def _since(self, applied: Applied, priority: Priority) -> datetime:
+    def _since(self, applied: Record, priority: Priority) -> datetime:
         """Return when the look must have begun at the earliest."""
         now = self._clock.now()
         if applied.sent is None:
@@ -384,13 +384,13 @@ class Reconciler:
             shared = max(shared, confirm_seconds_after((now - applied.accepted_at).total_seconds()) / 2)
         return max(applied.accepted_at, now - timedelta(seconds=shared))
 
-    def _asked_by(self, record: Applied) -> str | None:
+    def _asked_by(self, record: Record) -> str | None:
         """Return the commit that asked for what is decided now: its document's own, or the last one known of it."""
         return self._revision_of(record.key) or record.revision or self._newest_revision()
 
     # What a decision that sends nothing leads to, one method each.
 
-    async def _release(self, key: RecordingKey, applied: Applied | None) -> Turn:
+    async def _release(self, key: RecordingKey, applied: Record | None) -> Turn:
         self._notes.drop_edit(key)
         self._failures.answered(key)
         self._missing.discard(key)
@@ -404,7 +404,7 @@ class Reconciler:
             self._log.info("released", name=applied.name, recording_id=key.recording_id)
         return Turn(None)
 
-    async def _hold(self, until: datetime, stored: Applied | None, applied: Applied, now: datetime) -> Turn:
+    async def _hold(self, until: datetime, stored: Record | None, applied: Record, now: datetime) -> Turn:
         self._notes.drop_edit(applied.key)
         held = as_held(applied, until, self._asked_by(applied), now)
         if applied.phase is not Phase.HELD:
@@ -416,7 +416,7 @@ class Reconciler:
             await self._writer.save(held)
         return Turn(Phase.HELD, Again((until - now).total_seconds(), Priority.RESYNC))
 
-    async def _in_sync(self, action: Action, before: Applied, seen: Applied, now: datetime) -> Turn:
+    async def _in_sync(self, action: Action, before: Record, seen: Record, now: datetime) -> Turn:
         if seen.sent is not None and seen.sent_at is not None and seen.sent is not seen.desired:
             # An earlier PATCH to another status may still take effect, even one whose answer was lost or an error: what
             # is seen now is not yet the end of it.
@@ -440,7 +440,7 @@ class Reconciler:
         final = action.live is not None and action.live.final
         return Turn(Phase.APPLIED, outcome=Outcome.APPLIED if confirmed else None, final=final)
 
-    async def _drifted(self, action: Action, before: Applied, seen: Applied, now: datetime) -> Applied:
+    async def _drifted(self, action: Action, before: Record, seen: Record, now: datetime) -> Record:
         """Write down, once, that a recording has moved away from what was applied; what is done about it comes next."""
         known = before.unmet_since is not None and before.reason != Reason.CONTRADICTED
         if before.sent is not None or (known and before.live == seen.live):
@@ -456,7 +456,7 @@ class Reconciler:
         )
         return record
 
-    async def _report(self, action: Action, before: Applied, seen: Applied, now: datetime) -> Turn:
+    async def _report(self, action: Action, before: Record, seen: Record, now: datetime) -> Turn:
         ended = action.reason in (Reason.ENDED, Reason.ENDED_BEFORE_EFFECT)
         away = action.reason in (Reason.MOVED, Reason.NOT_FOUND)
         detail = "" if action.live is None else action.live.detail
@@ -495,7 +495,7 @@ class Reconciler:
             return Turn(record.phase, outcome=Outcome.FAILED, error=ReconcilerError(detail))
         return Turn(record.phase, final=ended)
 
-    async def _wait(self, action: Action, before: Applied, seen: Applied, now: datetime) -> Turn:
+    async def _wait(self, action: Action, before: Record, seen: Record, now: datetime) -> Turn:
         until = seen.confirm_by
         if seen.sent is seen.desired and until is not None:
             # Whatever word stands there while our PATCH takes its effect, it is the effect that is waited for.
@@ -520,7 +520,7 @@ class Reconciler:
             await self._writer.save(record)
         return Turn(record.phase, self._look_again(action.reason, record, now, unknown=unknown))
 
-    def _look_again(self, reason: Reason, record: Applied, now: datetime, *, unknown: bool) -> Again:
+    def _look_again(self, reason: Reason, record: Record, now: datetime, *, unknown: bool) -> Again:
         """Return when to look again at a recording that nothing can be sent to yet."""
         if reason is Reason.CONTRADICTED:
             return Again(CONTRADICTED_SECONDS, Priority.CONFIRM)
@@ -530,14 +530,14 @@ class Reconciler:
         seconds = max(missing_seconds(elapsed.total_seconds()), len(self._missing) / MISSING_PER_SECOND)
         return Again(seconds, Priority.RETRY if elapsed < MISSING_URGENT else Priority.RESYNC)
 
-    def _next_look(self, record: Applied, now: datetime, until: datetime) -> Again:
+    def _next_look(self, record: Record, now: datetime, until: datetime) -> Again:
         """Return when to look for the effect again; the last look comes just after the deadline."""
         since = record.accepted_at or record.sent_at or now
         seconds = confirm_seconds_after((now - since).total_seconds())
         return Again(min(seconds, (until - now).total_seconds() + 0.001), Priority.CONFIRM)
 
 
-def _differs(before: Applied, record: Applied) -> bool:
+def _differs(before: Record, record: Record) -> bool:
     """Return whether a look is worth a write: it tells something new, or the one on disk has grown old."""
     if (before.phase, before.reason, before.live, before.error) != (
         record.phase,
@@ -551,6 +551,6 @@ def _differs(before: Applied, record: Applied) -> bool:
     return not timedelta(0) <= record.observed_at - before.observed_at < LOOK_KEPT
 
 
-def _news(before: Applied) -> bool:
+def _news(before: Record) -> bool:
     """Return whether it is worth a line in the history that a recording is in sync: a doubt of a moment is not."""
     return before.phase is not Phase.APPLIED and before.reason != Reason.CONTRADICTED

@@ -12,9 +12,9 @@ from datetime import datetime
 from operator import itemgetter
 
 from reconciler.model import (
-    Applied,
     Phase,
     Reason,
+    Record,
     RefusedSet,
     Resting,
     Revision,
@@ -71,7 +71,7 @@ class StateSeen:
         return {each.workspace_id: each for each in self.resting if each.blind}
 
 
-def in_order(records: Sequence[Applied]) -> list[Applied]:
+def in_order(records: Sequence[Record]) -> list[Record]:
     """Return records with those first that somebody should look at first, and by name among equals."""
     keyed = [
         (urgency(record.phase, record.desired, ordinary_end=is_ordinary_end(record)), record.name, record)
@@ -80,12 +80,12 @@ def in_order(records: Sequence[Applied]) -> list[Applied]:
     return [record for *_, record in sorted(keyed, key=itemgetter(0, 1))]
 
 
-def current(records: Sequence[Applied], now: datetime) -> list[Applied]:
+def current(records: Sequence[Record], now: datetime) -> list[Record]:
     """Return records without those whose calls ended by themselves, long enough ago that nobody asks any more."""
     return [record for record in records if not (is_ordinary_end(record) and is_past(record.phase_since, now))]
 
 
-def author(record: Applied, known: Mapping[str, Revision]) -> tuple[str, str] | None:
+def author(record: Record, known: Mapping[str, Revision]) -> tuple[str, str] | None:
     """Return whose doing it is that a recording stands as it does: a kind and words; None where nobody knows."""
     if record.phase is Phase.DRIFTED and record.reason in (*_FOREIGN, ""):
         return "somebody", "somebody else, past this program"
@@ -99,7 +99,7 @@ def author(record: Applied, known: Mapping[str, Revision]) -> tuple[str, str] | 
 
 
 def status_data(
-    state: StateSeen, records: Sequence[Applied], known: Mapping[str, Revision], left_out: int
+    state: StateSeen, records: Sequence[Record], known: Mapping[str, Revision], left_out: int
 ) -> dict[str, object]:
     """Return the state as the document of `--format json`."""
     writer, size = state.writer, state.size
@@ -133,7 +133,7 @@ def status_data(
     }
 
 
-def _recording(record: Applied, known: Mapping[str, Revision]) -> dict[str, object]:
+def _recording(record: Record, known: Mapping[str, Revision]) -> dict[str, object]:
     by = author(record, known)
     return {
         "name": record.name,
@@ -174,7 +174,7 @@ def _moment(at: datetime | None) -> str | None:
 
 def status_text(
     state: StateSeen,
-    records: Sequence[Applied],
+    records: Sequence[Record],
     known: Mapping[str, Revision],
     *,
     left_out: int,
@@ -230,7 +230,7 @@ def status_text(
     return "\n".join(lines) + "\n"
 
 
-def _shared_errors(records: Sequence[Applied]) -> dict[str, int]:
+def _shared_errors(records: Sequence[Record]) -> dict[str, int]:
     """Return the errors that stand under several recordings, each with how many: one cause is read once."""
     counts = Counter(record.error for record in records if record.error)
     return {error: count for error, count in counts.items() if count > 1}
@@ -259,7 +259,7 @@ def _kept(state: StateSeen) -> str:
     return f"No daemon is alive: {whose}, since {instant(writer.since)}) ended without giving the state back."
 
 
-def _row(record: Applied, known: Mapping[str, Revision], now: datetime, place: int) -> tuple[str, ...]:
+def _row(record: Record, known: Mapping[str, Revision], now: datetime, place: int) -> tuple[str, ...]:
     by = author(record, known)
     where = f"{visible(record.file)}:{record.line}"
     return (
@@ -275,7 +275,7 @@ def _row(record: Applied, known: Mapping[str, Revision], now: datetime, place: i
     )
 
 
-def _short(by: tuple[str, str], record: Applied, known: Mapping[str, Revision]) -> str:
+def _short(by: tuple[str, str], record: Record, known: Mapping[str, Revision]) -> str:
     """Return who it was in a word or two: an author's name without the address, which `history` has."""
     if by[0] != "commit":
         return by[0]

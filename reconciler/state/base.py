@@ -15,13 +15,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from reconciler.model import (
-    Applied,
     Event,
     InForce,
     Judged,
     Judgements,
     Line,
     Phase,
+    Record,
     RecordingKey,
     RefusedSet,
     Request,
@@ -85,15 +85,15 @@ class Store(Protocol):
         """How the last read had to take the state, where that is not the ordinary way; empty where it was."""
         ...
 
-    def get(self, key: RecordingKey) -> Applied | None:
+    def get(self, key: RecordingKey) -> Record | None:
         """Return our record of one recording, or None where there is none."""
         ...
 
-    def all(self) -> Iterator[Applied]:
+    def all(self) -> Iterator[Record]:
         """Stream every record, ordered by key, as they stood at the first one."""
         ...
 
-    def apart_from(self, lines: Iterable[str]) -> tuple[AbstractSet[str], list[Applied]]:
+    def apart_from(self, lines: Iterable[str]) -> tuple[AbstractSet[str], list[Record]]:
         """Return which of some lines hold, and every record but those of these, all as they stood at one moment.
 
         A line holds where it is the `status_line` of a recording's last-applied status and nothing has been sent since.
@@ -194,7 +194,7 @@ class Writer(Protocol):
         """How many transactions have been committed, heartbeats included."""
         ...
 
-    def save(self, record: Applied, *events: Event) -> Receipt:
+    def save(self, record: Record, *events: Event) -> Receipt:
         """Write a record over the one of its key, and append events."""
         ...
 

@@ -13,7 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from reconciler.model.nouns import Applied, Phase, RecordingKey, Status
+from reconciler.model.keys import RecordingKey
+from reconciler.model.records import Record
+from reconciler.model.statuses import Phase, Status
 from reconciler.state.opening import open_writer
 
 Layout = Literal["stream", "sets", "files"]
@@ -98,7 +100,7 @@ def write_state(folder: Path, layout: Layout, recordings: int, status: str = "pa
             name, file = place(layout, number)
             key = RecordingKey(WORKSPACE, CHANNEL, call_id(number // PER_CALL), recording_id(number))
             receipt = writer.save(
-                Applied(
+                Record(
                     key,
                     name,
                     file,

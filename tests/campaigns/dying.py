@@ -23,7 +23,10 @@ from typing import Any
 
 from reconciler.cli import program
 from reconciler.cli.commands import run
-from reconciler.model.nouns import Applied, Event, Live, Priority, RecordingKey, Status
+from reconciler.model.keys import RecordingKey
+from reconciler.model.records import Event, Record
+from reconciler.model.statuses import Live, Status
+from reconciler.model.work import Priority
 from reconciler.providers.bird import Accepted
 from reconciler.reconcile.observer import Observer
 from reconciler.reconcile.surroundings import Sender, Writer
@@ -85,7 +88,7 @@ class _Pen:
     def __init__(self, inner: Writer) -> None:
         self._inner = inner
 
-    async def save(self, record: Applied, *events: Event) -> None:
+    async def save(self, record: Record, *events: Event) -> None:
         words = {event.event for event in events}
         if "patch_sent" in words:
             await DEATH.at("decided", record.key)

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from reconciler.model.nouns import Phase
+from reconciler.model.statuses import Phase
 from reconciler.providers.bird.sandbox.faults import WITHOUT_EFFECT
 from reconciler.state.opening import open_store
 from tests.world.scene import Scene, Seen, Subject, set_of, subjects

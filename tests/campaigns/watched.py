@@ -17,7 +17,8 @@ from pathlib import Path
 
 from reconciler.cli import program
 from reconciler.cli.commands import run
-from reconciler.model.nouns import Priority, RecordingKey
+from reconciler.model.keys import RecordingKey
+from reconciler.model.work import Priority
 from reconciler.reconcile.surroundings import Turn
 from reconciler.reconcile.turn import Reconciler
 

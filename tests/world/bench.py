@@ -18,22 +18,14 @@ from time import monotonic
 from typing import Any
 
 from reconciler.controller.standing import Standings
+from reconciler.model.actions import Action, Rule
+from reconciler.model.documents import Desired
 from reconciler.model.errors import BirdRejected, BirdUnauthorized, BirdUnavailable, StoreError
+from reconciler.model.keys import CallKey, RecordingKey
 from reconciler.model.moments import Clock
-from reconciler.model.nouns import (
-    FINAL,
-    Action,
-    Applied,
-    CallKey,
-    Desired,
-    Event,
-    Live,
-    LiveStatus,
-    Priority,
-    RecordingKey,
-    Rule,
-    Status,
-)
+from reconciler.model.records import Event, Record
+from reconciler.model.statuses import FINAL, Live, LiveStatus, Status
+from reconciler.model.work import Priority
 from reconciler.plan.limits import Limits
 from reconciler.plan.window import Window
 from reconciler.providers.bird import Accepted
@@ -314,7 +306,7 @@ class Pen:
         self.after: Callable[[tuple[Event, ...]], None] = lambda _events: None
         self.leased = True
 
-    async def save(self, record: Applied, *events: Event) -> None:
+    async def save(self, record: Record, *events: Event) -> None:
         self.before(events)
         await self._kept(self.writer.save(record, *events))
         self.after(events)
@@ -435,7 +427,7 @@ class Bench:
             self.time.pass_by(turn.again.after_seconds)
         raise AssertionError(f"still busy after {turns} turns: {self.row(key)}")
 
-    def row(self, key: RecordingKey) -> Applied:
+    def row(self, key: RecordingKey) -> Record:
         """Read our record of a recording, which must be there."""
         record = self.store.get(key)
         assert record is not None

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from reconciler.model.nouns import CallKey, RecordingKey, Status
+from reconciler.model.keys import CallKey, RecordingKey
+from reconciler.model.statuses import Status
 
 KEY = "canary-access-key-5150"
 API_URL = "https://bird.test"

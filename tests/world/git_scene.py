@@ -24,7 +24,7 @@ from reconciler.desired.sources.branch import GitSource
 from reconciler.git.mirror.address import parse_address
 from reconciler.git.mirror.repository import Mirror
 from reconciler.git.mirror.signatures import Mode, Scope, Verifier
-from reconciler.model.nouns import InForce, Revision
+from reconciler.model.documents import InForce, Revision
 from reconciler.telemetry.logs import make_log
 from tests.world.git import run_git
 from tests.world.scene import COMMAND, Scene, Subject, subjects

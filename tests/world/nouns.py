@@ -6,7 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from reconciler.model.nouns import Action, ActionKind, Applied, Desired, Live, Reason, RecordingKey, Status
+from reconciler.model.actions import Action, ActionKind, Reason
+from reconciler.model.documents import Desired
+from reconciler.model.keys import RecordingKey
+from reconciler.model.records import Record
+from reconciler.model.statuses import Live, Status
 
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
 
@@ -20,8 +24,8 @@ def document(number: int = 1, status: str = "paused", **changes: Any) -> Desired
     return made._replace(**changes)
 
 
-def record(number: int = 1, status: str = "paused", **changes: Any) -> Applied:
-    made = Applied(key(number), f"card-{number:03}", "desired_state/cards.yaml", number, Status(status))
+def record(number: int = 1, status: str = "paused", **changes: Any) -> Record:
+    made = Record(key(number), f"card-{number:03}", "desired_state/cards.yaml", number, Status(status))
     return made._replace(**changes)
 
 

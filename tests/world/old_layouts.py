@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from uuid import UUID
 
-from reconciler.model.nouns import RecordingKey
+from reconciler.model.keys import RecordingKey
 from reconciler.state.sqlite import schema
 
 

@@ -12,7 +12,8 @@ from reconciler.desired.catalog import Catalog
 from reconciler.desired.documents import DocumentLimits
 from reconciler.desired.follow import Follower
 from reconciler.desired.sources import Source
-from reconciler.model.nouns import Phase, RecordingKey, Status
+from reconciler.model.keys import RecordingKey
+from reconciler.model.statuses import Phase, Status
 from reconciler.plan.limits import Limits
 from tests.world.bench import Bench, RealTime
 from tests.world.nouns import key

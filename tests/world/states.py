@@ -6,7 +6,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from reconciler.model.nouns import Applied, Phase, RecordingKey, Status
+from reconciler.model.keys import RecordingKey
+from reconciler.model.records import Record
+from reconciler.model.statuses import Phase, Status
 from tests.world.ids import numbered
 
 COMMIT = "0a6a9bfae71c" + "0" * 28
@@ -23,8 +25,8 @@ def key(number: int, call: int | None = None) -> RecordingKey:
     )
 
 
-def record(now: datetime, number: int, name: str, **changes: Any) -> Applied:
-    plain = Applied(
+def record(now: datetime, number: int, name: str, **changes: Any) -> Record:
+    plain = Record(
         *(key(number), name, f"rec/{name}.yaml", 3, Status.PAUSED),
         phase=Phase.APPLIED,
         last_applied=Status.PAUSED,
@@ -38,7 +40,7 @@ def record(now: datetime, number: int, name: str, **changes: Any) -> Applied:
     return plain._replace(**changes)
 
 
-def records(now: datetime) -> list[Applied]:
+def records(now: datetime) -> list[Record]:
     ago = partial(before, now)
     return [
         record(now, 1, "held", phase=Phase.HELD, reason="suspended", live="ongoing"),

@@ -52,13 +52,13 @@ from reconciler.desired import (
     uncollected,
 )
 from reconciler.model import (
-    Applied,
     BirdError,
     BirdUnauthorized,
     Desired,
     DesiredStateError,
     Live,
     Problem,
+    Record,
     RecordingKey,
 )
 from reconciler.plan import Outline, Plan, as_saved, make_change_plan, make_outline, make_plan, select
@@ -171,7 +171,7 @@ class _Question:
         """Hold the documents against last-applied, and against live state where that is read."""
         loaded = self._load(self.paths)
         desired = loaded.desired
-        applied: Mapping[RecordingKey, Applied] = self._applied(loaded)
+        applied: Mapping[RecordingKey, Record] = self._applied(loaded)
         applied, live, unread, failures = self._look(desired, applied)
         plan = make_plan(
             desired,
@@ -234,7 +234,7 @@ class _Question:
         before = change.before(self.settings.document_limits, loaded)
         explain_problems(loaded, change.after, before.problems)
         desired = loaded.desired
-        applied: Mapping[RecordingKey, Applied] = self._applied(loaded) if self.refresh else {}
+        applied: Mapping[RecordingKey, Record] = self._applied(loaded) if self.refresh else {}
         applied, live, unread, failures = self._look(desired, applied)
         plan = make_change_plan(
             desired,
@@ -250,7 +250,7 @@ class _Question:
         )
         return self._selected(plan, (*before.desired, *desired), applied.values()), failures
 
-    def _selected(self, plan: Plan, desired: Iterable[Desired], applied: Iterable[Applied]) -> Plan:
+    def _selected(self, plan: Plan, desired: Iterable[Desired], applied: Iterable[Record]) -> Plan:
         """Return the part of a plan that the labels select, and say that it is one."""
         if not self.labels:
             return plan
@@ -270,7 +270,7 @@ class _Question:
         before, to = commits_of_hook()
         return Compared((before or "HEAD") if base is None else base, staged=True, to=to, meet=base is None)
 
-    def _applied(self, loaded: Loaded) -> dict[RecordingKey, Applied]:
+    def _applied(self, loaded: Loaded) -> dict[RecordingKey, Record]:
         with open_store(self._state) as store:
             records = records_of(store, loaded, self.paths)
             say_note(store)
@@ -287,9 +287,9 @@ class _Question:
         return Source(self.paths, max_file_bytes=self.settings["max_file_bytes"]).read(file)
 
     def _look(
-        self, desired: tuple[Desired, ...], applied: Mapping[RecordingKey, Applied]
+        self, desired: tuple[Desired, ...], applied: Mapping[RecordingKey, Record]
     ) -> tuple[
-        Mapping[RecordingKey, Applied], Mapping[RecordingKey, Live] | None, frozenset[RecordingKey], list[BirdError]
+        Mapping[RecordingKey, Record], Mapping[RecordingKey, Live] | None, frozenset[RecordingKey], list[BirdError]
     ]:
         """Return our records as of before the look that counts, what it saw, and what it could not see."""
         if not self.refresh:
@@ -336,7 +336,7 @@ def explain_problems(loaded: Loaded, source: Files, also: Sequence[Problem] = ()
         raise DesiredStateError(problems)
 
 
-def records_of(store: Store, loaded: Loaded, paths: Sequence[str]) -> dict[RecordingKey, Applied]:
+def records_of(store: Store, loaded: Loaded, paths: Sequence[str]) -> dict[RecordingKey, Record]:
     """Return our records of what is declared, and of what was declared below the paths and is not any more.
 
     What is out of sight was not taken away: of that there is nothing to say.
@@ -345,8 +345,8 @@ def records_of(store: Store, loaded: Loaded, paths: Sequence[str]) -> dict[Recor
 
 
 def _declared_or_gone(
-    records: Iterable[Applied], desired: Iterable[Desired], loaded: Loaded, paths: Sequence[str]
-) -> dict[RecordingKey, Applied]:
+    records: Iterable[Record], desired: Iterable[Desired], loaded: Loaded, paths: Sequence[str]
+) -> dict[RecordingKey, Record]:
     source = Source(paths, max_file_bytes=1)
     declared = {document.key for document in desired}
     found = {}

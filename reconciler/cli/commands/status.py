@@ -14,7 +14,7 @@ from reconciler.cli.exits import DONE
 from reconciler.cli.looking import columns, format_option, is_glob, open_existing, say_note, select
 from reconciler.cli.options import COMMON, label_option, painter, setting_options, values
 from reconciler.desired import matches
-from reconciler.model import Applied, Phase, ReconcilerError, as_seen
+from reconciler.model import Phase, ReconcilerError, Record, as_seen
 from reconciler.report import StateSeen, current, in_order, status_data, status_text
 from reconciler.settings import state_address
 from reconciler.telemetry import visible
@@ -93,12 +93,12 @@ def command(
     context.exit(DONE)
 
 
-def _is_of(record: Applied, files: Sequence[str]) -> bool:
+def _is_of(record: Record, files: Sequence[str]) -> bool:
     """Return whether a record's file is one of these, lies in one of these folders, or matches one of these globs."""
     return any(_leads_to(file, record) for file in files)
 
 
-def _leads_to(given: str, record: Applied) -> bool:
+def _leads_to(given: str, record: Record) -> bool:
     names = _names(record)
     if is_glob(given):
         return any(fnmatchcase(name, given) for name in names)
@@ -106,7 +106,7 @@ def _leads_to(given: str, record: Applied) -> bool:
     return any(wanted == place or wanted in place.parents for place in map(PurePath, names))
 
 
-def _names(record: Applied) -> Iterable[str]:
+def _names(record: Record) -> Iterable[str]:
     """Return what a record's file is called: as it was given, and from the root where that is known."""
     yield record.file
     if record.base.startswith("/"):

@@ -19,11 +19,11 @@ from types import TracebackType
 from typing import Final, Self
 
 from reconciler.model import (
-    Applied,
     Event,
     InForce,
     Judged,
     Line,
+    Record,
     RecordingKey,
     RefusedSet,
     Request,
@@ -62,19 +62,19 @@ class SqliteStore:
     def note(self) -> str:
         return self._note
 
-    def get(self, key: RecordingKey) -> Applied | None:
+    def get(self, key: RecordingKey) -> Record | None:
         found = self._read(selects.one_recording, key)
         if not found:
             return None
         with self._understood():
             return rows.recording_from_row(found[0])
 
-    def all(self) -> Iterator[Applied]:
+    def all(self) -> Iterator[Record]:
         with self._understood():
             for row in self._stream(lambda layout: (selects.all_recordings(layout), ())):
                 yield rows.recording_from_row(row)
 
-    def apart_from(self, lines: Iterable[str]) -> tuple[AbstractSet[str], list[Applied]]:
+    def apart_from(self, lines: Iterable[str]) -> tuple[AbstractSet[str], list[Record]]:
         with files.explained(self._path), self._opened() as opened:
             if opened is None:
                 return frozenset(), []

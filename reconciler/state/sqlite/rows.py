@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 from itertools import chain
 from typing import Any, Final, TypeVar
 
-from reconciler.model import Applied, Drift, Event, Labels, Phase, RecordingKey, Resting, Revision, Status, Suspend
+from reconciler.model import Drift, Event, Labels, Phase, Record, RecordingKey, Resting, Revision, Status, Suspend
 from reconciler.state.base import SentPatch, Standing
 
 #: How much of an error's or an event's own words is kept: enough for a sentence, too little to bloat the file.
@@ -149,7 +149,7 @@ _DRIFT: Final = _words(Drift)
 _PHASE: Final = _words(Phase)
 
 
-def recording_row(record: Applied) -> Row:
+def recording_row(record: Record) -> Row:
     """Return the row of a record.
 
     Raises:
@@ -211,14 +211,14 @@ def line_of(row: Row) -> str | None:
     return " ".join((*row[:4], row[12]))
 
 
-def recording_from_row(row: Row) -> Applied:
+def recording_from_row(row: Row) -> Record:
     """Return the record of a row.
 
     Raises:
         KeyError: a status or phase is a word that this program does not know.
         TypeError, ValueError, OverflowError: labels or a time are none that can have been written.
     """
-    return Applied(
+    return Record(
         RecordingKey(row[0], row[1], row[2], row[3]),
         row[4],
         row[5],

@@ -20,11 +20,11 @@ from types import TracebackType
 from typing import Final, Self
 
 from reconciler.model import (
-    Applied,
     Event,
     InForce,
     Judgements,
     LeaseLost,
+    Record,
     RecordingKey,
     Request,
     Resting,
@@ -124,7 +124,7 @@ class SqliteWriter:
     def commits(self) -> int:
         return self._commits
 
-    def save(self, record: Applied, *events: Event) -> Receipt:
+    def save(self, record: Record, *events: Event) -> Receipt:
         return self._hand_in(record.key, rows.recording_row(record), events)
 
     def release(self, key: RecordingKey, *events: Event) -> Receipt:
