@@ -4,7 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?=
-# Part of the tests only, such as TESTS=tests/test_decide.py; and none of the coverage, which costs time: COVERAGE=.
+# Part of the tests only, such as TESTS=tests/unit/plan/test_decide.py; and none of the coverage, which costs time: COVERAGE=.
 TESTS ?=
 COVERAGE ?= --cov
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
@@ -15,8 +15,7 @@ COMPILE := $(VENV)-lock/bin/uv --quiet pip compile pyproject.toml --universal --
 	--generate-hashes --no-strip-extras --no-emit-index-url --custom-compile-command 'make lock' $(LOCK_OPTIONS)
 
 # What stands on other packages; the campaigns, which are long, try our own code and none of theirs.
-SHORT = $(filter-out $(addprefix tests/test_,kills.py soak.py benchmarks.py fuzz.py readme.py wheel.py locks.py two_daemons.py \
-	convergence_machine.py house.py),$(wildcard tests/test_*.py))
+SHORT := tests/unit tests/contract tests/acceptance
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help

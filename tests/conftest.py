@@ -44,7 +44,7 @@ LONG = (
     "git_source",
     "standstill",
     "readme",
-    "git_hostile",
+    "hostile",
     "wheel",
     "urgency",
     "approve",

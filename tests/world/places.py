@@ -9,4 +9,4 @@ CHECKOUT: Final = Path(__file__).parents[2]
 SCHEMAS: Final = CHECKOUT / "schemas"
 DATA: Final = CHECKOUT / "tests" / "data"
 #: What earlier versions of the program left behind.
-WRITTEN_BY: Final = CHECKOUT / "tests" / "written_by"
+WRITTEN_BY: Final = DATA / "written_by"

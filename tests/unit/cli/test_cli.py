@@ -1,7 +1,7 @@
 """The front door: each command of the installed program as a process, its options, its output and its exit code.
 
 Aspects: commands and options, settings and their precedence, exit codes that need no API, what is written where,
-mistakes in documents. What needs an API is in `test_acceptance.py`, except for the cheapest cases.
+mistakes in documents. What needs an API is in `test_the_whole.py`, except for the cheapest cases.
 """
 
 from __future__ import annotations

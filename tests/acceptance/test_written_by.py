@@ -1,6 +1,6 @@
 """What earlier versions wrote, opened by this one: nothing is lost, and what is refused is refused in words.
 
-`tests/written_by/README.md` says what is in the archives.
+`tests/data/written_by/README.md` says what is in the archives.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Saved plans: what `plan --out` writes is read back whole, and whatever else it may be is refused.
 
 Aspects: the file, the fit to a new plan, the guard before each PATCH, the approval of a digest. A saved plan from its
-making to the end is in `test_acceptance`.
+making to the end is in `test_the_whole`.
 """
 
 from __future__ import annotations

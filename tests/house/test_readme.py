@@ -41,7 +41,7 @@ from reconciler.plan.plan import Cause
 from reconciler.providers.bird.guard import Route
 from reconciler.settings.table import SETTINGS, Setting, read_settings
 from reconciler.telemetry.metrics import Metrics
-from tests.test_house import FLOORS, PURE, check_usage
+from tests.house.test_house import FLOORS, PURE, check_usage
 from tests.world.places import CHECKOUT
 
 README = (CHECKOUT / "README.md").read_text()
