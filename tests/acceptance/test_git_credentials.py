@@ -22,8 +22,7 @@ from pathlib import Path
 import pytest
 
 from tests.world.git import run_git
-from tests.world.git_scene import GitScene, Team, isolate
-from tests.world.scene import Scene
+from tests.world.git_scene import GitScene
 from tests.world.started import eventually
 
 TOKEN = "ghp_0123456789abcdefTOKEN"
@@ -139,11 +138,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def world(sandbox: Scene, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitScene:
-    isolate(monkeypatch, tmp_path / "home")
+def world(world: GitScene, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> GitScene:
     monkeypatch.setenv("GIT_SSL_CAINFO", str(certificate))
-    (tmp_path / "token").write_text(TOKEN + "\n")
-    return GitScene(sandbox.at(tmp_path), Team(tmp_path))
+    (world.team.folder / "token").write_text(TOKEN + "\n")
+    return world
 
 
 @pytest.fixture

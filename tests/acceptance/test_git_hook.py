@@ -31,8 +31,7 @@ from reconciler.telemetry.logs import make_log
 from reconciler.web.app import Guards, make_app
 from reconciler.web.front import Front
 from reconciler.web.hook import Limiter, Seal, is_push, kind_of
-from tests.world.git_scene import GitScene, Team, isolate
-from tests.world.scene import Scene
+from tests.world.git_scene import GitScene
 from tests.world.started import Started
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -278,10 +277,9 @@ async def test_a_body_that_takes_long_makes_room_for_one_that_comes_in_one_go(
 
 
 @pytest.fixture
-def world(sandbox: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitScene:
-    isolate(monkeypatch, tmp_path / "home")
-    (tmp_path / "secret").write_text(SECRET + "\n")
-    return GitScene(sandbox.at(tmp_path), Team(tmp_path))
+def world(world: GitScene) -> GitScene:
+    (world.team.folder / "secret").write_text(SECRET + "\n")
+    return world
 
 
 def options(world: GitScene, *more: str) -> tuple[str, ...]:

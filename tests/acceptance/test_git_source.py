@@ -21,14 +21,7 @@ import pytest
 from reconciler.cli.branch import path_in_repository
 from reconciler.model.errors import SettingsError
 from tests.world.git_scene import ADA, BOB, Branch, GitScene, Team, isolate
-from tests.world.scene import Scene
 from tests.world.started import Started, eventually
-
-
-@pytest.fixture
-def world(sandbox: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitScene:
-    isolate(monkeypatch, tmp_path / "home")
-    return GitScene(sandbox.at(tmp_path), Team(tmp_path))
 
 
 def page(daemon: Started) -> httpx.Client:

@@ -29,7 +29,7 @@ from reconciler.model.records import Record
 from reconciler.model.statuses import Live, Phase, Status
 from reconciler.plan.limits import Limits
 from reconciler.plan.plan import Cause, Plan, make_change_plan
-from tests.house.test_house import HEAVY
+from tests.house.rooms import HEAVY
 from tests.world.documents import item
 from tests.world.foreign_api import running
 from tests.world.git import commit_all, git

@@ -2,7 +2,7 @@
 
 Aspects: commands and their outputs, examples of documents, settings, hooks and pipelines, tables, links. A section's
 commands are one session of a shell, in a folder of its own with the samples; a block that is not run says why in a
-comment above it. That each command and option exists is held in `test_house.py`.
+comment above it. That each command and option exists is held in `test_commands.py`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ from reconciler.plan.plan import Cause
 from reconciler.providers.bird.guard import Route
 from reconciler.settings.table import SETTINGS, Setting, read_settings
 from reconciler.telemetry.metrics import Metrics
-from tests.house.test_house import FLOORS, PURE, check_usage
+from tests.house.rooms import FLOORS, PURE
+from tests.house.shown import check_usage
 from tests.world.places import CHECKOUT
 
 README = (CHECKOUT / "README.md").read_text()

@@ -16,13 +16,7 @@ from reconciler.desired.sources.branch import GitSource
 from reconciler.git.mirror import repository
 from reconciler.model.documents import Problem
 from tests.world.git import run_git
-from tests.world.git_scene import Branch, Team, isolate
-
-
-@pytest.fixture
-def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Team:
-    isolate(monkeypatch, tmp_path / "home")
-    return Team(tmp_path)
+from tests.world.git_scene import Branch, Team
 
 
 @pytest.fixture

@@ -29,12 +29,6 @@ from tests.world.git_scene import Branch, Team, isolate
 NEVER = threading.Event()
 
 
-@pytest.fixture
-def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Team:
-    isolate(monkeypatch, tmp_path / "home")
-    return Team(tmp_path)
-
-
 def mirror_of(team: Team, *, branch: str = "main", address: str = "", limit: int = 1000, timeout: float = 60) -> Mirror:
     return Mirror(
         team.folder / "state",

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import pytest
 
 from reconciler.git.mirror.signatures import Mode
 from reconciler.model.errors import ReconcilerError, SettingsError
-from tests.world.git_scene import BOB, Branch, GitScene, Team, isolate
+from tests.world.git_scene import BOB, Branch, GitScene, Team
 from tests.world.scene import COMMAND, Scene
 
 GPG = shutil.which("gpg")
@@ -44,12 +43,6 @@ class Signers:
         part = self.folder / ".part"
         part.write_text("".join(lines))
         part.replace(self.allowed)
-
-
-@pytest.fixture
-def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Team:
-    isolate(monkeypatch, tmp_path / "home")
-    return Team(tmp_path)
 
 
 @pytest.fixture
@@ -411,9 +404,8 @@ def test_a_gpg_keyring_decides_and_the_users_own_does_not(
 
 
 @pytest.fixture
-def world(team: Team, tmp_path: Path) -> Iterator[GitScene]:
-    with Scene(tmp_path) as scene:
-        yield GitScene(scene, team)
+def world(team: Team, sandbox: Scene, tmp_path: Path) -> GitScene:
+    return GitScene(sandbox.at(tmp_path), team)
 
 
 def test_the_daemon_refuses_says_whose_and_which_goes_on_refusing_after_a_start_and_warns_where_told_to(

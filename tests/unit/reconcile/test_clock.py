@@ -5,9 +5,7 @@ The monotonic clock runs on; only what a person sees on the wall jumps.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -17,13 +15,6 @@ from tests.world.bench import Bench, Fault
 from tests.world.nouns import document, key
 
 HOUR = 3600.0
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path)
-    yield bench
-    bench.close()
 
 
 def set_clock(bench: Bench, seconds: float) -> None:

@@ -7,7 +7,6 @@ edits that overtake a PATCH under way. Left out: the combinations of these, whic
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -31,13 +30,6 @@ from tests.world.bench import Bench, Fault, Killed, statuses
 from tests.world.nouns import NOW, document, key, look
 
 KEY = key(1)
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(tmp_path)
-    yield made
-    made.close()
 
 
 async def applied(bench: Bench, status: str, key: RecordingKey = KEY, **changes: object) -> None:

@@ -6,11 +6,9 @@ On the bench: the real store and the real turns, a world and a clock in memory.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
@@ -25,13 +23,6 @@ from tests.world.bench import Bench, Fault, Killed, statuses
 from tests.world.nouns import NOW, document, key, look
 
 KEY = key(1)
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path)
-    yield bench
-    bench.close()
 
 
 async def paused(bench: Bench) -> None:
