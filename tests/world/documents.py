@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from reconciler.model.keys import RecordingKey
 from tests.world.ids import CALL, CHANNEL, RECORDING, WORKSPACE, numbered
 
 
@@ -24,3 +27,24 @@ spec:
 def item(number: int, status: str = "paused") -> str:
     """Return the document of the recording of a number."""
     return document(status, name=f"card-{number}", recording=numbered(number))
+
+
+def cards(keys: Mapping[int, RecordingKey], *, status: str = "paused", drift: str = "safe") -> str:
+    """Return one document for each key, named by its number, in one stream."""
+    return "".join(
+        f"""\
+---
+apiVersion: reconciler/v1
+kind: CallRecording
+metadata:
+  name: card-{number:03}
+spec:
+  workspaceId: {key.workspace_id}
+  channelId: {key.channel_id}
+  callId: {key.call_id}
+  recordingId: {key.recording_id}
+  status: {status}
+  drift: {drift}
+"""
+        for number, key in keys.items()
+    )

@@ -16,6 +16,7 @@ from reconciler.model.keys import RecordingKey
 from reconciler.model.statuses import Phase, Status
 from reconciler.plan.limits import Limits
 from tests.world.bench import Bench, RealTime
+from tests.world.documents import cards
 from tests.world.nouns import key
 
 #: Longer than anything here takes on a busy machine; only a failure waits for it.
@@ -30,22 +31,7 @@ def key_of(number: int) -> RecordingKey:
 
 def text(*numbers: int, status: str = "paused", call: int | None = None) -> str:
     """Return documents of some recordings, one each, of calls of their own or of one call."""
-    return "".join(
-        f"""\
----
-apiVersion: reconciler/v1
-kind: CallRecording
-metadata:
-  name: card-{number:03}
-spec:
-  workspaceId: {key_of(number).workspace_id}
-  channelId: {key_of(number).channel_id}
-  callId: {key_of(call or number).call_id}
-  recordingId: {key_of(number).recording_id}
-  status: {status}
-"""
-        for number in numbers
-    )
+    return cards({number: key(number, call=call or number) for number in numbers}, status=status)
 
 
 class Running:

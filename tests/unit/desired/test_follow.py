@@ -27,6 +27,7 @@ from reconciler.model.keys import RecordingKey
 from reconciler.model.records import Record
 from reconciler.model.statuses import Drift, Status
 from tests.world.bench import Lines, Time
+from tests.world.documents import cards
 from tests.world.nouns import key
 
 #: Longer than anything here takes on a busy machine; only a failure waits for it.
@@ -35,23 +36,7 @@ PATIENCE = 20.0
 
 def text(*numbers: int, status: str = "paused", drift: str = "safe") -> str:
     """Return documents of some recordings, one each."""
-    return "".join(
-        f"""\
----
-apiVersion: reconciler/v1
-kind: CallRecording
-metadata:
-  name: card-{number:03}
-spec:
-  workspaceId: {key(number).workspace_id}
-  channelId: {key(number).channel_id}
-  callId: {key(number).call_id}
-  recordingId: {key(number).recording_id}
-  status: {status}
-  drift: {drift}
-"""
-        for number in numbers
-    )
+    return cards({number: key(number) for number in numbers}, status=status, drift=drift)
 
 
 def move(place: Path, to: Path) -> None:
