@@ -49,7 +49,7 @@ class Files(Protocol):
 
     @property
     def base(self) -> str:
-        """What names are relative to, as records keep it; see `Applied.base`."""
+        """What names are relative to, as records keep it; see `Record.base`."""
         ...
 
     def name_of(self, file: str, base: str) -> str | None:

@@ -118,7 +118,7 @@ class Reconciler:
 
         Args:
             desired: answers what a recording's document asks for; None when there is none.
-            base: what the files of the documents are relative to; see `Applied.base`.
+            base: what the files of the documents are relative to; see `Record.base`.
             reader: the store's committed rows.
             writer: the store's writer, whose lease is held.
             observer: looks at live state.

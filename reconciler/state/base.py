@@ -51,7 +51,7 @@ class Standing(NamedTuple):
 
     key: RecordingKey
     file: str
-    #: What the file is relative to; see `Applied.base`.
+    #: What the file is relative to; see `Record.base`.
     base: str
     phase: Phase
     desired: Status

@@ -76,7 +76,7 @@ CHILD = """
 import sys
 from uuid import UUID
 from reconciler.model.errors import StoreError
-from reconciler.model import Applied, RecordingKey, Status
+from reconciler.model import Record, RecordingKey, Status
 from reconciler.state import open_writer
 try:
     writer = open_writer(sys.argv[1], holder="reconciler run", lease_seconds=float(sys.argv[2]))
@@ -88,7 +88,7 @@ key = RecordingKey.of(*(str(UUID(int=part)) for part in range(4)))
 for line in sys.stdin:
     valid = writer.lease_valid()
     try:
-        writer.save(Applied(key, line.strip(), "cards.yaml", 1, Status.PAUSED)).result()
+        writer.save(Record(key, line.strip(), "cards.yaml", 1, Status.PAUSED)).result()
         print(valid, "saved", flush=True)
     except StoreError as error:
         print(valid, type(error).__name__, flush=True)

@@ -460,7 +460,7 @@ def test_closing_writes_what_waits_and_refuses_the_rest(path: Path, store: Store
 SAVER = """
 import sys
 from datetime import UTC, datetime
-from reconciler.model import Applied, Event, RecordingKey, Status
+from reconciler.model import Record, Event, RecordingKey, Status
 from reconciler.state import open_writer
 from uuid import UUID
 writer = open_writer(sys.argv[1], holder="saver")
@@ -468,7 +468,7 @@ for number in range(int(sys.argv[2]), 10**9, 10):
     keys = [RecordingKey.of(*(str(UUID(int=part)) for part in (1, 2, n, n))) for n in range(number, number + 10)]
     receipts = [
         writer.save(
-            Applied(key, f"n-{number + i}", "f.yaml", 1, Status.PAUSED, last_applied=Status.PAUSED),
+            Record(key, f"n-{number + i}", "f.yaml", 1, Status.PAUSED, last_applied=Status.PAUSED),
             Event(datetime.now(UTC), "patch_sent", key, f"n-{number + i}"),
         )
         for i, key in enumerate(keys)
