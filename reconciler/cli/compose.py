@@ -1,46 +1,28 @@
-"""Put the parts of a command together: the API or the embedded sandbox, the clock, the progress bar, the signals."""
+"""The composition root: put the parts of a command together, above all the API client that it works with."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 import random
-import signal
-import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import click
-
 from reconciler.cli.options import Values
-from reconciler.cli.stops import handed_over
+from reconciler.cli.terminal import progress
 from reconciler.controller import Observed, doubtful, observe_all
 from reconciler.model import Clock, Desired, Record, RecordingKey, SettingsError, StoreError
 from reconciler.providers import is_loopback
 from reconciler.reconcile import CONTRADICTED_SECONDS, Observer
-from reconciler.settings import make_state_folder, read_regular, state_folder, write_whole
+from reconciler.settings import state_folder
 from reconciler.state import Retention, open_store
-from reconciler.telemetry import Outlet
 
 if TYPE_CHECKING:
-    from reconciler.providers import Bird, CircuitChange, RequestMetric, World
-
-T = TypeVar("T")
-
-_SANDBOX_FILE: Final = "sandbox.json"
-_SANDBOX_SAVE_SECONDS: Final = 5.0
-#: The largest such file that is read, in bytes: a million recordings have less than half of this.
-_SANDBOX_BYTES: Final = 1024 * 1024 * 1024
-#: How often the bar is drawn at most, and how long it is.
-_BAR_SECONDS: Final = 0.1
-_BAR_CHARACTERS: Final = 36
+    from reconciler.providers import Bird, CircuitChange, RequestMetric
 
 
 def system_clock() -> Clock:
@@ -89,6 +71,7 @@ async def bird(
     Yields:
         The client, and what to tell of documents that are declared later: the sandbox then has their recordings too.
     """
+    from reconciler.cli.embedded import SANDBOX_FILE, embedded_sandbox
     from reconciler.providers import PATIENCE_SECONDS, Bird, Budgets, Circuits
 
     def client(api_url: str, key_for: Callable[[str], str]) -> Bird:
@@ -113,7 +96,7 @@ async def bird(
             yield api, lambda _later: None
         return
     async with (
-        _embedded_sandbox(desired, state_folder(state) / _SANDBOX_FILE) as (url, key, seed),
+        embedded_sandbox(desired, state_folder(state) / SANDBOX_FILE) as (url, key, seed),
         client(url, lambda _workspace_id: key) as api,
     ):
         yield api, seed
@@ -149,214 +132,6 @@ def check_reach(values: Values, workspaces: Iterable[str]) -> None:
     keys = values.key_ring
     for workspace_id in sorted(workspaces):
         keys.key_for(workspace_id)
-
-
-@asynccontextmanager
-async def _embedded_sandbox(
-    desired: Iterable[Desired], file: Path
-) -> AsyncIterator[tuple[str, str, Callable[[Iterable[Desired]], None]]]:
-    from reconciler.providers import DEFAULT_KEY, SandboxServer, SeedRecording
-
-    world = _load_world(file)
-
-    def seed(documents: Iterable[Desired]) -> None:
-        world.seed(SeedRecording(document.key) for document in documents)
-
-    seed(desired)
-
-    unsaved = False
-
-    def save() -> None:
-        nonlocal unsaved
-        try:
-            make_state_folder(file.parent)
-            write_whole(file, json.dumps(world.dump()).encode(), mode=0o600)
-        except OSError as error:
-            # The work goes on: what a simulated API holds is nothing that anybody would miss.
-            if not unsaved:
-                click.echo(f"Warning: the sandbox's recordings cannot be kept in {file}: {error.strerror}", err=True)
-            unsaved = True
-
-    async def keep_saving() -> None:
-        while True:
-            await asyncio.sleep(_SANDBOX_SAVE_SECONDS)
-            await asyncio.to_thread(save)
-
-    async with SandboxServer(world) as server:
-        click.echo(f"Using the embedded sandbox at {server.url}; its recordings are kept in {file}.", err=True)
-        saving = asyncio.create_task(keep_saving())
-        try:
-            yield server.url, DEFAULT_KEY, seed
-        finally:
-            saving.cancel()
-            await asyncio.gather(saving, return_exceptions=True)
-            save()
-
-
-def _load_world(file: Path) -> World:
-    from reconciler.providers import World
-
-    try:
-        return World.load(json.loads(read_regular(file, _SANDBOX_BYTES)))
-    except FileNotFoundError:
-        return World()
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"the sandbox's recordings in {file} cannot be read; remove the file: {error}") from error
-
-
-def standard_error() -> Outlet | TextIO:
-    """Return standard error for logs and progress: neither may wait for whoever reads them."""
-    if _outlets and _outlets[-1].stream is sys.stderr:
-        return _outlets[-1]
-    try:
-        _outlets[:] = [Outlet(sys.stderr)]
-    except (OSError, ValueError):  # it is no file: a test reads it
-        return sys.stderr
-    return _outlets[-1]
-
-
-def drain_standard_error() -> None:
-    """Let what was written there come out, for a second at most; call it before anything else writes there."""
-    for outlet in _outlets:
-        outlet.drain()
-
-
-#: The one that is in use, once there is one.
-_outlets: list[Outlet] = []
-
-
-@contextmanager
-def progress(label: str, total: int) -> Iterator[Callable[[], object]]:
-    """Show a bar on a terminal, below the log's lines; elsewhere nothing."""
-    out = standard_error()
-    if total == 0 or not isinstance(out, Outlet) or not out.isatty():
-        yield lambda: None
-        return
-    bar = _Bar(label, total, out)
-    try:
-        yield bar.step
-    finally:
-        bar.end()
-
-
-class _Bar:
-    """A progress bar in the line below the log."""
-
-    def __init__(self, label: str, total: int, out: Outlet) -> None:
-        self._label = label
-        self._total = total
-        self._out = out
-        self._done = 0
-        self._began = self._drawn = time.monotonic()
-        out.show_below(str(self))
-
-    def step(self) -> None:
-        """Note that one more is done."""
-        self._done += 1
-        now = time.monotonic()
-        if now - self._drawn >= _BAR_SECONDS:
-            self._drawn = now
-            self._out.show_below(str(self))
-
-    def end(self) -> None:
-        """Leave the bar where it is, and the line to others."""
-        self._out.show_below("")
-        self._out.write(f"{self}\n")
-        self._out.drain()
-
-    def __str__(self) -> str:
-        share = self._done / self._total
-        filled = int(share * _BAR_CHARACTERS)
-        bar = "#" * filled + "-" * (_BAR_CHARACTERS - filled)
-        left = ""
-        if 0 < self._done < self._total:
-            seconds = int((time.monotonic() - self._began) / share * (1 - share))
-            left = f"  {seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-        return f"{self._label}  [{bar}]  {share:4.0%}{left}"
-
-
-@contextmanager
-def stop_on_signals(*also: tuple[signal.Signals, Callable[[], Any]]) -> Iterator[asyncio.Event]:
-    """Give an event that SIGTERM and SIGINT set, for work that must end in order; a second SIGINT ends it at once.
-
-    Before and after it they end the program wherever it is; see `reconciler.cli.stops`.
-    """
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    raising = signal.getsignal(signal.SIGINT)
-
-    def interrupt() -> None:
-        stop.set()
-        loop.remove_signal_handler(signal.SIGINT)
-        signal.signal(signal.SIGINT, raising)
-
-    handlers = [(signal.SIGTERM, stop.set), (signal.SIGINT, interrupt), *also]
-
-    def take() -> None:
-        for number, handler in handlers:
-            loop.add_signal_handler(number, handler)
-
-    def give() -> None:
-        for number, _ in handlers:
-            loop.remove_signal_handler(number)
-
-    with handed_over([number for number, _ in handlers], take, give):
-        yield stop
-
-
-async def _until_typed(stop: asyncio.Event) -> None:
-    """Wait until there is something to read from the terminal, or somebody asks to stop."""
-    loop = asyncio.get_running_loop()
-    typed = asyncio.Event()
-    waiting = [asyncio.ensure_future(event.wait()) for event in (typed, stop)]
-    loop.add_reader(sys.stdin, typed.set)
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        loop.remove_reader(sys.stdin)
-        for each in waiting:
-            each.cancel()
-
-
-async def confirm(question: str, stop: asyncio.Event) -> bool:
-    """Ask on the terminal, until there is an answer or somebody asks to stop; the loop goes on meanwhile.
-
-    Raises:
-        click.Abort: standard input has ended.
-        KeyboardInterrupt: somebody asked to stop.
-    """
-    while True:
-        click.echo(f"{question} [y/N]: ", nl=False, err=True)
-        await _until_typed(stop)
-        if stop.is_set():
-            click.echo(err=True)
-            raise KeyboardInterrupt
-        # A terminal hands a line over when it is complete: this does not wait.
-        line = sys.stdin.readline()
-        if not line:
-            raise click.Abort
-        answer = line.strip().lower()
-        if answer in ("y", "yes"):
-            return True
-        if answer in ("", "n", "no"):
-            return False
-        click.echo("Please say y or n.", err=True)
-
-
-def run_async(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, on uvloop where that is installed.
-
-    What libraries log goes to the command's own log where it has adopted them, else nowhere: the standard library would
-    write it with tracebacks, and those quote requests. What failed reaches the command as an error all the same.
-    """
-    if not logging.getLogger().handlers:
-        logging.getLogger().addHandler(logging.NullHandler())
-    try:
-        from uvloop import new_event_loop
-    except ImportError:
-        return asyncio.run(main)
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(main)
 
 
 async def observe(

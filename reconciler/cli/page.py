@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,15 +18,6 @@ from reconciler.web import AddressInUse, Bounds, Front, Guards, Page, bind, is_e
 #: How often a service manager hears that a standby waits, and how long it then waits with it, in microseconds.
 _TELL_SECONDS: Final = 5.0
 _EXTEND_USEC: Final = 60_000_000
-
-
-def raise_descriptor_limit() -> None:
-    """Take as many descriptors as this process may have: by default it may open far fewer."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    except (OSError, ValueError):
-        pass  # some systems say that there is no bound, and then take none
 
 
 @contextmanager

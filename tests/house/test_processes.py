@@ -67,7 +67,7 @@ def test_every_variable_that_speaks_of_one_repository_is_handled() -> None:
 
 
 #: A handler of signals set elsewhere would take a stop away from whoever counts on it.
-SIGNALS = {"reconciler.cli.stops", "reconciler.cli.compose", "reconciler.providers.bird.sandbox.server"}
+SIGNALS = {"reconciler.cli.stops", "reconciler.cli.process", "reconciler.providers.bird.sandbox.server"}
 
 
 #: These ask in the middle of the event loop, which then hears no signal.

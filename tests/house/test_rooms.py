@@ -43,6 +43,19 @@ def test_no_import_circle_within_a_room() -> None:
     TopologicalSorter({module: others - {module} for module, others in graph.items()}).prepare()
 
 
+def test_no_command_knows_another() -> None:
+    """What two commands need stands beside them, in a module that says what it is for."""
+    commands = "reconciler.cli.commands."
+    related = [
+        f"{module} imports {imported}"
+        for module in TREES
+        for imported in sorted(own_imports(module) - {module})
+        if module.startswith("reconciler.cli.") and imported.startswith(commands)
+    ]
+    assert sum(module.startswith(commands) for module in TREES) > 10
+    assert not related, "a command is a leaf:\n" + "\n".join(related)
+
+
 def test_rooms_meet_through_their_faces_alone() -> None:
     around = [
         f"{module} imports {imported}"

@@ -5,32 +5,17 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.commands.plan import load_or_exit, records_of, revisions_of, say_unread
-from reconciler.cli.commands.validate import index_for
-from reconciler.cli.compose import (
-    bird,
-    confirm,
-    drain_standard_error,
-    look,
-    new_run_id,
-    progress,
-    retention,
-    run_async,
-    standard_error,
-    stop_on_signals,
-    system_clock,
-)
-from reconciler.cli.exits import DONE, INTERRUPTED, LIMIT_REFUSED, SOME_FAILED, STALE_PLAN, UNAUTHORIZED
+from reconciler.cli.compose import bird, look, new_run_id, retention, system_clock
+from reconciler.cli.ending import Tally, conclude
+from reconciler.cli.exits import DONE
 from reconciler.cli.heap import spare_what_is_loaded
+from reconciler.cli.loading import index_for, load_or_exit, refuse_empty
 from reconciler.cli.options import (
     COMMON,
     DOCUMENTS,
@@ -46,23 +31,16 @@ from reconciler.cli.options import (
     state_url,
     values,
 )
+from reconciler.cli.process import run_async, stop_on_signals
+from reconciler.cli.recorded import records_of, revisions_of
+from reconciler.cli.reports import say_unread
 from reconciler.cli.streams import lost
-from reconciler.controller import Observed, converge
+from reconciler.cli.terminal import confirm, progress, standard_error
+from reconciler.controller import converge
 from reconciler.desired import Loaded, Revisions, Source
 from reconciler.model import (
-    LOST,
     ActionKind,
-    BirdUnauthorized,
-    BirdUnavailable,
-    LeaseLost,
-    LiveStatus,
-    Outcome,
-    Phase,
     ReconcilerError,
-    RecordingKey,
-    StalePlan,
-    Status,
-    UnsafePlan,
 )
 from reconciler.plan import (
     Plan,
@@ -77,13 +55,10 @@ from reconciler.plan import (
     narrow,
 )
 from reconciler.providers import turns_at_once
-from reconciler.reconcile import Observer, Reconciler, Sender, Turn, check_lease
-from reconciler.report import REASONS, as_text
+from reconciler.reconcile import Observer, Reconciler, check_lease
+from reconciler.report import as_text
 from reconciler.state import Store, Writer, open_store, open_writer
-from reconciler.telemetry import make_log, visible
-
-if TYPE_CHECKING:
-    from reconciler.providers import Accepted
+from reconciler.telemetry import make_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,19 +136,6 @@ def _check_digest(digest: str, plan_file: str | None) -> None:
         raise click.UsageError("--expect-digest speaks of a saved plan; give --plan FILE too")
     if re.fullmatch(r"sha256:[0-9a-f]{64}", digest) is None:
         raise click.UsageError("--expect-digest takes the digest of a plan: `sha256:` and 64 hexadecimal digits")
-
-
-def refuse_empty(count: int, paths: Sequence[str], allow_empty: bool) -> None:
-    """Refuse to release everything because a path was wrong.
-
-    Raises:
-        UnsafePlan: there is no document at all.
-    """
-    if count == 0 and not allow_empty:
-        raise UnsafePlan(
-            f"{', '.join(paths)}: no document at all, so every recording would be released;"
-            " if that is meant: --allow-empty"
-        )
 
 
 async def _apply(request: _Request, loaded: Loaded, revisions: Revisions, store: Store, writer: Writer) -> int:
@@ -276,97 +238,3 @@ async def _agreed(plan: Plan, request: _Request, stop: asyncio.Event) -> bool:
     if request.yes or not (plan.patches or acts):
         return True
     return await confirm("Apply this plan?", stop)
-
-
-class Tally:
-    """Sends what it is given, and knows what was sent and what was accepted."""
-
-    def __init__(self, sender: Sender) -> None:
-        self._sender = sender
-        self.sent: set[RecordingKey] = set()
-        self.accepted: set[RecordingKey] = set()
-
-    async def set_status(self, key: RecordingKey, status: Status) -> Accepted:
-        """See `reconciler.reconcile.Sender`."""
-        self.sent.add(key)
-        try:
-            accepted = await self._sender.set_status(key, status)
-        except (BirdUnavailable, LeaseLost) as error:
-            if isinstance(error, LeaseLost) or error.held:  # it never left
-                self.sent.discard(key)
-            raise
-        self.accepted.add(key)
-        return accepted
-
-
-def conclude(
-    plan: Plan, observed: Observed, turns: dict[RecordingKey, Turn], tally: Tally, *, interrupted: bool
-) -> int:
-    """Say what became of it, and choose the exit code."""
-    drain_standard_error()
-    outcomes = Counter(turn.outcome for turn in turns.values() if turn.outcome is not None)
-    for line in _shortfalls((action.name, turns[action.key]) for action in plan.actions if action.key in turns):
-        click.echo(line, err=True)
-    applied, unconfirmed, rejected = (
-        outcomes[outcome] for outcome in (Outcome.APPLIED, Outcome.UNCONFIRMED, Outcome.REJECTED)
-    )
-    # What nobody could find, or had ended before, has failed: its desired status was never seen.
-    lost = sum(turn.reason in LOST and turn.outcome is None for turn in turns.values())
-    failed = outcomes[Outcome.FAILED] + len(plan.unread) + lost
-    skipped = outcomes[Outcome.SKIPPED] + len(plan.withheld)
-    if interrupted:
-        confirmed = sum(key in turns and turns[key].outcome is Outcome.APPLIED for key in tally.accepted)
-        click.echo(
-            f"Interrupted: {len(tally.sent)} sent, {len(tally.accepted)} accepted, {confirmed} confirmed. Run it again:"
-            " it looks first, and sends only what is still needed."
-        )
-        return INTERRUPTED
-    click.echo(
-        f"Applied: {applied} applied, {unconfirmed} unconfirmed, {rejected} rejected,"
-        f" {failed} failed, {skipped} skipped."
-    )
-    looked_at = observed.live.values()
-    if looked_at and all(live.status is LiveStatus.GONE for live in looked_at):
-        click.echo(
-            "Warning: the API knows none of these recordings. If their calls are still going on, check --api-url,"
-            " the IDs and the rights of the key.",
-            err=True,
-        )
-    return _code(
-        turns.values(),
-        unauthorized=observed.unauthorized,
-        refused=bool(plan.refusals),
-        failed=unconfirmed + rejected + failed > 0 or bool(observed.failures),
-    )
-
-
-def _code(turns: Iterable[Turn], *, unauthorized: bool, refused: bool, failed: bool) -> int:
-    """Return the exit code of a run; what needs a person most comes first."""
-    turns = list(turns)
-    if unauthorized or any(isinstance(turn.error, BirdUnauthorized) for turn in turns):
-        return UNAUTHORIZED
-    if refused or any(turn.phase is Phase.REFUSED for turn in turns):
-        return LIMIT_REFUSED
-    if any(isinstance(turn.error, StalePlan) for turn in turns):
-        return STALE_PLAN
-    return SOME_FAILED if failed else DONE
-
-
-def _shortfalls(turns: Iterable[tuple[str, Turn]]) -> Iterator[str]:
-    """Yield a line for each recording that was not brought to its status; what many have in common is said once."""
-    found = [(name, *said) for name, turn in turns if (said := _shortfall(turn)) is not None]
-    shared = {said: count for said, count in Counter((what, why) for _, what, why in found if why).items() if count > 1}
-    for name, what, why in found:
-        yield f"{name}: {what}" if (what, why) in shared or not why else f"{name}: {what}: {why}"
-    for (what, why), count in shared.items():
-        yield f"{count} recordings: {what}: {why}"
-
-
-def _shortfall(turn: Turn) -> tuple[str, str] | None:
-    """Return what became of a recording and why, in words; None where it was brought to its status, or had it."""
-    if turn.reason in LOST and turn.outcome is not Outcome.UNCONFIRMED:
-        return REASONS[turn.reason], visible(turn.detail)
-    if turn.outcome in (None, Outcome.APPLIED):
-        return None
-    cause = turn.refusal or turn.error
-    return str(turn.outcome), "" if cause is None else visible(str(cause))

@@ -31,9 +31,10 @@ from reconciler.cli.checks import (
     check_watching,
     versions,
 )
-from reconciler.cli.compose import reading_rate, run_async, system_clock
+from reconciler.cli.compose import reading_rate, system_clock
 from reconciler.cli.exits import DONE, ERROR
 from reconciler.cli.options import Values, painter, paths_argument, paths_or_default, setting_options, values
+from reconciler.cli.process import run_async
 from reconciler.desired import Source, cross_check, load_documents
 from reconciler.model import Problem, ReconcilerError, RecordingKey, SettingsError, StoreError, parse_uuid
 from reconciler.providers import Budgets, DatedTransport, Survey, Timeouts, refuse_writes

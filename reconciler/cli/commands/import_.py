@@ -8,9 +8,10 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.compose import check_reach, reading_rate, run_async, system_clock
+from reconciler.cli.compose import check_reach, reading_rate, system_clock
 from reconciler.cli.exits import DONE, ERROR
 from reconciler.cli.options import COMMON, DOCUMENTS, REACH, Values, paths_argument, setting_options, values
+from reconciler.cli.process import run_async
 from reconciler.desired import (
     Export,
     Source,

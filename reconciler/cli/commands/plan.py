@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import click
 
-from reconciler.cli.commands.validate import commits_of_hook, index_for, show_problems, warn
 from reconciler.cli.exits import CHANGES_PRESENT, DONE, ERROR, UNAUTHORIZED
+from reconciler.cli.loading import commits_of_hook, explain_problems, index_for, load_or_explain
 from reconciler.cli.looking import say_note
 from reconciler.cli.options import (
     COMMON,
@@ -27,25 +26,22 @@ from reconciler.cli.options import (
     state_url,
     values,
 )
+from reconciler.cli.recorded import declared_or_gone, records_of, revisions_of
 from reconciler.cli.reports import (
     FORMATS,
     Report,
     ReportType,
     nothing_stale,
+    say_unread,
     write_file,
     write_outline,
     write_problem_reports,
     write_reports,
 )
 from reconciler.desired import (
-    Checkout,
     Compared,
-    Files,
-    Index,
     Loaded,
-    Revisions,
     Source,
-    find_revisions,
     load_documents,
     matches,
     read_change,
@@ -62,7 +58,7 @@ from reconciler.model import (
     RecordingKey,
 )
 from reconciler.plan import Outline, Plan, as_saved, make_change_plan, make_outline, make_plan, select
-from reconciler.state import Store, open_store
+from reconciler.state import open_store
 from reconciler.telemetry import visible
 
 
@@ -205,7 +201,7 @@ class _Question:
         desired = documents.desired(without=holding)
         return make_plan(
             desired,
-            _declared_or_gone(others, desired, loaded, self.paths),
+            declared_or_gone(others, desired, loaded, self.paths),
             None,
             now=now,
             limits=limits,
@@ -294,92 +290,10 @@ class _Question:
         """Return our records as of before the look that counts, what it saw, and what it could not see."""
         if not self.refresh:
             return applied, None, frozenset(), []
-        from reconciler.cli.compose import observe, run_async  # the HTTP client, which an offline plan does without
+        # Imported late: an offline plan does without the HTTP client and without an event loop.
+        from reconciler.cli.compose import observe
+        from reconciler.cli.process import run_async
 
         observed = run_async(observe(desired, applied, self.settings, sandbox=self.sandbox, state=self._state))
         unread = observed.unread(document.key for document in desired)
         return observed.records(applied), observed.live, unread, list(observed.failures.values())
-
-
-def load_or_explain(paths: Sequence[str], settings: Values, index: Index | None) -> Loaded:
-    """Return every document, or show every mistake.
-
-    Args:
-        paths: files or folders; none at all for no document.
-        settings: whose limits hold.
-        index: what earlier commands read of them.
-
-    Raises:
-        DesiredStateError: there are mistakes, and they have been shown.
-    """
-    source = Checkout(paths, max_file_bytes=settings["max_file_bytes"])
-    loaded = load_documents(source, settings.document_limits, index)
-    explain_problems(loaded, source)
-    return loaded
-
-
-def explain_problems(loaded: Loaded, source: Files, also: Sequence[Problem] = ()) -> None:
-    """Say what was skipped, and show every mistake.
-
-    Args:
-        loaded: what was read.
-        source: where from.
-        also: mistakes that were found elsewhere, to be shown first.
-
-    Raises:
-        DesiredStateError: there are mistakes, and they have been shown.
-    """
-    warn(loaded)
-    problems = (*also, *loaded.problems)
-    if problems:
-        show_problems(problems, source, sys.stderr.isatty(), err=True)
-        raise DesiredStateError(problems)
-
-
-def records_of(store: Store, loaded: Loaded, paths: Sequence[str]) -> dict[RecordingKey, Record]:
-    """Return our records of what is declared, and of what was declared below the paths and is not any more.
-
-    What is out of sight was not taken away: of that there is nothing to say.
-    """
-    return _declared_or_gone(store.all(), loaded.desired, loaded, paths)
-
-
-def _declared_or_gone(
-    records: Iterable[Record], desired: Iterable[Desired], loaded: Loaded, paths: Sequence[str]
-) -> dict[RecordingKey, Record]:
-    source = Source(paths, max_file_bytes=1)
-    declared = {document.key for document in desired}
-    found = {}
-    for record in records:
-        if record.key not in declared:
-            file = source.name_of(record.file, record.base)
-            if file is None or loaded.tree.hides(file):
-                continue
-        found[record.key] = record
-    return found
-
-
-def revisions_of(paths: Sequence[str], loaded: Loaded, read: Callable[[str], bytes | Problem]) -> Revisions:
-    """Return which files are as the last commit has them; say so where that cannot be found out."""
-    found = find_revisions(paths, loaded.columns.files, loaded.digests, read)
-    if found.error:
-        click.echo(f"Warning: no commit is named: {found.error}", err=True)
-    return found
-
-
-def load_or_exit(context: click.Context, paths: Sequence[str], settings: Values, index: Index | None = None) -> Loaded:
-    """Return every document, or show every mistake and end the command."""
-    try:
-        return load_or_explain(paths, settings, index)
-    except DesiredStateError:
-        click.echo("The documents are invalid; nothing was done.", err=True)
-        context.exit(ERROR)
-
-
-def say_unread(failures: Sequence[BirdError]) -> None:
-    """Say which calls could not be read, each reason once."""
-    reasons = sorted({str(error) for error in failures})
-    calls = "1 call" if len(failures) == 1 else f"{len(failures)} calls"
-    click.echo(f"Error: {calls} could not be read; the plan leaves their recordings out:", err=True)
-    for reason in reasons[:5]:
-        click.echo(f"  {reason}", err=True)

@@ -16,22 +16,11 @@ import click
 from reconciler import __version__
 from reconciler.cli.asking import DAEMON
 from reconciler.cli.branch import check_git_settings, figures_of, open_branch, status_of
-from reconciler.cli.commands.apply import Tally, conclude, refuse_empty
-from reconciler.cli.commands.validate import index_for
-from reconciler.cli.compose import (
-    bird,
-    drain_standard_error,
-    look,
-    new_run_id,
-    progress,
-    retention,
-    run_async,
-    standard_error,
-    stop_on_signals,
-    system_clock,
-)
+from reconciler.cli.compose import bird, look, new_run_id, retention, system_clock
+from reconciler.cli.ending import Tally, conclude
 from reconciler.cli.exits import DONE, ERROR
 from reconciler.cli.heap import give_large_blocks_back, spare_what_is_loaded
+from reconciler.cli.loading import index_for, refuse_empty
 from reconciler.cli.options import (
     COMMON,
     DOCUMENTS,
@@ -49,7 +38,9 @@ from reconciler.cli.options import (
     state_url,
     values,
 )
-from reconciler.cli.page import Standby, open_page, raise_descriptor_limit
+from reconciler.cli.page import Standby, open_page
+from reconciler.cli.process import raise_descriptor_limit, run_async, stop_on_signals
+from reconciler.cli.terminal import drain_standard_error, progress, standard_error
 from reconciler.controller import Daemon, Observed, Reach, Standings, Timing, converge
 from reconciler.desired import Catalog, Checkout, Follower
 from reconciler.model import BirdUnauthorized, Clock, Desired, Live, RecordingKey, Rule, SettingsError

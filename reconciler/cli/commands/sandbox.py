@@ -6,7 +6,7 @@ import os
 
 import click
 
-from reconciler.cli.commands.plan import load_or_exit
+from reconciler.cli.loading import load_or_exit
 from reconciler.cli.options import COMMON, DOCUMENTS, setting_options, values
 from reconciler.model import ReconcilerError
 from reconciler.providers import DEFAULT_KEY, Behaviour, SeedRecording, World, run_sandbox

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
-from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
 import click
 
 from reconciler.cli.exits import DONE, ERROR
+from reconciler.cli.loading import commits_of_hook, counted, index_for, show_problems, warn
 from reconciler.cli.options import (
     COMMON,
     DEFAULT_FOLDER,
@@ -24,16 +21,8 @@ from reconciler.cli.options import (
     setting_options,
     values,
 )
-from reconciler.desired import Files, Lines, Loaded, Source, explain, load_against, load_among, load_documents
-from reconciler.model import Problem, StoreError
-from reconciler.telemetry import visible
-
-if TYPE_CHECKING:
-    from reconciler.desired import Index
-
-
-#: Nobody scrolls through more; what is written to a file or a pipe is whole.
-SHOWN_ON_A_TERMINAL: Final = 200
+from reconciler.desired import Files, Loaded, Source, load_against, load_among, load_documents
+from reconciler.model import Problem
 
 
 @click.command("validate")
@@ -94,7 +83,7 @@ def command(
     count = len(loaded.columns)
     if loaded.problems:
         files = len({problem.file for problem in loaded.problems})
-        click.echo(f"{_counted(len(loaded.problems), 'problem')} in {_counted(files, 'file')}.", err=True)
+        click.echo(f"{counted(len(loaded.problems), 'problem')} in {counted(files, 'file')}.", err=True)
         context.exit(ERROR)
     if not count:
         places = ", ".join(paths_or_default(paths))
@@ -102,7 +91,7 @@ def command(
         click.echo(f"{word}: no document was found in {places}", err=True)
         if require_documents:
             context.exit(ERROR)
-    click.echo(f"{_counted(loaded.files, 'file')}, {_counted(count, 'recording')}: all valid.", err=True)
+    click.echo(f"{counted(loaded.files, 'file')}, {counted(count, 'recording')}: all valid.", err=True)
     context.exit(DONE)
 
 
@@ -126,45 +115,6 @@ def _load_staged(paths: Sequence[str], root: str, settings: Values) -> tuple[Fil
         return files, load_documents(files, limits)
     tree = read_staged(compared, [root], max_file_bytes=most)
     return files, load_among(files, tree.apart_from(files), lambda file: tree.holds(file, files), limits)
-
-
-def commits_of_hook() -> tuple[str, str]:
-    """Return the two commits that pre-commit holds against each other; two empty texts where it is not so."""
-    before, to = (os.environ.get(f"PRE_COMMIT_{name}_REF", "") for name in ("FROM", "TO"))
-    return (before, to) if before and to else ("", "")
-
-
-def index_for(paths: Iterable[str], settings: Values, state: str) -> Index | None:
-    """Return the index of some paths, beside the state; None where the state's place is none."""
-    # Imported late: a hook that checks one file needs neither.
-    from reconciler.desired import Index
-    from reconciler.settings import state_folder
-
-    try:
-        return Index(state_folder(state), paths, settings.document_limits)
-    except (StoreError, FileNotFoundError):
-        return None  # whoever needs the state, or the working directory, says what is wrong
-
-
-def warn(loaded: Loaded) -> None:
-    """Say what was skipped."""
-    for warning in loaded.warnings:
-        click.echo(f"Warning: {warning}", err=True)
-
-
-def show_problems(problems: Sequence[Problem], source: Files, terminal: bool, *, err: bool = False) -> None:
-    """Write each problem on its line; on a terminal the first of them, with the source line and a caret below it."""
-    if not terminal:
-        for problem in problems:
-            click.echo(visible(str(problem)), err=err)
-        return
-    for file, of_file in groupby(problems[:SHOWN_ON_A_TERMINAL], key=attrgetter("file")):
-        data = source.read(file) if Path(file).is_file() else None
-        lines = Lines(data) if isinstance(data, bytes) else None
-        for problem in of_file:
-            click.echo(explain(problem, lines), err=err)
-    if (more := len(problems) - SHOWN_ON_A_TERMINAL) > 0:
-        click.echo(f"... and {_counted(more, 'more problem')}; a file or a pipe gets all of them", err=err)
 
 
 def _as_json(loaded: Loaded) -> str:
@@ -192,7 +142,3 @@ def _as_json(loaded: Loaded) -> str:
         )
         + "\n"
     )
-
-
-def _counted(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -19,7 +19,7 @@ import jsonschema
 import pytest
 import yaml
 
-from reconciler.cli.commands.validate import SHOWN_ON_A_TERMINAL, show_problems
+from reconciler.cli.loading import SHOWN_ON_A_TERMINAL, show_problems
 from reconciler.cli.options import GIT, HOOK, SIGNATURES
 from reconciler.cli.program import HABITS, cli
 from reconciler.desired.sources import Tree
