@@ -11,22 +11,21 @@ from typing import TYPE_CHECKING
 from reconciler import face
 
 if TYPE_CHECKING:
-    from reconciler.desired.baseline import Checkout as Checkout
-    from reconciler.desired.baseline import Compared as Compared
-    from reconciler.desired.baseline import read_change as read_change
-    from reconciler.desired.baseline import read_staged as read_staged
+    from reconciler.desired.baseline.change import Compared as Compared
+    from reconciler.desired.baseline.change import read_change as read_change
+    from reconciler.desired.baseline.change import read_staged as read_staged
+    from reconciler.desired.baseline.sight import Checkout as Checkout
     from reconciler.desired.catalog import Catalog as Catalog
     from reconciler.desired.catalog import CatalogChange as CatalogChange
-    from reconciler.desired.documents import DocumentLimits as DocumentLimits
-    from reconciler.desired.documents import FileDocuments as FileDocuments
-    from reconciler.desired.documents import Lines as Lines
-    from reconciler.desired.documents import cross_check as cross_check
-    from reconciler.desired.documents import explain as explain
-    from reconciler.desired.documents import load_plain as load_plain
-    from reconciler.desired.documents import nearest as nearest
-    from reconciler.desired.documents import parse_documents as parse_documents
-    from reconciler.desired.documents import sample_text as sample_text
-    from reconciler.desired.documents import schema_text as schema_text
+    from reconciler.desired.documents.conflicts import FileDocuments as FileDocuments
+    from reconciler.desired.documents.conflicts import cross_check as cross_check
+    from reconciler.desired.documents.excerpt import Lines as Lines
+    from reconciler.desired.documents.excerpt import explain as explain
+    from reconciler.desired.documents.limits import DocumentLimits as DocumentLimits
+    from reconciler.desired.documents.parse import parse_documents as parse_documents
+    from reconciler.desired.documents.plain import load_plain as load_plain
+    from reconciler.desired.documents.schema import schema_text as schema_text
+    from reconciler.desired.documents.wording import nearest as nearest
     from reconciler.desired.documents.yaml_events import PureParser as PureParser
     from reconciler.desired.documents.yaml_events import new_parser as new_parser
     from reconciler.desired.edit import Suspension as Suspension
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from reconciler.desired.export import status_of as status_of
     from reconciler.desired.export import why_not as why_not
     from reconciler.desired.follow import Follower as Follower
-    from reconciler.desired.index import Index as Index
+    from reconciler.desired.index.file import Index as Index
     from reconciler.desired.labels import matches as matches
     from reconciler.desired.labels import parse_label as parse_label
     from reconciler.desired.load import Files as Files
@@ -53,36 +52,38 @@ if TYPE_CHECKING:
     from reconciler.desired.rewrite import replace_file as replace_file
     from reconciler.desired.scan import load_against as load_against
     from reconciler.desired.scan import load_among as load_among
-    from reconciler.desired.sources import Source as Source
+    from reconciler.desired.shipped import sample_text as sample_text
     from reconciler.desired.sources.branch import GitSource as GitSource
     from reconciler.desired.sources.branch import Refused as Refused
     from reconciler.desired.sources.branch import SourceState as SourceState
+    from reconciler.desired.sources.folder import Source as Source
 else:
     __getattr__ = face(
         __name__,
         {
-            "baseline": (
-                "Checkout",
+            "baseline.change": (
                 "Compared",
                 "read_change",
                 "read_staged",
             ),
+            "baseline.sight": ("Checkout",),
             "catalog": (
                 "Catalog",
                 "CatalogChange",
             ),
-            "documents": (
-                "DocumentLimits",
+            "documents.conflicts": (
                 "FileDocuments",
-                "Lines",
                 "cross_check",
-                "explain",
-                "load_plain",
-                "nearest",
-                "parse_documents",
-                "sample_text",
-                "schema_text",
             ),
+            "documents.excerpt": (
+                "Lines",
+                "explain",
+            ),
+            "documents.limits": ("DocumentLimits",),
+            "documents.parse": ("parse_documents",),
+            "documents.plain": ("load_plain",),
+            "documents.schema": ("schema_text",),
+            "documents.wording": ("nearest",),
             "documents.yaml_events": (
                 "PureParser",
                 "new_parser",
@@ -103,7 +104,7 @@ else:
                 "why_not",
             ),
             "follow": ("Follower",),
-            "index": ("Index",),
+            "index.file": ("Index",),
             "labels": (
                 "matches",
                 "parse_label",
@@ -123,11 +124,12 @@ else:
                 "load_against",
                 "load_among",
             ),
-            "sources": ("Source",),
+            "shipped": ("sample_text",),
             "sources.branch": (
                 "GitSource",
                 "Refused",
                 "SourceState",
             ),
+            "sources.folder": ("Source",),
         },
     )

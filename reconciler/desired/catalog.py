@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from types import MappingProxyType
 
-from reconciler.desired.documents import FileDocuments, Place, conflict, cross_check, in_bounds
+from reconciler.desired.documents.conflicts import FileDocuments, Place, conflict, cross_check, in_bounds
 from reconciler.model import CallKey, Desired, Problem, RecordingKey
 
 

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from reconciler.desired.documents import DEFAULT_LIMITS, DocumentLimits, FileDocuments, cross_check, parse_documents
+from reconciler.desired.documents.conflicts import FileDocuments, cross_check
 from reconciler.desired.documents.convert import parse_date_time
+from reconciler.desired.documents.limits import DEFAULT_LIMITS, DocumentLimits
+from reconciler.desired.documents.parse import parse_documents
 from reconciler.desired.documents.spans import Span, read_spans
 from reconciler.model import Desired, DesiredStateError, ReconcilerError, Status, Suspend
 from reconciler.telemetry import scrub

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from reconciler.desired.documents import DEFAULT_LIMITS, DocumentLimits, cross_check, parse_documents
+from reconciler.desired.documents.conflicts import cross_check
+from reconciler.desired.documents.limits import DEFAULT_LIMITS, DocumentLimits
+from reconciler.desired.documents.parse import parse_documents
 from reconciler.model import SATISFIES, DesiredStateError, LiveStatus, ReconcilerError, RecordingKey, Status
 
 _BREAK: Final = re.compile(rb"\r\n|\r|\n")

@@ -13,11 +13,14 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol, TypeAlias
 
 from reconciler.desired.catalog import Catalog, CatalogChange
-from reconciler.desired.documents import DocumentLimits, FileDocuments, Patience, Refused
-from reconciler.desired.index import Index
+from reconciler.desired.documents.conflicts import FileDocuments
+from reconciler.desired.documents.limits import DocumentLimits, Patience
+from reconciler.desired.documents.parse import Refused
+from reconciler.desired.index.file import Index
 from reconciler.desired.load import parse_files, uncollected
 from reconciler.desired.readings import Reading, Readings
-from reconciler.desired.sources import FileStamp, Tree
+from reconciler.desired.sources.stamps import FileStamp
+from reconciler.desired.sources.tree import Tree
 from reconciler.model import Desired, Problem, Record, RecordingKey, ResourceFault
 from reconciler.telemetry import Alarm, Log, scrubbed
 

@@ -12,9 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from reconciler.desired.documents import DocumentLimits, FileDocuments, Patience, cross_check, parse_documents
-from reconciler.desired.index import Columns, Held, Index
-from reconciler.desired.sources import SETTLED_NS, FileStamp, Tree
+from reconciler.desired.documents.conflicts import FileDocuments, cross_check
+from reconciler.desired.documents.limits import DocumentLimits, Patience
+from reconciler.desired.documents.parse import parse_documents
+from reconciler.desired.index.columns import Columns
+from reconciler.desired.index.file import Held, Index
+from reconciler.desired.sources.stamps import SETTLED_NS, FileStamp
+from reconciler.desired.sources.tree import Tree
 from reconciler.git import content_digest
 from reconciler.model import Desired, Problem
 

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from reconciler.desired.documents import DocumentLimits, FileDocuments, Patience, Refused, parse_quickly
-from reconciler.desired.sources import FileStamp
+from reconciler.desired.documents.conflicts import FileDocuments
+from reconciler.desired.documents.limits import DocumentLimits, Patience
+from reconciler.desired.documents.parse import Refused, parse_quickly
+from reconciler.desired.sources.stamps import FileStamp
 from reconciler.model import Problem, ResourceFault
 
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.desired.baseline import Forest, list_documents
-from reconciler.desired.sources import SUFFIXES
+from reconciler.desired.baseline.forest import Forest
+from reconciler.desired.baseline.listing import list_documents
+from reconciler.desired.sources.names import SUFFIXES
 from reconciler.git import (
     DIGEST_BYTES,
     WIDE_BYTES,

@@ -15,18 +15,15 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
-from reconciler.desired.documents import (
-    DocumentLimits,
-    FileDocuments,
-    Place,
-    Refused,
-    conflict,
-    cross_check,
-    parse_quickly,
-)
-from reconciler.desired.index import Columns, Index
+from reconciler.desired.documents.conflicts import FileDocuments, Place, conflict, cross_check
+from reconciler.desired.documents.limits import DocumentLimits
+from reconciler.desired.documents.parse import Refused, parse_quickly
+from reconciler.desired.index.columns import Columns
+from reconciler.desired.index.file import Index
 from reconciler.desired.load import Files, Loaded, gather_problems, parse_files
-from reconciler.desired.sources import FileStamp, Source, Tree
+from reconciler.desired.sources.folder import Source
+from reconciler.desired.sources.stamps import FileStamp
+from reconciler.desired.sources.tree import Tree
 from reconciler.model import Problem, RecordingKey
 
 #: What names and IDs are made of; whatever stands beside one in YAML is not of it.

@@ -254,7 +254,7 @@ elif place == "writer":
     import reconciler.state.sqlite.rows as room
     room.inserts = fail
 elif place == "documents":
-    import reconciler.desired.documents as room
+    import reconciler.desired.documents.parse as room
     room._read_valid = fail
 elif place == "page":
     import reconciler.controller.daemon as room

@@ -17,7 +17,7 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from reconciler.desired.documents import parse_documents
+from reconciler.desired.documents.parse import parse_documents
 from reconciler.desired.export import Export, append, document_text, give_names, join, status_of
 from reconciler.model.keys import RecordingKey
 from reconciler.model.statuses import Status

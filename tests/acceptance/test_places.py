@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.desired.sources import Source
+from reconciler.desired.sources.folder import Source
 from tests.world.documents import document
 from tests.world.foreign_api import ForeignApi
 from tests.world.git_scene import Team

@@ -18,11 +18,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.desired.documents import DEFAULT_LIMITS
-from reconciler.desired.index import Index
+from reconciler.desired.documents.limits import DEFAULT_LIMITS
+from reconciler.desired.index.file import Index
 from reconciler.desired.load import Loaded, load_documents
 from reconciler.desired.scan import load_against
-from reconciler.desired.sources import Source
+from reconciler.desired.sources.folder import Source
 from tests.world.documents import document as yaml_document
 from tests.world.git import git
 from tests.world.ids import numbered

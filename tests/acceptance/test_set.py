@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reconciler.desired.documents import parse_documents
+from reconciler.desired.documents.parse import parse_documents
 from reconciler.desired.documents.spans import read_spans
 from reconciler.desired.edit import CannotEdit, Suspension, add_suspend, remove_suspend, set_status
 from reconciler.desired.rewrite import replace_file

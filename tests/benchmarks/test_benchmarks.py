@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.desired.documents import parse_documents
+from reconciler.desired.documents.parse import parse_documents
 from tests.benchmarks.__main__ import FULL, QUICK
 from tests.benchmarks.figures import Figure, Target
 from tests.benchmarks.growth import exponent

@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from reconciler.desired.documents import DocumentLimits, parse_documents
+from reconciler.desired.documents.limits import DocumentLimits
+from reconciler.desired.documents.parse import parse_documents
 from reconciler.telemetry.scrubbing import scrubbed
 
 CORPUS: Final = Path(__file__).parents[2] / ".hypothesis" / "fuzz" / "documents"

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.desired.documents import parse_documents
+from reconciler.desired.documents.parse import parse_documents
 from tests.campaigns import fuzz_documents
 from tests.campaigns.fuzz_documents import SEEDS, check
 from tests.world.documents import document

@@ -35,7 +35,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from reconciler.cli import exits
 from reconciler.cli.program import cli
 from reconciler.cli.reports import FORMATS
-from reconciler.desired.documents import load_plain, parse_documents
+from reconciler.desired.documents.parse import parse_documents
+from reconciler.desired.documents.plain import load_plain
 from reconciler.model.statuses import Phase
 from reconciler.plan.plan import Cause
 from reconciler.providers.bird.guard import Route

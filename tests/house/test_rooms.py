@@ -18,6 +18,18 @@ def test_the_root_holds_the_rooms_and_nothing_else() -> None:
     assert found == ROOT | FLOORS.keys(), "a new module goes into a room; see FLOORS"
 
 
+def test_no_code_stands_in_a_package_itself() -> None:
+    """Whoever looks for a function looks for a module with a name; a package says what is in it, and may give names."""
+    codes = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    found = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno}"
+        for path in sorted(PACKAGE.glob("*/**/__init__.py"))
+        for node in ast.parse(path.read_bytes()).body
+        if isinstance(node, codes)
+    ]
+    assert not found, "give it a module:\n" + "\n".join(found)
+
+
 def test_imports_run_downward_and_in_no_circle() -> None:
     upward = []
     rooms: dict[str, set[str]] = {}

@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 from reconciler.controller.overview import FORMAT
 from reconciler.controller.rests import Cause
 from reconciler.desired import shipped
-from reconciler.desired.documents import cross_check, parse_documents, schema, schema_text
+from reconciler.desired.documents import schema
+from reconciler.desired.documents.conflicts import cross_check
+from reconciler.desired.documents.parse import parse_documents
+from reconciler.desired.documents.schema import schema_text
 from reconciler.desired.shipped import read_schema
 from reconciler.model.actions import ActionKind, Reason
 from reconciler.model.errors import ReconcilerError, SettingsError

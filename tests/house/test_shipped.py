@@ -33,7 +33,8 @@ def test_every_schema_is_valid() -> None:
 
 
 def test_every_sample_is_valid() -> None:
-    from reconciler.desired.documents import cross_check, parse_documents
+    from reconciler.desired.documents.conflicts import cross_check
+    from reconciler.desired.documents.parse import parse_documents
 
     paths = sorted((CHECKOUT / "desired_state").rglob("*.y*ml"))
     files = [parse_documents(path.read_bytes(), str(path.relative_to(CHECKOUT))) for path in paths]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from reconciler.controller.daemon import Daemon, Reach, Timing
 from reconciler.desired.catalog import Catalog
-from reconciler.desired.documents import DocumentLimits
+from reconciler.desired.documents.limits import DocumentLimits
 from reconciler.desired.follow import Follower
-from reconciler.desired.sources import Source
+from reconciler.desired.sources.folder import Source
 from reconciler.model.keys import RecordingKey
 from reconciler.model.statuses import Phase, Status
 from reconciler.plan.limits import Limits

@@ -11,7 +11,8 @@ from typing import Final
 
 from reconciler.desired.baseline.forest import Blob
 from reconciler.desired.baseline.listing import Listing
-from reconciler.desired.sources import FileStamp, Tree
+from reconciler.desired.sources.stamps import FileStamp
+from reconciler.desired.sources.tree import Tree
 from reconciler.git import Repository, read_blobs, sizes
 from reconciler.model import Problem, ReconcilerError
 

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from reconciler.desired.sources import MAX_LINKS
+from reconciler.desired.sources.links import MAX_LINKS
 from reconciler.git import Entry, GitError, LacksObjects, Repository, list_index, list_tree, read_blobs, resolve, sizes
 
 #: More than any path has.

@@ -12,17 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from reconciler.desired.baseline.forest import Blob, Forest, Outside
-from reconciler.desired.sources import (
-    SUFFIXES,
-    WRONG_CASE,
-    cycle,
-    differs_in_case,
-    is_nameable,
-    is_within,
-    leaves,
-    nowhere,
-    unnameable,
-)
+from reconciler.desired.sources.names import SUFFIXES, WRONG_CASE, differs_in_case, is_nameable, is_within
+from reconciler.desired.sources.refusals import cycle, leaves, nowhere, unnameable
 from reconciler.git import Entry
 from reconciler.model import Problem, ReconcilerError
 

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from reconciler.desired.baseline.forest import Forest
 from reconciler.desired.baseline.listing import list_documents
-from reconciler.desired.sources import Source, Tree
+from reconciler.desired.sources.folder import Source
+from reconciler.desired.sources.tree import Tree
 from reconciler.git import GitError, Location, index_of, list_unwatched, locate, may_leave_out
 
 

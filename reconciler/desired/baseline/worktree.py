@@ -17,7 +17,8 @@ from dataclasses import replace
 from reconciler.desired.baseline.files import ABSENT, GitFiles, counted, readable
 from reconciler.desired.baseline.forest import Forest
 from reconciler.desired.baseline.listing import Listing, list_documents
-from reconciler.desired.sources import Source, Tree
+from reconciler.desired.sources.folder import Source
+from reconciler.desired.sources.tree import Tree
 from reconciler.git import Repository, list_addable, list_unwatched
 from reconciler.model import Problem
 

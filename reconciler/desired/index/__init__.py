@@ -5,10 +5,3 @@
 Only ever a cache: whatever is wrong with it, the documents are read again and nobody is told. Files with a mistake in
 them are not in it, so that what is said of them never depends on it.
 """
-
-from __future__ import annotations
-
-from reconciler.desired.index.columns import Columns
-from reconciler.desired.index.file import Held, Index
-
-__all__ = ["Columns", "Held", "Index"]

@@ -16,7 +16,7 @@ from itertools import accumulate, chain, repeat
 from operator import itemgetter
 from typing import Final
 
-from reconciler.desired.documents import FileDocuments
+from reconciler.desired.documents.conflicts import FileDocuments
 from reconciler.model import Desired, Drift, Labels, RecordingKey, Status, Suspend, status_line
 
 #: A drift setting is one byte, its place here.

@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Final
 
 from reconciler import __version__
-from reconciler.desired.documents import DocumentLimits
+from reconciler.desired.documents.limits import DocumentLimits
 from reconciler.desired.index.columns import DRIFTS, Columns
 from reconciler.desired.shipped import read_schema
-from reconciler.desired.sources import FileStamp
+from reconciler.desired.sources.stamps import FileStamp
 from reconciler.git import DIGEST_BYTES
 from reconciler.model import ReconcilerError, Status, Suspend
 from reconciler.settings import make_state_folder, working_folder

@@ -16,7 +16,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from reconciler.desired.sources import SUFFIXES, WRONG_CASE, FileStamp, Tree, differs_in_case, is_nameable
+from reconciler.desired.sources.names import SUFFIXES, WRONG_CASE, differs_in_case, is_nameable
+from reconciler.desired.sources.stamps import FileStamp
+from reconciler.desired.sources.tree import Tree
 from reconciler.git import Address, Entry, GitFailed, GitUnavailable, Mirror, Verdict, Verifier, Way
 from reconciler.model import InForce, Problem, ReconcilerError, Revision, SettingsError
 from reconciler.telemetry import Log, scrub

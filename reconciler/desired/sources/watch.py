@@ -18,7 +18,9 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
-from reconciler.desired.sources.tree import SUFFIXES, Layout, Walks
+from reconciler.desired.sources.names import SUFFIXES
+from reconciler.desired.sources.tree import Layout
+from reconciler.desired.sources.walk import Walks
 
 #: Milliseconds: how long watchfiles waits for a burst to end, and how often it looks. With these an event comes about
 #: 17 ms after the write at 0.5 % of a core; its own defaults take 76 ms.

@@ -22,7 +22,7 @@ import yaml
 from reconciler.cli.loading import SHOWN_ON_A_TERMINAL, show_problems
 from reconciler.cli.options import GIT, HOOK, SIGNATURES
 from reconciler.cli.program import HABITS, cli
-from reconciler.desired.sources import Tree
+from reconciler.desired.sources.tree import Tree
 from reconciler.model.documents import Problem
 from tests.world.documents import document
 from tests.world.foreign_api import ForeignApi

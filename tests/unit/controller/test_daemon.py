@@ -19,7 +19,7 @@ import pytest
 
 from reconciler.controller import daemon as daemon_module
 from reconciler.controller import resync as resync_module
-from reconciler.desired.documents import schema_text
+from reconciler.desired.documents.schema import schema_text
 from reconciler.model.errors import LeaseLost
 from reconciler.model.keys import CallKey
 from reconciler.model.statuses import Phase, Status

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.desired.baseline import Baseline, read_baseline
-from reconciler.desired.documents import DEFAULT_LIMITS, DocumentLimits
+from reconciler.desired.baseline.commit import Baseline, read_baseline
+from reconciler.desired.documents.limits import DEFAULT_LIMITS, DocumentLimits
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.statuses import Status
 from tests.world.documents import item

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from reconciler.desired.catalog import Catalog, CatalogChange
-from reconciler.desired.documents import FileDocuments, cross_check
+from reconciler.desired.documents.conflicts import FileDocuments, cross_check
 from reconciler.model.documents import Desired, Problem, Suspend
 from reconciler.model.keys import CallKey, RecordingKey
 from reconciler.model.statuses import Drift, Status

@@ -21,27 +21,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from yaml.reader import ReaderError
 
-from reconciler.desired.documents import (
-    DEFAULT_LIMITS,
-    DocumentLimits,
-    FileDocuments,
-    Lines,
-    Patience,
-    Refused,
-    cross_check,
-    explain,
-    load_plain,
-    nearest,
-    nodes,
-    parse_documents,
-    parse_quickly,
-    sample_text,
-    schema,
-    yaml_events,
-)
+from reconciler.desired.documents import nodes, schema, yaml_events
+from reconciler.desired.documents.conflicts import FileDocuments, cross_check
 from reconciler.desired.documents.convert import is_date_time, parse_date_time
-from reconciler.desired.documents.limits import EXPLAINING_SECONDS
+from reconciler.desired.documents.excerpt import Lines, explain
+from reconciler.desired.documents.limits import DEFAULT_LIMITS, EXPLAINING_SECONDS, DocumentLimits, Patience
 from reconciler.desired.documents.nodes import Enough, ProblemList
+from reconciler.desired.documents.parse import Refused, parse_documents, parse_quickly
+from reconciler.desired.documents.plain import load_plain
+from reconciler.desired.documents.wording import nearest
+from reconciler.desired.shipped import sample_text
 from reconciler.model.documents import Problem, Suspend
 from reconciler.model.errors import DesiredStateError, SettingsError
 from reconciler.model.keys import RecordingKey
@@ -545,7 +534,8 @@ def test_without_libyaml_the_pure_parser_takes_its_place(monkeypatch: pytest.Mon
 
 def test_valid_documents_import_no_slow_library() -> None:
     program = (
-        "import sys; from reconciler.desired.documents import parse_documents; before = 'jsonschema_rs' in sys.modules;"
+        "import sys; from reconciler.desired.documents.parse import parse_documents;"
+        "before = 'jsonschema_rs' in sys.modules;"
         "r = parse_documents(sys.stdin.buffer.read(), 'f'); assert r.desired and not r.problems;"
         "print(before, sorted({'jsonschema', 'difflib', 'reconciler.desired.documents.problems'} & sys.modules.keys()))"
     )

@@ -18,10 +18,14 @@ from pathlib import Path
 import pytest
 
 from reconciler.desired.catalog import Catalog, CatalogChange
-from reconciler.desired.documents import DocumentLimits, FileDocuments, Patience, Refused, parse_quickly
+from reconciler.desired.documents.conflicts import FileDocuments
+from reconciler.desired.documents.limits import DocumentLimits, Patience
+from reconciler.desired.documents.parse import Refused, parse_quickly
 from reconciler.desired.follow import Follower
 from reconciler.desired.readings import Reading, Readings
-from reconciler.desired.sources import QUIET_SECONDS, FileStamp, Source, Tree
+from reconciler.desired.sources.folder import QUIET_SECONDS, Source
+from reconciler.desired.sources.stamps import FileStamp
+from reconciler.desired.sources.tree import Tree
 from reconciler.model.documents import Problem
 from reconciler.model.keys import RecordingKey
 from reconciler.model.records import Record

@@ -26,12 +26,14 @@ from hypothesis import strategies as st
 
 from reconciler.desired import load
 from reconciler.desired.catalog import Catalog
-from reconciler.desired.documents import DEFAULT_LIMITS, DocumentLimits, FileDocuments
+from reconciler.desired.documents.conflicts import FileDocuments
+from reconciler.desired.documents.limits import DEFAULT_LIMITS, DocumentLimits
 from reconciler.desired.follow import Follower
-from reconciler.desired.index import Columns, Index
 from reconciler.desired.index import file as index_file
+from reconciler.desired.index.columns import Columns
+from reconciler.desired.index.file import Index
 from reconciler.desired.load import Loaded, load_documents
-from reconciler.desired.sources import Source
+from reconciler.desired.sources.folder import Source
 from reconciler.model.documents import Desired, Problem, Suspend
 from reconciler.model.keys import key_of_line, status_line
 from reconciler.model.records import Record

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.desired.documents import DEFAULT_LIMITS
+from reconciler.desired.documents.limits import DEFAULT_LIMITS
 from reconciler.desired.load import load_documents
 from reconciler.desired.revision import Revisions, find_revisions
-from reconciler.desired.sources import Source
+from reconciler.desired.sources.folder import Source
 from reconciler.git.blobs import content_digest
 from tests.world.git import git
 

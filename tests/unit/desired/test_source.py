@@ -23,9 +23,13 @@ import watchfiles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.desired.documents import DocumentLimits
+from reconciler.desired.documents.limits import DocumentLimits
 from reconciler.desired.load import load_documents
-from reconciler.desired.sources import SETTLED_NS, FileStamp, Source, Tree, tree, watch
+from reconciler.desired.sources import watch
+from reconciler.desired.sources.folder import Source
+from reconciler.desired.sources.stamps import SETTLED_NS, FileStamp
+from reconciler.desired.sources.tree import Tree
+from reconciler.desired.sources.walk import Walks
 from reconciler.model.documents import Problem
 from reconciler.model.errors import ResourceFault
 
@@ -864,6 +868,6 @@ async def test_hidden_folders_and_links_out_of_the_tree_are_not_watched(tmp_path
 
 @pytest.mark.parametrize(("cpu_seconds", "every"), [(0.0, 30.0), (0.1, 30.0), (0.5, 150.0)])
 def test_behind_a_watcher_walks_take_no_more_than_their_share_of_a_core(cpu_seconds: float, every: float):
-    walks = tree.Walks(())
+    walks = Walks(())
     walks.cpu_seconds = cpu_seconds
     assert watch.Watcher(walks)._backup_seconds(30.0) == every

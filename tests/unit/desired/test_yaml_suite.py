@@ -14,7 +14,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.desired.documents import DEFAULT_LIMITS, load_plain, misread, parse_documents, yaml_events
+from reconciler.desired.documents import misread, yaml_events
+from reconciler.desired.documents.limits import DEFAULT_LIMITS
+from reconciler.desired.documents.parse import parse_documents
+from reconciler.desired.documents.plain import load_plain
 from reconciler.model.errors import DesiredStateError
 from tests.world.places import DATA
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.desired.documents import DocumentLimits, parse_documents
-from reconciler.desired.sources import Source
+from reconciler.desired.documents.limits import DocumentLimits
+from reconciler.desired.documents.parse import parse_documents
+from reconciler.desired.sources.folder import Source
 from reconciler.model.documents import Problem
 from reconciler.telemetry.scrubbing import scrub, scrubbed, visible, visible_lines
 from tests.world.git_scene import Branch, Team, isolate

@@ -15,26 +15,21 @@ import stat
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from reconciler.desired.sources.tree import (
-    QUIET_SECONDS,
-    FileStamp,
-    Tree,
-    Walks,
-    is_within,
-    join_shown,
-    leaves,
-    not_regular,
-    nowhere,
-    raise_fault,
-    unreadable,
-)
+from reconciler.desired.sources.names import is_within, join_shown
+from reconciler.desired.sources.refusals import leaves, not_regular, nowhere, raise_fault, unreadable
+from reconciler.desired.sources.stamps import FileStamp
+from reconciler.desired.sources.tree import Tree
+from reconciler.desired.sources.walk import Walks
 from reconciler.model import Problem
 from reconciler.settings import working_folder
 
 if TYPE_CHECKING:
     import asyncio
+
+#: How long a file must have been quiet before an error in it, or a recording missing from it, counts.
+QUIET_SECONDS: Final = 0.3
 
 
 class Source:
