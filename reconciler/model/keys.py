@@ -49,6 +49,22 @@ class RecordingKey(NamedTuple):
         """
         return cls(parse_uuid(workspace_id), parse_uuid(channel_id), parse_uuid(call_id), parse_uuid(recording_id))
 
+    @classmethod
+    def from_text(cls, text: str) -> RecordingKey:
+        """Read back what `text` returned.
+
+        Raises:
+            ValueError: it is no such text.
+        """
+        parts = text.split(" ")
+        if len(parts) != len(cls._fields):
+            raise ValueError(f"{text[:200]!r} is not the text of a key")
+        return cls(*parts)
+
+    def text(self) -> str:
+        """Return the key as one text: its parts, in none of which is a space, with a space between them."""
+        return " ".join(self)
+
     @property
     def call(self) -> CallKey:
         return CallKey(self.workspace_id, self.channel_id, self.call_id)
@@ -60,9 +76,13 @@ NO_RECORDING: Final = RecordingKey("", "", "", "")
 
 def status_line(key: RecordingKey, status: Status) -> str:
     """Return a recording and a status of it as one text: the form in which a hundred thousand are compared at once."""
-    return f"{key[0]} {key[1]} {key[2]} {key[3]} {status.value}"
+    return f"{key.text()} {status.value}"
 
 
 def key_of_line(line: str) -> RecordingKey:
-    """Return the recording of a `status_line`."""
-    return RecordingKey(*line.split(" ")[:4])
+    """Return the recording of a `status_line`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return RecordingKey.from_text(line.rpartition(" ")[0])

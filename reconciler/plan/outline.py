@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import chain, repeat
-from operator import itemgetter
 from typing import Protocol, TypeVar
 
 from reconciler.model import ActionKind, Desired, Rule, Suspend
@@ -23,8 +22,6 @@ from reconciler.plan.limits import Limits, kinds_of, name_of, refusal_of
 from reconciler.plan.plan import Plan, Summary
 
 T = TypeVar("T")
-
-_STATUS_OF_LINE = itemgetter(slice(4 * 36 + 4, None))
 
 
 class Columns(Protocol):
@@ -45,6 +42,7 @@ class Columns(Protocol):
     @property
     def suspends(self) -> Mapping[int, Suspend]: ...
     def __len__(self) -> int: ...
+    def statuses(self, rows: Sequence[int]) -> Sequence[str]: ...
     def at(self, rows: Sequence[int]) -> Sequence[Desired]: ...
 
 
@@ -86,9 +84,7 @@ def make_outline(
     if rows and sorted(documents.names) != documents.names:
         rows = sorted(rows, key=documents.names.__getitem__)
     files = list(chain.from_iterable(map(repeat, documents.files, documents.counts))) if rows else []
-    words = list(
-        zip(map(_STATUS_OF_LINE, _chosen(documents.lines, rows)), _chosen(documents.drifts, rows), strict=True)
-    )
+    words = list(zip(documents.statuses(rows), _chosen(documents.drifts, rows), strict=True))
     counts = Counter(words)
     first = [rows[words.index(word)] for word in counts]
     actions = tuple(decide(each.key, each, None, None, now) for each in documents.at(first))

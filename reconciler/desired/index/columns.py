@@ -23,9 +23,10 @@ from reconciler.model import Desired, Drift, Labels, RecordingKey, Status, Suspe
 DRIFTS: Final = tuple(Drift)
 _DRIFT_BYTES: Final = {drift: place for place, drift in enumerate(DRIFTS)}
 _STATUS: Final = {status.value: status for status in Status}
-#: Of a `status_line`: the four UUIDs and the status; the UUIDs and what stands between them.
-_LINE_PARTS: Final = tuple(itemgetter(slice(at, at + 36)) for at in (0, 37, 74, 111, 148))
-_KEY_TEXT: Final = itemgetter(slice(0, 4 * 36 + 3))
+#: Of a `status_line`: the parts of the key, and the status.
+_LINE_PARTS: Final = len(RecordingKey._fields) + 1
+#: So many rows are split at once: as fast as can be, and of little memory.
+_CHUNK: Final = 1024
 
 
 @dataclass(slots=True)
@@ -150,7 +151,12 @@ class Columns:
         """Find out whether any two documents share a name or a recording: `cross_check` without its words."""
         if not self.unambiguous:
             names = len(set(chain(self.names, map(itemgetter(1), self.sets)))) == len(self.names) + len(self.sets)
-            self.unambiguous = names and len(set(map(_KEY_TEXT, self.lines))) == len(self.lines)
+            self.unambiguous = names and len({line.rpartition(" ")[0] for line in self.lines}) == len(self.lines)
+
+    def statuses(self, rows: Sequence[int] | None = None) -> list[str]:
+        """Return the words of the statuses that are asked for; of some rows, in their order, or of all."""
+        lines: Iterable[str] = self.lines if rows is None else map(self.lines.__getitem__, rows)
+        return [line.rpartition(" ")[2] for line in lines]
 
     def unsuspended(self) -> Iterable[str]:
         """Return the lines of the recordings that are not suspended, whatever the time."""
@@ -173,12 +179,12 @@ class Columns:
 
     def claiming(self, claims: AbstractSet[str | RecordingKey]) -> Iterator[FileDocuments]:
         """Yield the files that take any of some names and recordings for themselves, sorted by name."""
-        keys = {" ".join(claim) for claim in claims if isinstance(claim, RecordingKey)}
+        keys = {claim.text() for claim in claims if isinstance(claim, RecordingKey)}
         ends = list(accumulate(self.counts))
         rows = (
             row
             for row, (name, line) in enumerate(zip(self.names, self.lines, strict=True))
-            if name in claims or _KEY_TEXT(line) in keys
+            if name in claims or line.rpartition(" ")[0] in keys
         )
         places = {bisect_right(ends, row) for row in rows}
         places.update(place for place, name, _ in self.sets if name in claims)
@@ -208,20 +214,27 @@ class Columns:
             lines, names, files = list(pick(lines)), list(pick(names)), pick(list(files))
             places, drifts = array("I", pick(places)), bytearray(pick(drifts))
             begins, labelled = array("I", pick(begins)), array("I", pick(labelled))
-        workspaces, channels, calls, recordings, statuses = (map(part, lines) for part in _LINE_PARTS)
-        # Workspaces and channels are few and named by every recording: interned, they take no memory.
-        parts = zip(map(sys.intern, workspaces), map(sys.intern, channels), calls, recordings, strict=True)
-        keys = map(tuple.__new__, repeat(RecordingKey), parts)
-        fields = zip(
-            keys,
-            names,
-            map(_STATUS.__getitem__, statuses),
-            files,
-            places,
-            map(DRIFTS.__getitem__, drifts),
-            map(self.suspends.get, rows) if self.suspends else repeat(None, len(rows)),
-            map(self.label_sets.__getitem__, labelled),
-            begins,
-            strict=False,  # of chosen rows, one more was picked
-        )
-        return map(tuple.__new__, repeat(Desired), fields)
+        suspends = self.suspends
+        remaining = iter(files)
+
+        def made(begin: int) -> Iterator[Desired]:
+            end = min(begin + _CHUNK, len(rows))
+            parts = " ".join(lines[begin:end]).split(" ")
+            workspaces, channels, calls, recordings, statuses = (parts[at::_LINE_PARTS] for at in range(_LINE_PARTS))
+            # Workspaces and channels are few and named by every recording: interned, they take no memory.
+            keys = zip(map(sys.intern, workspaces), map(sys.intern, channels), calls, recordings, strict=True)
+            fields = zip(
+                map(tuple.__new__, repeat(RecordingKey), keys),
+                names[begin:end],
+                map(_STATUS.__getitem__, statuses),
+                remaining,
+                places[begin:end],
+                map(DRIFTS.__getitem__, drifts[begin:end]),
+                map(suspends.get, rows[begin:end]) if suspends else repeat(None),
+                map(self.label_sets.__getitem__, labelled[begin:end]),
+                begins[begin:end],
+                strict=False,  # the files go on
+            )
+            return map(tuple.__new__, repeat(Desired), fields)
+
+        return chain.from_iterable(map(made, range(0, len(rows), _CHUNK)))

@@ -51,8 +51,6 @@ _OWN_READERS: Final = ("documents", "index")
 _PARTS: Final = 15
 #: Git lets the owner write whatever it checks out, under any usual umask: so none that came with a commit is believed.
 _MODE: Final = 0o400
-#: Of a `status_line`: what stands behind the four UUIDs.
-_STATUS_TEXT: Final = itemgetter(slice(4 * 36 + 3, None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +259,7 @@ def _fits(held: Held) -> bool:
         and all(len(column) == len(columns) for column in by_row)
         and sum(columns.counts) == len(columns)
         and not columns.drifts.strip(bytes(range(len(DRIFTS))))
-        and set(map(_STATUS_TEXT, columns.lines)) <= {f" {status.value}" for status in Status}
+        and set(columns.statuses()) <= {status.value for status in Status}
         and max(columns.labelled, default=0) < len(columns.label_sets)
         and all(isinstance(text, str) for labels in columns.label_sets for label in labels for text in label)
         and all(0 <= row < len(columns) for row in columns.suspends)
