@@ -23,13 +23,13 @@ from reconciler import __version__
 from reconciler.desired import PureParser, new_parser
 from reconciler.git import GitError, check_version, locate, resolve
 from reconciler.model import (
-    BirdError,
-    BirdRejected,
-    BirdUnauthorized,
-    BirdUnavailable,
+    CredentialRefused,
+    ProviderError,
     RecordingKey,
+    Rejected,
     Revision,
     SettingsError,
+    Unavailable,
 )
 from reconciler.providers import Proof, Route, Survey, is_loopback
 from reconciler.settings import KEY_FILE_VARIABLE, KEY_VARIABLE, KeyRing, KeySource
@@ -170,10 +170,10 @@ async def check_rights(survey: Survey, workspace_id: str, known: Iterable[Record
     prover = _Prover(survey, workspace_id, [tuple(key[1:]) for key in known][:CANDIDATES])
     try:
         return await prover.prove_all()
-    except BirdUnauthorized as error:
+    except CredentialRefused as error:
         remedy = "make a new access key for this workspace at Bird, and check that it is the one of this workspace"
         return [Finding("rights", Level.FAILURE, f"workspace {workspace_id}: the key is refused: {error}", remedy)]
-    except BirdUnavailable as error:
+    except Unavailable as error:
         remedy = "check the address, the network, the proxy and Bird's status page; then try again"
         return [Finding("reach", Level.FAILURE, f"workspace {workspace_id}: {error}", remedy)]
 
@@ -222,7 +222,7 @@ class _Prover:
             remedy += "; only `import` needs it"
         for candidate in candidates:
             proof = await self._ask(route, candidate)
-            if isinstance(proof, BirdError):
+            if isinstance(proof, ProviderError):
                 level = Level.FAILURE if needed else Level.WARNING
                 message = f"workspace {self._workspace_id}: View on {right}: {proof}"
                 self._findings.append(Finding("rights", level, message, remedy))
@@ -238,20 +238,20 @@ class _Prover:
         )
         return (), {}
 
-    async def _ask(self, route: Route, candidate: tuple[str, ...]) -> Proof | BirdError:
+    async def _ask(self, route: Route, candidate: tuple[str, ...]) -> Proof | ProviderError:
         """Return the proof, or why there is none.
 
         Raises:
-            BirdUnauthorized: the key itself is refused.
-            BirdUnavailable: the API cannot be asked.
+            CredentialRefused: the key itself is refused.
+            Unavailable: the API cannot be asked.
         """
         try:
             return await self._survey.prove(route, self._workspace_id, *candidate)
-        except BirdUnauthorized as error:
+        except CredentialRefused as error:
             if error.status == 401:
                 raise
             return error
-        except BirdRejected as error:
+        except Rejected as error:
             return error
 
 

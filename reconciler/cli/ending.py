@@ -13,12 +13,12 @@ from reconciler.cli.terminal import drain_standard_error
 from reconciler.controller import Observed
 from reconciler.model import (
     LOST,
-    BirdUnauthorized,
-    BirdUnavailable,
+    CredentialRefused,
     LeaseLost,
     LiveStatus,
     Outcome,
     Phase,
+    Postponed,
     RecordingKey,
     StalePlan,
     Status,
@@ -45,9 +45,8 @@ class Tally:
         self.sent.add(key)
         try:
             accepted = await self._sender.set_status(key, status)
-        except (BirdUnavailable, LeaseLost) as error:
-            if isinstance(error, LeaseLost) or error.held:  # it never left
-                self.sent.discard(key)
+        except (Postponed, LeaseLost):  # it never left
+            self.sent.discard(key)
             raise
         self.accepted.add(key)
         return accepted
@@ -97,7 +96,7 @@ def conclude(
 def _code(turns: Iterable[Turn], *, unauthorized: bool, refused: bool, failed: bool) -> int:
     """Return the exit code of a run; what needs a person most comes first."""
     turns = list(turns)
-    if unauthorized or any(isinstance(turn.error, BirdUnauthorized) for turn in turns):
+    if unauthorized or any(isinstance(turn.error, CredentialRefused) for turn in turns):
         return UNAUTHORIZED
     if refused or any(turn.phase is Phase.REFUSED for turn in turns):
         return LIMIT_REFUSED

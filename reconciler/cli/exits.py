@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from reconciler.model import BirdUnauthorized, LeaseLost, ReconcilerError, StalePlan, StateHeld, UnsafePlan
+from reconciler.model import CredentialRefused, LeaseLost, ReconcilerError, StalePlan, StateHeld, UnsafePlan
 
 DONE: Final = 0
 ERROR: Final = 1
@@ -27,7 +27,7 @@ def exit_code(error: ReconcilerError) -> int:
             return STALE_PLAN
         case StateHeld() | LeaseLost():
             return STATE_HELD
-        case BirdUnauthorized():
+        case CredentialRefused():
             return UNAUTHORIZED
         case _:
             return ERROR

@@ -17,7 +17,7 @@ from click.exceptions import Exit
 from reconciler.cli.exits import CHANGES_PRESENT, DONE
 from reconciler.cli.options import painter
 from reconciler.cli.places import Places
-from reconciler.model import BirdError, Problem, ReconcilerError
+from reconciler.model import Problem, ProviderError, ReconcilerError
 from reconciler.plan import Outline, Plan, as_json
 from reconciler.report import as_text, outline_as_text
 from reconciler.settings import append_regular, write_named
@@ -211,7 +211,7 @@ def write_file(name: str, text: str) -> None:
         raise ReconcilerError(f"{name} cannot be written: {error.strerror}") from error
 
 
-def say_unread(failures: Sequence[BirdError]) -> None:
+def say_unread(failures: Sequence[ProviderError]) -> None:
     """Say which calls could not be read, each reason once."""
     reasons = sorted({str(error) for error in failures})
     calls = "1 call" if len(failures) == 1 else f"{len(failures)} calls"

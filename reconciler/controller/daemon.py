@@ -24,13 +24,14 @@ from reconciler.controller.systemd import notify, watchdog_seconds
 from reconciler.desired import Catalog, CatalogChange, Follower
 from reconciler.model import (
     NO_RECORDING,
-    BirdUnauthorized,
-    BirdUnavailable,
     CallKey,
+    CircuitOpen,
     Clock,
+    CredentialRefused,
     Desired,
     Event,
     LeaseLost,
+    NoRoom,
     Phase,
     Priority,
     ReconcilerError,
@@ -39,6 +40,8 @@ from reconciler.model import (
     Resting,
     Status,
     StoreError,
+    Throttled,
+    Unavailable,
     instant,
 )
 from reconciler.plan import CLOCK_STEPPED, Window
@@ -287,10 +290,10 @@ class Daemon:
             return Again(TICK_SECONDS, priority)
         turn = await self._reconciler.reconcile(key, priority)
         self._failures.pop(key, None)
-        if isinstance(turn.error, BirdUnavailable) and turn.error.held and turn.error.throttled:
+        if isinstance(turn.error, NoRoom):
             # It waits for its share of the budget: neither the first pass nor the resync is done with it.
             return turn.again
-        if isinstance(turn.error, BirdUnauthorized):
+        if isinstance(turn.error, CredentialRefused):
             self._key_was_refused(turn.error)
         phase = turn.phase or self._phase_of(key)
         if phase is not None or key not in self._catalog.desired:
@@ -305,7 +308,7 @@ class Daemon:
             self._metrics.limit_refusals.labels(turn.refusal.rule.value).inc()
         return self._when_again(key, priority, turn)
 
-    def _key_was_refused(self, error: BirdUnauthorized) -> None:
+    def _key_was_refused(self, error: CredentialRefused) -> None:
         workspace_id = error.workspace_id
         if workspace_id in self._reconciler.unauthorized:
             looks = self._reconciler.looks_refused(workspace_id)
@@ -314,12 +317,12 @@ class Daemon:
     def _when_again(self, key: RecordingKey, priority: Priority, turn: Turn) -> Again | None:
         """Return when a recording's next turn is: what its workspace keeps waiting rests, and an edit stays an edit."""
         again, error = turn.again, turn.error
-        throttled = isinstance(error, BirdUnavailable) and error.throttled
-        if again is None or throttled or not isinstance(error, (BirdUnavailable, BirdUnauthorized)):
+        throttled = isinstance(error, (Throttled, NoRoom))
+        if again is None or throttled or not isinstance(error, (Unavailable, CredentialRefused)):
             self._failed_looks.pop(key, None)
             return again
         urgent = min(priority, again.priority) if priority in (Priority.PAUSE, Priority.EDIT) else again.priority
-        held = isinstance(error, BirdUnauthorized) or error.held
+        held = isinstance(error, (CredentialRefused, CircuitOpen))
         if self._rests.looks_rest(key.workspace_id) or (held and self._rests.patches_rest(key.workspace_id)):
             return Again(again.after_seconds, urgent, rests=True)
         soon = min(again.after_seconds, EDIT_RETRY_SECONDS)

@@ -12,19 +12,19 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from reconciler.model import (
-    BirdError,
-    BirdUnauthorized,
-    BirdUnavailable,
     CallKey,
     Clock,
+    CredentialRefused,
     Desired,
     Live,
     Outcome,
     Phase,
     Priority,
+    ProviderError,
     Reason,
     Record,
     RecordingKey,
+    Unavailable,
 )
 from reconciler.plan import contradicts
 from reconciler.reconcile import LiveReader, Observer, Turn, with_look
@@ -42,7 +42,7 @@ class Observed:
 
     live: dict[RecordingKey, Live] = field(default_factory=dict)
     #: Calls that could not be read, and why.
-    failures: dict[CallKey, BirdError] = field(default_factory=dict)
+    failures: dict[CallKey, ProviderError] = field(default_factory=dict)
     #: What was seen first of recordings that were looked at twice.
     doubted: dict[RecordingKey, Live] = field(default_factory=dict)
 
@@ -55,7 +55,7 @@ class Observed:
     @property
     def unauthorized(self) -> bool:
         """Whether a workspace refused the key."""
-        return any(isinstance(error, BirdUnauthorized) for error in self.failures.values())
+        return any(isinstance(error, CredentialRefused) for error in self.failures.values())
 
     def unread(self, keys: Iterable[RecordingKey]) -> frozenset[RecordingKey]:
         """Return those of the keys whose call could not be read."""
@@ -89,11 +89,11 @@ async def observe_all(
     for key in keys:
         wanted.setdefault(key.call, set()).add(key.recording_id)
     observed = Observed()
-    refused: dict[str, BirdUnauthorized] = {}
+    refused: dict[str, CredentialRefused] = {}
     attempts: dict[CallKey, int] = {}
     started = clock.monotonic()
 
-    def give_up(call: CallKey, error: BirdError) -> None:
+    def give_up(call: CallKey, error: ProviderError) -> None:
         observed.failures[call] = error
         progress()
 
@@ -104,18 +104,18 @@ async def observe_all(
         asked_at = clock.now()
         try:
             answers = await reader.observe_call(call, wanted[call], priority=priority)
-        except BirdUnauthorized as error:
+        except CredentialRefused as error:
             refused[call.workspace_id] = error
             give_up(call, error)
             return None
-        except BirdUnavailable as error:
+        except Unavailable as error:
             if clock.monotonic() - started >= give_up_seconds:
                 give_up(call, error)
                 return None
             attempts[call] = attempts.get(call, 0) + 1
             seconds = retry_seconds(attempts[call], clock.random, at_least=error.retry_after or 0.0)
             return Again(seconds, Priority.RETRY)
-        except BirdError as error:
+        except ProviderError as error:
             give_up(call, error)
             return None
         observer.put(call, asked_at, answers)
@@ -195,7 +195,7 @@ def _settled(turn: Turn) -> bool:
     if turn.phase is Phase.WAITING:
         # A doubt, or a request of an earlier process, is over in moments; until then nothing has been decided.
         return turn.reason in (None, Reason.NOT_CONTROLLABLE)
-    return turn.phase in (Phase.HELD, Phase.REFUSED, Phase.UNCONFIRMED) or isinstance(turn.error, BirdUnauthorized)
+    return turn.phase in (Phase.HELD, Phase.REFUSED, Phase.UNCONFIRMED) or isinstance(turn.error, CredentialRefused)
 
 
 async def _work_all(

@@ -18,7 +18,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, Protocol
 
-from reconciler.model import BirdError, BirdUnauthorized, CallKey, Clock, Priority, RecordingKey, Resting
+from reconciler.model import CallKey, Clock, CredentialRefused, Priority, ProviderError, RecordingKey, Resting
 from reconciler.reconcile import UNAUTHORIZED_SECONDS
 
 #: While an edit waits, a question leaves this often, in seconds: the first PATCH shall leave within a second of the
@@ -81,11 +81,11 @@ class Queue(Protocol):
 class Questions:
     """How to find out whether a workspace is answered again."""
 
-    #: Asks about a call for the answer's sake. Raises `BirdUnauthorized` or another `BirdError` where it got none.
+    #: Asks about a call for the answer's sake. Raises `CredentialRefused` or another `ProviderError` where it got none.
     probe: Callable[[CallKey], Awaitable[None]]
     #: Told the workspace that was answered, and the refusal of a key.
     answered: Callable[[str], None]
-    refused: Callable[[BirdUnauthorized], None]
+    refused: Callable[[CredentialRefused], None]
     #: Answers in how many seconds a PATCH to a workspace may find out; 0 where it may now.
     patch_seconds: Callable[[str], float]
 
@@ -271,9 +271,9 @@ class Rests:
         try:
             async with asyncio.timeout(None if patient else SHORT_SECONDS):
                 await self._questions.probe(call)
-        except BirdUnauthorized as error:
+        except CredentialRefused as error:
             self._questions.refused(error)
-        except (BirdError, TimeoutError):
+        except (ProviderError, TimeoutError):
             pass
         else:
             self._questions.answered(workspace_id)

@@ -26,18 +26,24 @@ if TYPE_CHECKING:
     from reconciler.model.documents import Revision as Revision
     from reconciler.model.documents import Suspend as Suspend
     from reconciler.model.errors import BODY_CHARACTERS as BODY_CHARACTERS
-    from reconciler.model.errors import BirdError as BirdError
-    from reconciler.model.errors import BirdRejected as BirdRejected
-    from reconciler.model.errors import BirdUnauthorized as BirdUnauthorized
-    from reconciler.model.errors import BirdUnavailable as BirdUnavailable
+    from reconciler.model.errors import CircuitOpen as CircuitOpen
+    from reconciler.model.errors import CredentialRefused as CredentialRefused
     from reconciler.model.errors import DesiredStateError as DesiredStateError
     from reconciler.model.errors import LeaseLost as LeaseLost
+    from reconciler.model.errors import NoRoom as NoRoom
+    from reconciler.model.errors import Postponed as Postponed
+    from reconciler.model.errors import ProviderError as ProviderError
     from reconciler.model.errors import ReconcilerError as ReconcilerError
+    from reconciler.model.errors import Rejected as Rejected
     from reconciler.model.errors import ResourceFault as ResourceFault
     from reconciler.model.errors import SettingsError as SettingsError
     from reconciler.model.errors import StalePlan as StalePlan
     from reconciler.model.errors import StateHeld as StateHeld
     from reconciler.model.errors import StoreError as StoreError
+    from reconciler.model.errors import Throttled as Throttled
+    from reconciler.model.errors import Unanswered as Unanswered
+    from reconciler.model.errors import Unavailable as Unavailable
+    from reconciler.model.errors import Unreached as Unreached
     from reconciler.model.errors import UnsafePlan as UnsafePlan
     from reconciler.model.keys import NO_RECORDING as NO_RECORDING
     from reconciler.model.keys import UUID_PATTERN as UUID_PATTERN
@@ -95,18 +101,24 @@ else:
             ),
             "errors": (
                 "BODY_CHARACTERS",
-                "BirdError",
-                "BirdRejected",
-                "BirdUnauthorized",
-                "BirdUnavailable",
+                "CircuitOpen",
+                "CredentialRefused",
                 "DesiredStateError",
                 "LeaseLost",
+                "NoRoom",
+                "Postponed",
+                "ProviderError",
                 "ReconcilerError",
+                "Rejected",
                 "ResourceFault",
                 "SettingsError",
                 "StalePlan",
                 "StateHeld",
                 "StoreError",
+                "Throttled",
+                "Unanswered",
+                "Unavailable",
+                "Unreached",
                 "UnsafePlan",
             ),
             "keys": (

@@ -6,10 +6,16 @@ The tree answers the one question a caller has: may waiting help?
     |- SettingsError          a setting, an option or the key is missing or wrong
     |- DesiredStateError      invalid documents: all problems at once
     |- ResourceFault          the system had nothing left to read documents with: waiting may help
-    |- BirdError
-    |  |- BirdUnavailable     network, 429, 5xx, an unreadable answer: waiting may help
-    |  |- BirdUnauthorized    401, 403: stop sending to that workspace and say so
-    |  '- BirdRejected        any other 4xx: read again first, the wanted state may already hold
+    |- ProviderError
+    |  |- Unavailable          waiting may help
+    |  |  |- Postponed         our own gate kept the request back: it never left
+    |  |  |  |- NoRoom         its share of the rate is spent for now, which is no failure
+    |  |  |  '- CircuitOpen    requests failed one after the other, so none leaves for a while
+    |  |  |- Unreached         no connection could be made: it never left
+    |  |  |- Throttled         429: it was not processed
+    |  |  '- Unanswered        no answer, a 5xx, or an answer that cannot be read: its fate is unknown
+    |  |- CredentialRefused    401, 403: stop sending to that workspace and say so
+    |  '- Rejected             any other 4xx: read again first, the wanted state may already hold
     |- StoreError             the state cannot be read or written
     |  |- StateHeld           another writer holds the state
     |  '- LeaseLost           this process held the state and no longer does: it must send nothing more
@@ -52,45 +58,77 @@ class ResourceFault(ReconcilerError):
     """The system could not read a document or folder for want of something: nothing is known of what it holds."""
 
 
-class BirdError(ReconcilerError):
+class ProviderError(ReconcilerError):
     """The API did not do what it was asked."""
 
 
-class BirdUnavailable(BirdError):
-    """The API could not be reached, was too slow, was too busy, or answered what cannot be read. Waiting may help.
+class Unavailable(ProviderError):
+    """The API could not be asked, or did not say what became of the request. Waiting may help.
+
+    Its leaves say what a caller must know before it sends a write again: whether this one may have had an effect.
 
     Attributes:
-        retry_after: seconds that the API asked to wait, already capped, or None.
-        sent: whether the request may have reached the API. False only where it certainly never left, or where the API
-            said that it was not processed (429).
-        throttled: whether this was a 429, or what came of one: the workspace's budget has no room for now.
-        held: whether this program held the request back by itself. Then nothing was tried, so nothing failed anew, and
-            `retry_after` says when it may be.
         code: a short constant word for logs and metrics, such as ``timeout``, ``connect`` or ``http_503``.
+        retry_after: seconds to wait at least, already capped, or None where nobody said.
         said: whether it was said of the workspace as a whole that it does not answer: then nobody needs a line about
             this one request.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        code: str,
-        retry_after: float | None = None,
-        sent: bool = True,
-        throttled: bool = False,
-        held: bool = False,
-    ) -> None:
+    code: str
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
-        self.code = code
         self.retry_after = retry_after
-        self.sent = sent
-        self.throttled = throttled
-        self.held = held
-        self.said = held
+        self.said = False
 
 
-class BirdUnauthorized(BirdError):
+class Postponed(Unavailable):
+    """This program kept the request back: it never left, so nothing failed anew. `retry_after` says when it may."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.said = True
+
+
+class NoRoom(Postponed):
+    """The workspace's share of the rate has no room for now."""
+
+    code = "no_room"
+
+
+class CircuitOpen(Postponed):
+    """Requests to the workspace failed one after the other, so that none leaves for a while."""
+
+    code = "circuit_open"
+
+
+class Unreached(Unavailable):
+    """No connection to the API could be made: the request certainly never left."""
+
+    code = "connect"
+
+
+class Throttled(Unavailable):
+    """The API had too many requests (429): it says of this one that it was not processed."""
+
+    code = "http_429"
+
+
+class Unanswered(Unavailable):
+    """The request left, and no answer came that says what became of it: none at all, a 5xx, or one that is unreadable.
+
+    Attributes:
+        status: of HTTP where the API answered with an error of its own (5xx), which it calls safe to send again; None
+            where the request may still be taking effect.
+    """
+
+    def __init__(self, message: str, *, code: str, status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.code = code
+        self.status = status
+
+
+class CredentialRefused(ProviderError):
     """The API refused the key (401) or the key's rights (403) for a workspace.
 
     Attributes:
@@ -107,7 +145,7 @@ class BirdUnauthorized(BirdError):
         self.fingerprint = fingerprint
 
 
-class BirdRejected(BirdError):
+class Rejected(ProviderError):
     """The API refused the request itself (a 4xx other than 401, 403 and 429)."""
 
     def __init__(self, message: str, *, status: int, code: str) -> None:

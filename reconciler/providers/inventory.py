@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeVar
 
-from reconciler.model import BirdError, BirdUnauthorized, BirdUnavailable, CallKey, Clock, Priority, ReconcilerError
+from reconciler.model import (
+    CallKey,
+    Clock,
+    CredentialRefused,
+    Priority,
+    ProviderError,
+    ReconcilerError,
+    Unanswered,
+    Unavailable,
+)
 from reconciler.providers.bird import CallRecord, RecordingRecord, Survey
 from reconciler.providers.bird.client import ENDED_CALL
 from reconciler.work import retry_seconds
@@ -57,8 +66,8 @@ async def discover(
         give_up_seconds: how long a read is tried again that fails in a way that waiting may cure.
 
     Raises:
-        BirdUnauthorized: the key was refused.
-        BirdError: the calls cannot be listed.
+        CredentialRefused: the key was refused.
+        ProviderError: the calls cannot be listed.
         ReconcilerError: there is no such call.
     """
     patience = _Patience(clock, give_up_seconds)
@@ -82,7 +91,7 @@ async def discover(
         if page.next_token is None or page.next_token in used:
             return found
         if barren >= BARREN_PAGES:
-            raise BirdUnavailable(
+            raise Unanswered(
                 f"the list of calls has brought nothing new for {BARREN_PAGES} pages and does not end",
                 code="endless_list",
             )
@@ -130,16 +139,16 @@ async def _ask_calls(
                     # Lists need not say all that the call itself says.
                     full = await patience.read(lambda: survey.read_call(key, priority=Priority.EDIT))
                     call = call if full is None else full
-            except BirdUnauthorized:
+            except CredentialRefused:
                 raise
-            except BirdError as error:
+            except ProviderError as error:
                 return f"call {call.call_id} could not be read: {error}"
         return [(call, recording) for recording in recordings]
 
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(ask(call)) for call in wanted]
-    except* BirdUnauthorized as refused:
+    except* CredentialRefused as refused:
         raise refused.exceptions[0] from None
     for task in tasks:
         answer = task.result()
@@ -160,14 +169,14 @@ class _Patience:
         """Return what a read answers.
 
         Raises:
-            BirdError: it failed for good, or for too long.
+            ProviderError: it failed for good, or for too long.
         """
         until = self._clock.monotonic() + self._give_up_seconds
         attempts = 0
         while True:
             try:
                 return await ask()
-            except BirdUnavailable as error:
+            except Unavailable as error:
                 attempts += 1
                 seconds = retry_seconds(attempts, self._clock.random, at_least=error.retry_after or 0.0)
                 if self._clock.monotonic() + seconds >= until:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from reconciler.model import BirdUnauthorized, Clock, Outcome, Priority
+from reconciler.model import Clock, CredentialRefused, Outcome, Priority
 from reconciler.reconcile.record import CLOCK_STEP
 from reconciler.reconcile.surroundings import Turn
 from reconciler.telemetry import Sparing
@@ -103,7 +103,7 @@ class RefusedKeys:
             self._sparing.say("info", "authorized_again", workspace_id=workspace_id)
             self._authorized_again(workspace_id)
 
-    def refuse(self, error: BirdUnauthorized, *, reads: bool) -> Turn:
+    def refuse(self, error: CredentialRefused, *, reads: bool) -> Turn:
         """Leave the workspace alone for a while, say so once, and return what the turn that found out came to.
 
         Args:
@@ -127,7 +127,7 @@ class RefusedKeys:
 
     def blocked(self, workspace_id: str, rest: timedelta) -> Turn:
         """Return what a turn came to that has to wait for the workspace."""
-        error = BirdUnauthorized(
+        error = CredentialRefused(
             f"the key of workspace {workspace_id} was refused; nothing is sent to it for now",
             status=401,
             workspace_id=workspace_id,

@@ -9,9 +9,23 @@ from __future__ import annotations
 from collections import Counter
 from datetime import timedelta
 
-from reconciler.model import BirdError, BirdUnavailable, Clock, Event, Outcome, Phase, Priority, Record, RecordingKey
+from reconciler.model import (
+    Clock,
+    Event,
+    NoRoom,
+    Outcome,
+    Phase,
+    Postponed,
+    Priority,
+    ProviderError,
+    Record,
+    RecordingKey,
+    Throttled,
+    Unanswered,
+    Unavailable,
+)
 from reconciler.reconcile.notes import Notes, named
-from reconciler.reconcile.record import as_blind, as_failed, as_not_sent, as_unanswered, as_unconfirmed, why
+from reconciler.reconcile.record import THROTTLED, as_blind, as_failed, as_not_sent, as_unanswered, as_unconfirmed, why
 from reconciler.reconcile.surroundings import Reader, Turn, Writer
 from reconciler.telemetry import Log, Sparing
 from reconciler.work import Again, repeat_seconds, retry_seconds
@@ -52,12 +66,12 @@ class Failures:
         """Forget the looks at a recording that were not answered, now that one was; return whether there were any."""
         return bool(self._unanswered.pop(key, 0))
 
-    async def blind(self, applied: Record, error: BirdError) -> Turn:
+    async def blind(self, applied: Record, error: ProviderError) -> Turn:
         """Come back, because a look was asked for and not answered."""
         phase = await self.note_blind(applied, error)
         self._unanswered[applied.key] += 1
         attempts = self._unanswered[applied.key]
-        if isinstance(error, BirdUnavailable):
+        if isinstance(error, Unavailable):
             return self._retry(applied._replace(phase=phase, attempts=attempts), error)
         seconds = retry_seconds(attempts, self._clock.random)
         self._sparing.say(
@@ -65,7 +79,7 @@ class Failures:
         )
         return Turn(phase, Again(seconds, Priority.RETRY), Outcome.FAILED, error)
 
-    async def not_tried(self, applied: Record, error: BirdUnavailable, priority: Priority) -> Turn:
+    async def not_tried(self, applied: Record, error: Postponed, priority: Priority) -> Turn:
         """Come back, as urgent as before, when a look may leave: the API has not been asked, so nothing is known anew.
 
         All recordings of a workspace may come by here again and again while the API is down.
@@ -73,7 +87,7 @@ class Failures:
         phase = await self.note_blind(applied, error)
         return Turn(phase, Again(error.retry_after or 0.0, priority), Outcome.FAILED, error)
 
-    async def note_blind(self, applied: Record, error: BirdError) -> Phase:
+    async def note_blind(self, applied: Record, error: ProviderError) -> Phase:
         """Write down, once, that nobody sees a recording of which something is owed; return the phase to show.
 
         A recording that was in sync costs no write: that it is out of sight now is known of its workspace.
@@ -86,38 +100,37 @@ class Failures:
             return Phase.UNCONFIRMED
         record = as_blind(applied, error, now)
         stored = self._reader.get(applied.key)
-        throttled = isinstance(error, BirdUnavailable) and error.throttled
         # What only waits for its share of the budget, and was never asked for, is not worth a row of its own.
-        untried = throttled and isinstance(error, BirdUnavailable) and error.held and stored is None
+        untried = isinstance(error, NoRoom) and stored is None
         if record != stored and not untried:
             begins = record.phase is Phase.BLIND and applied.phase is not Phase.BLIND
             events = (
                 (self._notes.seen("blind", applied, record, cause=why(error), detail=str(error)),) if begins else ()
             )
             await self._writer.save(record, *events)
-        hidden = record.phase is Phase.APPLIED and not throttled
+        hidden = record.phase is Phase.APPLIED and why(error) != THROTTLED
         return Phase.BLIND if hidden else record.phase
 
-    async def failed(self, seen: Record, error: BirdUnavailable) -> Turn:
+    async def failed(self, seen: Record, error: Postponed) -> Turn:
         """Record that a PATCH may not leave for longer than a moment."""
         record = as_failed(seen, error, self._clock.now())._replace(attempts=seen.attempts + 1)
         await self._writer.save(record)
         return self._retry(record, error)
 
-    async def send_failed(self, seen: Record, intent: Record, error: BirdUnavailable, started: float) -> Turn:
+    async def send_failed(self, seen: Record, intent: Record, error: Unavailable, started: float) -> Turn:
         """Record a PATCH that got no answer to rely on; the next turn looks before it sends again."""
-        if error.sent or error.throttled:  # else none left
+        if isinstance(error, (Unanswered, Throttled)):  # else none left
             self._notes.patch_failed()
-        if not error.sent:
+        if not isinstance(error, Unanswered):
             return self._retry(await self.not_sent(seen, error, started, answer=error.code), error)
-        answered = error.code.startswith("http_")
+        answered = error.status is not None
         # A server error is an answer, and the API calls it safe to send again; a lost answer may be an effect under
         # way.
         record = as_unanswered(intent, error, self._clock.now() if answered else intent.confirm_by)
         await self._writer.save(record, self._failure(record, error.code, started))
         return self._retry(record, error, unknown_fate=not answered)
 
-    async def not_sent(self, seen: Record, error: BirdError, started: float, *, answer: str) -> Record:
+    async def not_sent(self, seen: Record, error: ProviderError, started: float, *, answer: str) -> Record:
         """Record that a PATCH was not processed: what was under way before it is under way still."""
         record = as_not_sent(seen, error, self._clock.now())
         await self._writer.save(record, self._failure(record, answer, started))
@@ -148,9 +161,9 @@ class Failures:
             detail=record.error,
         )
 
-    def _retry(self, record: Record, error: BirdUnavailable, *, unknown_fate: bool = False) -> Turn:
+    def _retry(self, record: Record, error: Unavailable, *, unknown_fate: bool = False) -> Turn:
         seconds = retry_seconds(record.attempts, self._clock.random, at_least=error.retry_after or 0.0)
-        event = "throttled" if error.throttled else "retry_scheduled"
+        event = "throttled" if why(error) == THROTTLED else "retry_scheduled"
         values = {**named(record), "after_seconds": round(seconds, 3), "attempts": record.attempts, "error": str(error)}
         if error.said:
             # What stopped the workspace has been said once, for all its recordings.

@@ -59,7 +59,7 @@ class Observer:
         """Return what the API says about a recording, asked no earlier than `since`.
 
         Raises:
-            BirdError: the look failed; everyone who shared it gets the same error.
+            ProviderError: the look failed; everyone who shared it gets the same error.
         """
         call, recording_id = key.call, key.recording_id
         # What began later than now is of before the clock was set back: nobody knows how old it is.

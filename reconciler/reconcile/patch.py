@@ -11,20 +11,22 @@ from datetime import datetime, timedelta
 
 from reconciler.model import (
     Action,
-    BirdError,
-    BirdRejected,
-    BirdUnauthorized,
-    BirdUnavailable,
     Clock,
+    CredentialRefused,
     Live,
+    NoRoom,
     Outcome,
     Phase,
+    Postponed,
     Priority,
+    ProviderError,
     Reason,
     ReconcilerError,
     Record,
     RecordingKey,
+    Rejected,
     StalePlan,
+    Unavailable,
 )
 from reconciler.plan import Refusal, Window
 from reconciler.providers import Timeouts
@@ -75,7 +77,7 @@ class Patcher:
         log: Log,
         confirm: timedelta,
         expected: Mapping[RecordingKey, Action] | None,
-        held_back: Callable[[str], BirdUnavailable | None],
+        postponed: Callable[[str], Postponed | None],
         asked_by: Callable[[Record], str | None],
         notes: Notes,
         refused_keys: RefusedKeys,
@@ -90,7 +92,7 @@ class Patcher:
         self._log = log
         self._confirm = confirm
         self._expected = expected
-        self._held_back = held_back
+        self._postponed = postponed
         self._asked_by = asked_by
         self._notes = notes
         self._refused_keys = refused_keys
@@ -127,12 +129,12 @@ class Patcher:
             record = standing(seen, Phase.FAILED, KEY_REFUSED, now)._replace(error=str(blocked.error))
             await self._writer.save(record)
             return blocked._replace(phase=record.phase)
-        held = self._held_back(workspace_id)
+        held = self._postponed(workspace_id)
         if held is not None:
             # Asked before the intent is recorded: what cannot leave is no PATCH, neither in the history nor to the
             # limits. That the budget has no room is no failure; a circuit that is open for PATCHes alone is one, so
             # that the looks, which cost a request each time, become fewer.
-            if held.throttled:
+            if isinstance(held, NoRoom):
                 return await self._failures.not_tried(seen, held, priority)
             return await self._failures.failed(seen, held)
         if self._expected is not None and not _same(action, self._expected.get(action.key)):
@@ -193,14 +195,14 @@ class Patcher:
                 accepted = await self._sender.set_status(intent.key, intent.desired)
             finally:
                 self._observer.forget(intent.key.call)
-        except BirdUnauthorized as error:
+        except CredentialRefused as error:
             self._notes.patch_failed()
             record = await self._failures.not_sent(seen, error, started, answer=str(error.status))
             return self._refused_keys.refuse(error, reads=True)._replace(phase=record.phase)
-        except BirdRejected as error:
+        except Rejected as error:
             self._refused_keys.taken(intent.key.workspace_id)
             return await self._rejected(seen, error, started)
-        except BirdUnavailable as error:
+        except Unavailable as error:
             return await self._failures.send_failed(seen, intent, error, started)
         self._refused_keys.taken(intent.key.workspace_id)
         record = as_accepted(intent, self._clock.now(), self._confirm)
@@ -227,12 +229,12 @@ class Patcher:
         rest = seen.sent_at + REQUEST - now
         return rest if seen.sent_at < self._began and timedelta(0) < rest <= REQUEST else None
 
-    async def _rejected(self, seen: Record, error: BirdRejected, started: float) -> Turn:
+    async def _rejected(self, seen: Record, error: Rejected, started: float) -> Turn:
         """Look again after a refusal: the wanted status there is success, anything else a rejection that is kept."""
         now = self._clock.now()
         try:
             live = await self._observer.observe(seen.key, since=now, priority=Priority.CONFIRM)
-        except BirdError as look_error:
+        except ProviderError as look_error:
             self._notes.patch_failed()
             not_sent = await self._failures.not_sent(seen, error, started, answer=str(error.status))
             return await self._failures.blind(not_sent, look_error)

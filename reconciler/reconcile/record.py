@@ -13,17 +13,18 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from reconciler.model import (
-    BirdError,
-    BirdRejected,
-    BirdUnauthorized,
-    BirdUnavailable,
+    CredentialRefused,
     Desired,
     Live,
+    NoRoom,
     Phase,
+    ProviderError,
     Reason,
     Record,
     RecordingKey,
+    Rejected,
     Status,
+    Throttled,
 )
 
 #: Less than this and a clock was corrected; more and it was set.
@@ -82,14 +83,14 @@ def standing(record: Record, phase: Phase, reason: str, now: datetime) -> Record
     )
 
 
-def why(error: BirdError) -> str:
+def why(error: ProviderError) -> str:
     """Return in a word why the API did not do what it was asked for."""
     match error:
-        case BirdUnauthorized():
+        case CredentialRefused():
             return KEY_REFUSED
-        case BirdUnavailable(throttled=True):
+        case Throttled() | NoRoom():
             return THROTTLED
-        case BirdRejected():
+        case Rejected():
             return REQUEST_REFUSED
         case _:
             return API_AWAY
@@ -298,7 +299,7 @@ def as_found(seen: Record, now: datetime) -> Record:
     )
 
 
-def as_rejected(seen: Record, live: Live, error: BirdError, now: datetime) -> Record:
+def as_rejected(seen: Record, live: Live, error: ProviderError, now: datetime) -> Record:
     """Return the record of a PATCH that was rejected: kept until either side changes."""
     phase, reason = (Phase.ENDED, Reason.ENDED_BEFORE_EFFECT) if live.final else (Phase.REJECTED, REJECTED)
     return standing(seen, phase, reason, now)._replace(
@@ -312,7 +313,7 @@ def as_rejected(seen: Record, live: Live, error: BirdError, now: datetime) -> Re
 # Failures.
 
 
-def as_failed(record: Record, error: BirdError, now: datetime) -> Record:
+def as_failed(record: Record, error: ProviderError, now: datetime) -> Record:
     """Return the record of a turn that was answered, and whose PATCH then could not leave."""
     # A refusal by the API is still the last that is known, and its words are what a person needs.
     if record.phase is Phase.REJECTED:
@@ -322,7 +323,7 @@ def as_failed(record: Record, error: BirdError, now: datetime) -> Record:
     return standing(record, Phase.FAILED, why(error), now)._replace(error=str(error))
 
 
-def as_blind(record: Record, error: BirdError, now: datetime) -> Record:
+def as_blind(record: Record, error: ProviderError, now: datetime) -> Record:
     """Return the record of a recording whose look was not answered.
 
     One that was seen as desired keeps its record, since nothing new is known of it: that its workspace is out of sight
@@ -335,13 +336,13 @@ def as_blind(record: Record, error: BirdError, now: datetime) -> Record:
     return standing(record, Phase.BLIND, why(error), now)._replace(error=str(error))
 
 
-def as_not_sent(seen: Record, error: BirdError, now: datetime) -> Record:
+def as_not_sent(seen: Record, error: ProviderError, now: datetime) -> Record:
     """Return the record of a PATCH that was not processed: what was under way before it is under way still."""
     failed = standing(seen, Phase.FAILED, why(error), now)
     return failed._replace(attempts=seen.attempts + 1, error=str(error))
 
 
-def as_unanswered(intent: Record, error: BirdError, confirm_by: datetime | None) -> Record:
+def as_unanswered(intent: Record, error: ProviderError, confirm_by: datetime | None) -> Record:
     """Return the record of a PATCH that may have had its effect; until the deadline a look may show it."""
     return intent._replace(attempts=intent.attempts + 1, error=str(error), confirm_by=confirm_by)
 

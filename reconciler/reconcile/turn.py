@@ -12,22 +12,23 @@ from datetime import UTC, datetime, timedelta
 from reconciler.model import (
     Action,
     ActionKind,
-    BirdError,
-    BirdUnauthorized,
-    BirdUnavailable,
     Clock,
+    CredentialRefused,
     Desired,
     LeaseLost,
     Live,
     LiveStatus,
     Outcome,
     Phase,
+    Postponed,
     Priority,
+    ProviderError,
     Reason,
     ReconcilerError,
     Record,
     RecordingKey,
     StoreError,
+    Unavailable,
 )
 from reconciler.plan import CALL_SECONDS, Window, decide
 from reconciler.reconcile.accounts import RefusedKeys
@@ -110,7 +111,7 @@ class Reconciler:
         newest_revision: Callable[[], str | None] = lambda: None,
         authorized_again: Callable[[str], None] = lambda _workspace_id: None,
         fingerprint: Callable[[str], int | None] = lambda _workspace_id: None,
-        held_back: Callable[[str], BirdUnavailable | None] = lambda _workspace_id: None,
+        postponed: Callable[[str], Postponed | None] = lambda _workspace_id: None,
         sparing: Sparing | None = None,
         watches: bool = True,
     ) -> None:
@@ -142,7 +143,7 @@ class Reconciler:
             newest_revision: answers which Git commit all documents are of; None outside Git.
             authorized_again: told the workspace whose key is taken again, so that what waited for it comes back.
             fingerprint: answers the `hash` of a workspace's present key; None when there is none.
-            held_back: answers why a PATCH to a workspace could not leave now; None when it could.
+            postponed: answers why a PATCH to a workspace could not leave now; None when it could.
             sparing: through which is said what may meet very many at once; by default one of its own for `log`.
             watches: whether this process goes on looking, so that its looks prove what lies between them.
         """
@@ -182,7 +183,7 @@ class Reconciler:
             log=log,
             confirm=self._confirm,
             expected=expected,
-            held_back=held_back,
+            postponed=postponed,
             asked_by=self._asked_by,
             notes=self._notes,
             refused_keys=self._refused_keys,
@@ -219,7 +220,7 @@ class Reconciler:
         """Go on with a workspace whose key was refused, now that somebody else's look was answered."""
         self._refused_keys.look_answered(workspace_id)
 
-    def key_refused(self, error: BirdUnauthorized) -> None:
+    def key_refused(self, error: CredentialRefused) -> None:
         """Note that somebody else's look was refused for its key."""
         self._refused_keys.refuse(error, reads=False)
 
@@ -266,14 +267,14 @@ class Reconciler:
             if live is None:
                 since = self._since(applied, priority)
                 live = await self._observer.observe(key, since=since, priority=priority)
-        except BirdUnauthorized as error:
+        except CredentialRefused as error:
             return await self._refused(applied, self._refused_keys.refuse(error, reads=False))
-        except BirdError as error:
-            if isinstance(error, BirdUnavailable) and error.held:
+        except ProviderError as error:
+            if isinstance(error, Postponed):
                 turn = await self._failures.not_tried(applied, error, priority)
             else:
                 turn = await self._failures.blind(applied, error)
-            return turn._replace(looked=not isinstance(error, BirdUnavailable))
+            return turn._replace(looked=not isinstance(error, Unavailable))
         self._refused_keys.look_answered(key.workspace_id)
         gap = self._gaps.ends(applied, live, failed=self._failures.answered(key))
         now = self._clock.now()
@@ -336,7 +337,7 @@ class Reconciler:
 
     async def _refused(self, applied: Record, turn: Turn) -> Turn:
         """Return the turn that the key of the workspace held up, once the record says so."""
-        if not isinstance(turn.error, BirdError):
+        if not isinstance(turn.error, ProviderError):
             return turn
         return turn._replace(phase=await self._failures.note_blind(applied, turn.error), looked=False)
 

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from reconciler.model.actions import Rule
 from reconciler.model.documents import Suspend
-from reconciler.model.errors import BirdError, BirdUnavailable, StoreError
+from reconciler.model.errors import ProviderError, StoreError, Unanswered
 from reconciler.model.keys import CallKey, RecordingKey
 from reconciler.model.records import Event
 from reconciler.model.statuses import SATISFIES, Drift, Live, LiveStatus, Phase, Status
@@ -108,8 +108,8 @@ class _World(World):
         sent_at = self.bench.time.elapsed
         try:
             return await super().set_status(key, status)
-        except BirdError as error:
-            if isinstance(error, BirdUnavailable) and error.sent:
+        except ProviderError as error:
+            if isinstance(error, Unanswered):
                 self.unknown[key] = len(self.looks)
                 if error.code == "timeout":
                     self.lost[key] = (status, sent_at)

@@ -20,7 +20,7 @@ from typing import Any
 from reconciler.controller.standing import Standings
 from reconciler.model.actions import Action, Rule
 from reconciler.model.documents import Desired
-from reconciler.model.errors import BirdRejected, BirdUnauthorized, BirdUnavailable, StoreError
+from reconciler.model.errors import CredentialRefused, Rejected, StoreError, Throttled, Unanswered, Unreached
 from reconciler.model.keys import CallKey, RecordingKey
 from reconciler.model.moments import Clock
 from reconciler.model.records import Event, Record
@@ -135,21 +135,19 @@ class Fault(StrEnum):
         word = self.value.removesuffix(" with effect")
         match word:
             case "404" | "409" | "422":
-                return BirdRejected(f"answered {word} Fault{word}", status=int(word), code=f"Fault{word}")
+                return Rejected(f"answered {word} Fault{word}", status=int(word), code=f"Fault{word}")
             case "401" | "403":
-                return BirdUnauthorized(f"answered {word}", status=int(word), workspace_id=workspace_id)
+                return CredentialRefused(f"answered {word}", status=int(word), workspace_id=workspace_id)
             case "429":
-                return BirdUnavailable(
-                    "answered 429", code="http_429", retry_after=retry_after, sent=False, throttled=True
-                )
+                return Throttled("answered 429", retry_after=retry_after)
             case "503":
-                return BirdUnavailable("answered 503", code="http_503", retry_after=retry_after)
+                return Unanswered("answered 503", code="http_503", status=503, retry_after=retry_after)
             case "timeout":
-                return BirdUnavailable("no answer in time", code="timeout")
+                return Unanswered("no answer in time", code="timeout")
             case "killed":
                 return Killed()
             case _:
-                return BirdUnavailable("cannot connect", code="connect", sent=False)
+                return Unreached("cannot connect")
 
 
 @dataclass

@@ -210,7 +210,7 @@ async def _apply(request: _Request, loaded: Loaded, revisions: Revisions, store:
                 first_looks=observed.live,
                 revision_of=lambda key: revisions.of((documents.get(key) or applied[key]).file),
                 expected=None if request.saved is None else {action.key: action for action in plan.actions},
-                held_back=api.held_back,
+                postponed=api.postponed,
             )
             keys = [action.key for action in plan.actions if action.key not in plan.withheld]
             with progress("Converging", len(keys)) as tick:

@@ -48,12 +48,12 @@ from reconciler.desired import (
     uncollected,
 )
 from reconciler.model import (
-    BirdError,
-    BirdUnauthorized,
+    CredentialRefused,
     Desired,
     DesiredStateError,
     Live,
     Problem,
+    ProviderError,
     Record,
     RecordingKey,
 )
@@ -147,7 +147,7 @@ def command(
         if out is not None:
             write_file(out, json.dumps(as_saved(plan), indent=2) + "\n")
         if failures:
-            refused = any(isinstance(error, BirdUnauthorized) for error in failures)
+            refused = any(isinstance(error, CredentialRefused) for error in failures)
             context.exit(UNAUTHORIZED if refused else ERROR)
         context.exit(CHANGES_PRESENT if detailed_exitcode and plan.summary.changes else DONE)
 
@@ -163,7 +163,7 @@ class _Question:
     staged: bool
     labels: tuple[tuple[str, str], ...]
 
-    def plan(self) -> tuple[Plan, list[BirdError]]:
+    def plan(self) -> tuple[Plan, list[ProviderError]]:
         """Hold the documents against last-applied, and against live state where that is read."""
         loaded = self._load(self.paths)
         desired = loaded.desired
@@ -209,7 +209,7 @@ class _Question:
             in_sync=len(holding),
         )
 
-    def plan_change(self, base: str | None, *, outlined: bool) -> tuple[Plan, list[BirdError]] | None:
+    def plan_change(self, base: str | None, *, outlined: bool) -> tuple[Plan, list[ProviderError]] | None:
         """Hold the documents against those of a commit; against state and live state only where the latter is read.
 
         Args:
@@ -285,7 +285,7 @@ class _Question:
     def _look(
         self, desired: tuple[Desired, ...], applied: Mapping[RecordingKey, Record]
     ) -> tuple[
-        Mapping[RecordingKey, Record], Mapping[RecordingKey, Live] | None, frozenset[RecordingKey], list[BirdError]
+        Mapping[RecordingKey, Record], Mapping[RecordingKey, Live] | None, frozenset[RecordingKey], list[ProviderError]
     ]:
         """Return our records as of before the look that counts, what it saw, and what it could not see."""
         if not self.refresh:

@@ -43,7 +43,7 @@ from reconciler.cli.process import raise_descriptor_limit, run_async, stop_on_si
 from reconciler.cli.terminal import drain_standard_error, progress, standard_error
 from reconciler.controller import Daemon, Observed, Reach, Standings, Timing, converge
 from reconciler.desired import Catalog, Checkout, Follower
-from reconciler.model import BirdUnauthorized, Clock, Desired, Live, RecordingKey, Rule, SettingsError
+from reconciler.model import Clock, CredentialRefused, Desired, Live, RecordingKey, Rule, SettingsError
 from reconciler.plan import Window, make_plan
 from reconciler.providers import turns_at_once
 from reconciler.reconcile import Observer, Reconciler, Sender, check_lease
@@ -304,7 +304,7 @@ class _Run:
         """Name what could not be read: a workspace that refused the key once, other calls one by one."""
         refused = {}
         for call, error in observed.failures.items():
-            if isinstance(error, BirdUnauthorized):
+            if isinstance(error, CredentialRefused):
                 refused[call.workspace_id] = error
             else:
                 where = {"workspace_id": call.workspace_id, "call_id": call.call_id}
@@ -380,7 +380,7 @@ class _Run:
             newest_revision=lambda: None if self._branch is None else self._branch.newest_revision,
             authorized_again=authorized_again,
             fingerprint=self._keys.fingerprint,
-            held_back=api.held_back,
+            postponed=api.postponed,
             sparing=self._sparing,
             watches=first_looks is None,
         )

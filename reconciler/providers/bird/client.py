@@ -19,14 +19,15 @@ import httpx
 
 from reconciler.model import (
     UUID_PATTERN,
-    BirdRejected,
-    BirdUnavailable,
     CallKey,
     Live,
     LiveStatus,
+    Postponed,
     Priority,
     RecordingKey,
+    Rejected,
     Status,
+    Unanswered,
     parse_uuid,
 )
 from reconciler.providers.bird.guard import STATUS_BODIES, Route, call_path, recording_path
@@ -140,9 +141,9 @@ class Bird:
         """Close all connections."""
         await self._wire.aclose()
 
-    def held_back(self, workspace_id: str) -> BirdUnavailable | None:
+    def postponed(self, workspace_id: str) -> Postponed | None:
         """Return why a PATCH to a workspace could not leave now, or None: to be asked before its intent is recorded."""
-        return self._circuits.held_back(workspace_id, write=True) or self._budget.held_back(
+        return self._circuits.postponed(workspace_id, write=True) or self._budget.postponed(
             workspace_id, Priority.WRITE
         )
 
@@ -154,13 +155,13 @@ class Bird:
         """Ask about one call for no other reason than to see whether its workspace is answered; any answer will do.
 
         Raises:
-            BirdUnavailable: there is still none.
-            BirdUnauthorized: there is one, and the key is refused.
+            Unavailable: there is still none.
+            CredentialRefused: there is one, and the key is refused.
         """
         target = f"{call_path(call)}/recordings?limit=1"
         try:
             await self._wire.get(Route.CALL_RECORDINGS, call.workspace_id, target, Priority.EDIT, probing=True)
-        except BirdRejected:
+        except Rejected:
             pass  # An answer all the same.
 
     @property
@@ -196,7 +197,7 @@ class Bird:
             recordings, and never from a 404: the API may lag, and may answer so where a right is missing.
 
         Raises:
-            BirdError: one of the reads failed; nothing is concluded from the others.
+            ProviderError: one of the reads failed; nothing is concluded from the others.
         """
         if not wanted:
             return {}
@@ -280,9 +281,10 @@ class Bird:
         not that the status is reached, and its body is not read.
 
         Raises:
-            BirdUnavailable: with `sent`, the fate of the write is unknown and a read must come before another try.
-            BirdRejected: the API refused it; the wanted status may hold already.
-            BirdUnauthorized: the key was refused.
+            Unanswered: the fate of the write is unknown, and a read must come before another try.
+            Unavailable: any other leaf of it: it was not processed.
+            Rejected: the API refused it; the wanted status may hold already.
+            CredentialRefused: the key was refused.
         """
         answer = await self._wire.patch(Route.RECORDING, key.workspace_id, recording_path(key), STATUS_BODIES[status])
         return Accepted(answer.status, answer.seconds * 1000.0, answer.asked_at)
@@ -443,5 +445,5 @@ def _period(record: Mapping[str, Any] | None) -> str:
     return query
 
 
-def _unexpected(route: Route, what: str, *, code: str = "unexpected_body") -> BirdUnavailable:
-    return BirdUnavailable(f"GET {route}: the answer {what}", code=code)
+def _unexpected(route: Route, what: str, *, code: str = "unexpected_body") -> Unanswered:
+    return Unanswered(f"GET {route}: the answer {what}", code=code)

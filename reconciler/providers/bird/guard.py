@@ -55,7 +55,7 @@ def recording_path(key: RecordingKey) -> str:
 class ForbiddenRequest(RuntimeError):
     """Something tried to send a request that this program must never make.
 
-    A fault of the program, not of the API: no handler of `BirdError` may take it for one and try again.
+    A fault of the program, not of the API: no handler of `ProviderError` may take it for one and try again.
     """
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
 
-from reconciler.model import BirdUnavailable, CallKey, Priority, RecordingKey, parse_uuid
+from reconciler.model import CallKey, Priority, RecordingKey, Unanswered, parse_uuid
 from reconciler.providers.bird.client import CALL_PAGES, PAGE_SIZE, Bird
 from reconciler.providers.bird.guard import Route, call_path
 
@@ -158,7 +158,7 @@ class Survey(Bird):
             ids: what stands for the other parts of the route, in its order.
 
         Raises:
-            BirdError: any other answer than 200 or 404; `BirdUnauthorized` says that the right is missing.
+            ProviderError: any other answer than 200 or 404; `CredentialRefused` says that the right is missing.
         """
         parts = iter((workspace_id, *ids))
         target = re.sub(r"\{\w\}", lambda _: parse_uuid(next(parts)), route.value)
@@ -221,5 +221,5 @@ def _moment(entry: Mapping[str, object], *names: str) -> datetime | None:
     return None
 
 
-def _unusable(route: Route, what: str, code: str = "unexpected_body") -> BirdUnavailable:
-    return BirdUnavailable(f"GET {route}: the answer {what}", code=code)
+def _unusable(route: Route, what: str, code: str = "unexpected_body") -> Unanswered:
+    return Unanswered(f"GET {route}: the answer {what}", code=code)

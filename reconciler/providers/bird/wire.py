@@ -25,7 +25,17 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from reconciler import __version__
-from reconciler.model import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable, Priority, SettingsError
+from reconciler.model import (
+    CredentialRefused,
+    Priority,
+    ProviderError,
+    Rejected,
+    SettingsError,
+    Throttled,
+    Unanswered,
+    Unavailable,
+    Unreached,
+)
 from reconciler.providers.bird.answers import error_words, is_json_type, notice_text, read_json, retry_after_seconds
 from reconciler.providers.bird.guard import GuardedTransport, Route
 from reconciler.providers.gate.budget import Budgets
@@ -179,7 +189,7 @@ class Wire:
             probing: whether it asks for nothing but an answer, and so leaves while the workspace is left alone.
 
         Raises:
-            BirdError: any other answer, or none.
+            ProviderError: any other answer, or none.
             SettingsError: the workspace's key cannot be used.
         """
         return await self._exchange("GET", route, workspace_id, target, priority, b"", (200, 404), probing=probing)
@@ -188,7 +198,7 @@ class Wire:
         """Write; the answer is a 202. Its body is drained, not read: it is no observation.
 
         Raises:
-            BirdError: any other answer, or none. With `BirdUnavailable.sent` the write may have taken effect.
+            ProviderError: any other answer, or none. After `Unanswered` the write may have taken effect.
             SettingsError: the workspace's key cannot be used.
         """
         return await self._exchange("PATCH", route, workspace_id, target, Priority.WRITE, content, (202,))
@@ -209,7 +219,7 @@ class Wire:
         write = method == "PATCH"
         # Before the gate, so that what cannot leave takes no share of the pace; and after it, for the circuit may have
         # opened meanwhile.
-        refusal = None if probing else self._circuits.held_back(workspace_id, write=write)
+        refusal = None if probing else self._circuits.postponed(workspace_id, write=write)
         if refusal is not None:
             raise refusal
         await self._budget.acquire(workspace_id, priority)
@@ -232,7 +242,7 @@ class Wire:
                     trial.failed(f"http_{reply.status}")
                 else:
                     trial.succeeded()
-            except BirdUnavailable as error:
+            except Unavailable as error:
                 outcome = error.code
                 trial.failed(error.code)
                 error.said = self._circuits.is_open(workspace_id, write=write)
@@ -246,7 +256,7 @@ class Wire:
             if reply.status not in wanted:
                 # Before the place is given back: after a 429 nobody shall take it.
                 refused = self._refusal(what, workspace_id, reply, key)
-                if isinstance(refused, BirdUnavailable):
+                if isinstance(refused, Unavailable):
                     refused.said = self._circuits.is_open(workspace_id, write=write)
                 raise refused
             return Answer(reply.status, parsed, asked_at, seconds, len(reply.body or b""))
@@ -260,7 +270,7 @@ class Wire:
             _check_key(key, workspace_id)
         except SettingsError as error:
             # To whoever sends, a key that is missing is as good as one that is refused: leave the workspace alone.
-            raise BirdUnauthorized(str(error), status=401, workspace_id=workspace_id) from error
+            raise CredentialRefused(str(error), status=401, workspace_id=workspace_id) from error
         known = self._headers.get(workspace_id)
         if known is None or known[0] != key:
             known = self._headers[workspace_id] = (key, {})
@@ -316,33 +326,31 @@ class Wire:
                 raise self._failure(what, error) from _safe_to_chain(error)
         return reply
 
-    def _failure(self, what: str, error: Exception) -> BirdUnavailable:
+    def _failure(self, what: str, error: Exception) -> Unreached | Unanswered:
         origin = _origin(error)
         if _never_left(error):
-            return BirdUnavailable(
-                f"{what}: cannot connect to {self._place} ({_reason(error)})", code="connect", sent=False
-            )
+            return Unreached(f"{what}: cannot connect to {self._place} ({_reason(error)})")
         if isinstance(origin, (TimeoutError, httpx.TimeoutException)):
-            return BirdUnavailable(f"{what}: no complete answer in time from {self._place}", code="timeout")
-        return BirdUnavailable(f"{what}: the connection to {self._place} broke ({_reason(error)})", code="connection")
+            return Unanswered(f"{what}: no complete answer in time from {self._place}", code="timeout")
+        return Unanswered(f"{what}: the connection to {self._place} broke ({_reason(error)})", code="connection")
 
-    def _refusal(self, what: str, workspace_id: str, reply: _Reply, key: str) -> BirdError:
+    def _refusal(self, what: str, workspace_id: str, reply: _Reply, key: str) -> ProviderError:
         status = reply.status
         code, words = error_words(reply.body or b"", key)
         said = f"{what}: answered {status}" + (f": {words}" if words else "")
         retry_after = retry_after_seconds(reply.headers.get("retry-after"), self._now())
         if status in (401, 403):
-            return BirdUnauthorized(said, status=status, workspace_id=workspace_id, fingerprint=hash(key))
+            return CredentialRefused(said, status=status, workspace_id=workspace_id, fingerprint=hash(key))
         if status == 429:
             self._budget.throttled(workspace_id, retry_after)
-            return BirdUnavailable(said, code="http_429", retry_after=retry_after, sent=False, throttled=True)
+            return Throttled(said, retry_after=retry_after)
         if status >= 500:
-            return BirdUnavailable(said, code=f"http_{status}", retry_after=retry_after)
+            return Unanswered(said, code=f"http_{status}", status=status, retry_after=retry_after)
         if status >= 400:
-            return BirdRejected(said, status=status, code=code or f"http_{status}")
+            return Rejected(said, status=status, code=code or f"http_{status}")
         if status >= 300:
-            return BirdUnavailable(f"{said}, a redirect, which is never followed", code="redirect")
-        return BirdUnavailable(f"{said}, which this request is never answered with", code="unexpected_status")
+            return Unanswered(f"{said}, a redirect, which is never followed", code="redirect")
+        return Unanswered(f"{said}, which this request is never answered with", code="unexpected_status")
 
     def _notice(self, headers: httpx.Headers, key: str) -> None:
         if self._on_notice is None:
@@ -394,16 +402,16 @@ async def _read_body(response: httpx.Response, reply: _Reply) -> None:
 
 def _read_content(reply: _Reply, what: str) -> object:
     if reply.body is None:
-        raise BirdUnavailable(f"{what}: the answer is larger than {BODY_LIMIT} bytes", code="body_too_large")
+        raise Unanswered(f"{what}: the answer is larger than {BODY_LIMIT} bytes", code="body_too_large")
     if not is_json_type(reply.headers.get("content-type")):
-        raise BirdUnavailable(f"{what}: the answer is not JSON by its Content-Type", code="not_json")
+        raise Unanswered(f"{what}: the answer is not JSON by its Content-Type", code="not_json")
     if reply.headers.get("content-encoding", "identity") != "identity":
-        raise BirdUnavailable(f"{what}: the answer is encoded, which was not asked for", code="not_json")
+        raise Unanswered(f"{what}: the answer is encoded, which was not asked for", code="not_json")
     try:
         return read_json(reply.body)
     except ValueError:
         # Not chained: the parser's error holds the whole body.
-        raise BirdUnavailable(f"{what}: the answer is not valid JSON", code="not_json") from None
+        raise Unanswered(f"{what}: the answer is not valid JSON", code="not_json") from None
 
 
 def _origin(error: Exception) -> BaseException:

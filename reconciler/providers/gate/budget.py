@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
-from reconciler.model import BirdUnavailable, Priority
+from reconciler.model import NoRoom, Priority
 
 #: The share of a second's requests that may leave at once after idling. With the default rate of 45 that is 4, so a
 #: window of one second holds at most 49: one below Bird's 50, which is what 20 ms of jitter on the way may add.
@@ -222,14 +222,10 @@ def _is_bulk(priority: Priority) -> bool:
     return priority > Priority.CONFIRM
 
 
-def _sent_back(workspace_id: str, seconds: float) -> BirdUnavailable:
-    return BirdUnavailable(
+def _sent_back(workspace_id: str, seconds: float) -> NoRoom:
+    return NoRoom(
         f"not sent: the budget of workspace {workspace_id} has no room for now",
-        code="no_room",
         retry_after=seconds,
-        sent=False,
-        throttled=True,
-        held=True,
     )
 
 
@@ -293,7 +289,7 @@ class Budgets:
         given back and its share of the pace is not, for others may have been paced by it already.)
 
         Raises:
-            BirdUnavailable: `held`, where it would wait, or has waited, for longer than the gate's patience.
+            NoRoom: where it would wait, or has waited, for longer than the gate's patience.
         """
         lane = self._lane(workspace_id)
         now = self._time()
@@ -332,7 +328,7 @@ class Budgets:
         if self._waiting:
             self._pump()
 
-    def held_back(self, workspace_id: str, priority: Priority) -> BirdUnavailable | None:
+    def postponed(self, workspace_id: str, priority: Priority) -> NoRoom | None:
         """Return what `acquire` would raise now without waiting first, or None."""
         lane = self._lanes.get(workspace_id)
         if lane is None:

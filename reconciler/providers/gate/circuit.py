@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from reconciler.model import BirdUnavailable
+from reconciler.model import CircuitOpen
 
 #: This many failures in a row open a circuit. Where one request in five fails by chance, ten in a row come once in ten
 #: million; where all fail, they come within a second at the default rate.
@@ -75,7 +75,7 @@ class Circuits:
         """How many workspaces have a circuit that is not closed."""
         return sum(reads.is_open or writes.is_open for reads, writes in self._circuits.values())
 
-    def held_back(self, workspace_id: str, *, write: bool) -> BirdUnavailable | None:
+    def postponed(self, workspace_id: str, *, write: bool) -> CircuitOpen | None:
         """Return why a request may not leave now, or None where it may. Nothing is taken by asking."""
         circuits = self._circuits.get(workspace_id)
         if circuits is None:
@@ -111,9 +111,9 @@ class Circuits:
                 under way, and only an answer counts.
 
         Raises:
-            BirdUnavailable: `circuit_open`; it may not leave.
+            CircuitOpen: it may not leave.
         """
-        refusal = None if probing else self.held_back(workspace_id, write=write)
+        refusal = None if probing else self.postponed(workspace_id, write=write)
         if refusal is not None:
             raise refusal
         circuits = self._circuits.get(workspace_id)
@@ -125,17 +125,14 @@ class Circuits:
         circuit.trying = circuit.is_open
         return Trial(self, circuit, circuit.changes)
 
-    def _refusal(self, circuit: _Circuit, now: float) -> BirdUnavailable:
+    def _refusal(self, circuit: _Circuit, now: float) -> CircuitOpen:
         # While one finds out, the others wait as long as it would be if that failed; whoever is told that the circuit
         # has closed may call them back before. Spread, so that they do not come in the same moment.
         left = circuit.rest_seconds if circuit.trying else circuit.rest_until - now
-        return BirdUnavailable(
+        return CircuitOpen(
             f"not sent: {'every request' if circuit.kind == 'all' else 'every PATCH'} to workspace"
             f" {circuit.workspace_id} failed of late ({circuit.code})",
-            code="circuit_open",
             retry_after=left + circuit.rest_seconds * self._chance(),
-            sent=False,
-            held=True,
         )
 
     def _ended(self, circuit: _Circuit, failure: str | None) -> None:

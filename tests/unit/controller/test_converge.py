@@ -12,12 +12,12 @@ import pytest
 from reconciler.controller.once import Observed, converge, observe_all
 from reconciler.model.actions import Reason, Rule
 from reconciler.model.errors import (
-    BirdError,
-    BirdRejected,
-    BirdUnauthorized,
-    BirdUnavailable,
+    CredentialRefused,
+    ProviderError,
+    Rejected,
     SettingsError,
     StoreError,
+    Unanswered,
 )
 from reconciler.model.keys import CallKey, RecordingKey
 from reconciler.model.moments import Clock
@@ -41,12 +41,12 @@ def clock() -> Clock:
     return Clock(wall, asyncio.get_running_loop().time, lambda: 0.5)
 
 
-def unavailable(*, retry_after: float | None = None) -> BirdUnavailable:
-    return BirdUnavailable("503", code="http_503", retry_after=retry_after)
+def unavailable(*, retry_after: float | None = None) -> Unanswered:
+    return Unanswered("503", code="http_503", status=503, retry_after=retry_after)
 
 
-def unauthorized(call: CallKey) -> BirdUnauthorized:
-    return BirdUnauthorized("the key was refused", status=401, workspace_id=call.workspace_id)
+def unauthorized(call: CallKey) -> CredentialRefused:
+    return CredentialRefused("the key was refused", status=401, workspace_id=call.workspace_id)
 
 
 class Api:
@@ -144,7 +144,7 @@ def test_what_keeps_failing_is_given_up_and_said_to_be_unread() -> None:
         keys = [key(1), key(2), key(3, call=9)]
         observed = await look_at(keys, api, give_up_seconds=30.0, ticks=ticks)
         assert 30.0 <= asyncio.get_running_loop().time() <= 60.0
-        assert isinstance(observed.failures[call], BirdUnavailable)
+        assert isinstance(observed.failures[call], Unanswered)
         assert observed.unread(keys) == {key(1), key(2)}
         assert not observed.unauthorized
         assert set(observed.live) == {key(3, call=9)}
@@ -156,9 +156,9 @@ def test_what_keeps_failing_is_given_up_and_said_to_be_unread() -> None:
 def test_a_refusal_of_the_request_is_not_repeated() -> None:
     async def main() -> None:
         call = key(1).call
-        api = Api({call: lambda _tries: BirdRejected("no", status=400, code="bad")})
+        api = Api({call: lambda _tries: Rejected("no", status=400, code="bad")})
         observed = await look_at([key(1)], api)
-        assert isinstance(observed.failures[call], BirdRejected)
+        assert isinstance(observed.failures[call], Rejected)
         assert api.reads == {call: 1}
 
     run_virtually(main())
@@ -307,8 +307,8 @@ def test_a_refused_key_is_not_waited_for() -> None:
     run_virtually(main())
 
 
-@pytest.mark.parametrize("error", [unavailable(), BirdError("odd"), StoreError("the disk is full")], ids=repr)
-def test_what_keeps_failing_is_tried_until_it_is_given_up(error: BirdError | StoreError) -> None:
+@pytest.mark.parametrize("error", [unavailable(), ProviderError("odd"), StoreError("the disk is full")], ids=repr)
+def test_what_keeps_failing_is_tried_until_it_is_given_up(error: ProviderError | StoreError) -> None:
     async def main() -> None:
         failed = Turn(Phase.FAILED, Again(5.0, Priority.RETRY), Outcome.FAILED, error)
         turns, taken = await converge_by(lambda _key, _turn: failed, [key(1)], give_up_seconds=30.0)

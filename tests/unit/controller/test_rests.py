@@ -24,7 +24,7 @@ from reconciler.controller.rests import (
     Questions,
     Rests,
 )
-from reconciler.model.errors import BirdUnauthorized, BirdUnavailable
+from reconciler.model.errors import CredentialRefused, Unreached
 from reconciler.model.keys import CallKey, RecordingKey
 from reconciler.model.moments import Clock
 from reconciler.model.records import Resting
@@ -83,9 +83,9 @@ class Scene:
                 await asyncio.sleep(30.0)
             await asyncio.sleep(0.01)
             if call.workspace_id in self.away:
-                raise BirdUnavailable("away", code="connect", sent=False)
+                raise Unreached("away")
             if call.workspace_id in self.refused:
-                raise BirdUnauthorized("refused", status=401, workspace_id=call.workspace_id)
+                raise CredentialRefused("refused", status=401, workspace_id=call.workspace_id)
         finally:
             self.in_flight -= 1
 
@@ -93,7 +93,7 @@ class Scene:
         for cause in Cause:
             self.rests.end(workspace_id, cause)
 
-    def _key_refused(self, error: BirdUnauthorized) -> None:
+    def _key_refused(self, error: CredentialRefused) -> None:
         assert error.workspace_id in self.refused
 
     def _changed(self, workspace_id: str, resting: Resting | None) -> None:

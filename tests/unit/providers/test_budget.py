@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.model.errors import BirdUnavailable
+from reconciler.model.errors import NoRoom
 from reconciler.model.work import Priority
 from reconciler.providers.gate.budget import (
     OVERTAKES,
@@ -45,7 +45,7 @@ class Gate:
     async def _request(self, workspace: str, priority: Priority, keep: bool) -> None:
         try:
             await self.budgets.acquire(workspace, priority)
-        except BirdUnavailable as error:
+        except NoRoom as error:
             self.sent_back.append((self.clock.now, told(error)))
             return
         self.out.append((self.clock.now, workspace, priority))
@@ -58,9 +58,9 @@ class Gate:
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
-def told(error: BirdUnavailable) -> float:
+def told(error: NoRoom) -> float:
     """Return when somebody who was sent back shall try again."""
-    assert (error.code, error.sent, error.held, error.throttled) == ("no_room", False, True, True)
+    assert error.code == "no_room"
     assert error.retry_after is not None
     return error.retry_after
 
@@ -294,11 +294,11 @@ async def test_a_request_of_a_resting_workspace_is_sent_back_until_the_rest_is_o
     await settle()
     assert [workspace for _, workspace, _ in gate.out] == [OTHER]
     assert [seconds for _, seconds in gate.sent_back] == [60.0, 60.0]
-    held = gate.budgets.held_back(ONE, Priority.RESYNC)
+    held = gate.budgets.postponed(ONE, Priority.RESYNC)
     assert held is not None
     assert held.retry_after == 60.0
-    assert gate.budgets.held_back(OTHER, Priority.EDIT) is None
-    assert gate.budgets.held_back("never heard of", Priority.EDIT) is None
+    assert gate.budgets.postponed(OTHER, Priority.EDIT) is None
+    assert gate.budgets.postponed("never heard of", Priority.EDIT) is None
     await gate.clock.advance(60.0)
     gate.ask(ONE, Priority.WRITE)
     await gate.clock.advance(0.1)
@@ -326,7 +326,7 @@ async def test_without_a_limit_on_patience_nobody_is_sent_back():
     gate.ask(ONE, Priority.RESYNC, 100)
     await gate.clock.advance(100.0)
     assert (len(gate.out), gate.sent_back) == (100, [])
-    assert gate.budgets.held_back(ONE, Priority.RESYNC) is None
+    assert gate.budgets.postponed(ONE, Priority.RESYNC) is None
 
 
 async def test_a_workspace_with_much_to_do_leaves_the_waiting_to_others_too():
@@ -349,7 +349,7 @@ async def test_who_is_sent_back_and_comes_when_told_keeps_the_pace_up():
         while True:
             try:
                 await gate.budgets.acquire(ONE, Priority.EDIT)
-            except BirdUnavailable as error:
+            except NoRoom as error:
                 woken = asyncio.Event()
                 gate.clock.call_later(told(error), woken.set)
                 await woken.wait()

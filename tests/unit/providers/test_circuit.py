@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model.errors import BirdUnavailable
+from reconciler.model.errors import CircuitOpen
 from reconciler.providers.bird import CircuitChange, Circuits
 from reconciler.providers.gate.circuit import FAILURES, FIRST_SECONDS, LONGEST_SECONDS, Trial
 
@@ -33,16 +33,16 @@ class Scene:
         for _ in range(times):
             self.enter(workspace, write=write).failed("http_503")
 
-    def refused(self, workspace: str = ONE, *, write: bool = False) -> BirdUnavailable:
+    def refused(self, workspace: str = ONE, *, write: bool = False) -> CircuitOpen:
         """Ask, and return the refusal that must come."""
-        with pytest.raises(BirdUnavailable) as caught:
+        with pytest.raises(CircuitOpen) as caught:
             self.enter(workspace, write=write)
-        assert (caught.value.code, caught.value.sent, caught.value.held) == ("circuit_open", False, True)
-        assert self.circuits.held_back(workspace, write=write) is not None
+        assert caught.value.code == "circuit_open"
+        assert self.circuits.postponed(workspace, write=write) is not None
         return caught.value
 
     def leaves(self, workspace: str = ONE, *, write: bool = False) -> bool:
-        return self.circuits.held_back(workspace, write=write) is None
+        return self.circuits.postponed(workspace, write=write) is None
 
 
 def test_so_many_failures_in_a_row_open_it_and_one_fewer_do_not():
@@ -199,7 +199,7 @@ def test_whatever_happens_only_one_finds_out_and_the_wait_is_bounded(
             under_way.pop(0)[0].failed("timeout")
             continue
         was_open = scene.circuits.open
-        refusal = scene.circuits.held_back(workspace, write=write)
+        refusal = scene.circuits.postponed(workspace, write=write)
         if refusal is not None:
             assert refusal.retry_after is not None
             assert 0.0 < refusal.retry_after <= 2 * LONGEST_SECONDS

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from reconciler.model.errors import BirdUnavailable
+from reconciler.model.errors import Unanswered
 from reconciler.model.keys import CallKey
 from reconciler.model.statuses import Live
 from reconciler.model.work import Priority
@@ -43,7 +43,7 @@ class SlowReader:
         asked_at = wall()
         await asyncio.sleep(seconds)
         if self.fails:
-            raise BirdUnavailable("no answer", code="timeout")
+            raise Unanswered("no answer", code="timeout")
         question = frozenset(wanted)
         self.asked.append(question)
         await asyncio.sleep(0.5)
@@ -218,7 +218,7 @@ def test_an_error_reaches_all_who_share_the_look_and_nobody_after_them() -> None
         observer = observer_of(reader)
         reader.fails = True
         results = await asyncio.gather(*(ask(observer, number) for number in range(10)), return_exceptions=True)
-        assert {type(result) for result in results} == {BirdUnavailable}
+        assert {type(result) for result in results} == {Unanswered}
         assert reader.count == 1
         reader.fails = False
         assert await ask(observer, 1, since=NOW) == "look 1"

@@ -15,7 +15,7 @@ import pytest
 
 from reconciler.model.actions import Rule
 from reconciler.model.documents import Suspend
-from reconciler.model.errors import BirdUnavailable, LeaseLost, StoreError
+from reconciler.model.errors import LeaseLost, StoreError, Unavailable
 from reconciler.model.keys import RecordingKey
 from reconciler.model.statuses import Drift, Outcome, Phase, Status
 from reconciler.model.work import Priority
@@ -552,7 +552,7 @@ async def test_what_certainly_was_not_processed_changes_nothing_and_is_sent_late
     row = bench.row(KEY)
     assert (row.phase, row.sent, row.last_applied, row.attempts) == (Phase.FAILED, None, before.last_applied, 1)
     assert (turn.phase, turn.outcome) == (row.phase, Outcome.FAILED)
-    assert isinstance(turn.error, BirdUnavailable)
+    assert isinstance(turn.error, Unavailable)
     assert turn.again is not None
     assert turn.again.after_seconds > (7.0 if fault is Fault.THROTTLED else 0.0)
     assert bench.log.words == ["patch_sent", word]

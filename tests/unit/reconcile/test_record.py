@@ -12,7 +12,7 @@ import pytest
 
 from reconciler.model.actions import Reason
 from reconciler.model.documents import Suspend
-from reconciler.model.errors import BirdError, BirdRejected, BirdUnauthorized, BirdUnavailable
+from reconciler.model.errors import CredentialRefused, ProviderError, Rejected, Throttled, Unanswered
 from reconciler.model.records import Record
 from reconciler.model.statuses import Phase, Status
 from reconciler.reconcile.record import (
@@ -40,7 +40,7 @@ from tests.world.nouns import NOW, document, look, record
 
 CONFIRM = timedelta(seconds=30)
 BEFORE = NOW - timedelta(minutes=5)
-ERROR = BirdUnavailable("no answer", code="timeout")
+ERROR = Unanswered("no answer", code="timeout")
 #: A PATCH that was accepted a second ago.
 UNDER_WAY = record(
     phase=Phase.CONFIRMING,
@@ -165,17 +165,17 @@ def test_a_look_without_an_answer_blinds_what_is_owed_and_hides_nothing_that_was
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (BirdUnavailable("no answer", code="timeout"), "api_away"),
-        (BirdUnauthorized("answered 401", status=401, workspace_id="w"), "key_refused"),
-        (BirdRejected("answered 422", status=422, code="Invalid"), "request_refused"),
+        (Unanswered("no answer", code="timeout"), "api_away"),
+        (CredentialRefused("answered 401", status=401, workspace_id="w"), "key_refused"),
+        (Rejected("answered 422", status=422, code="Invalid"), "request_refused"),
     ],
 )
-def test_blindness_has_its_reason(error: BirdError, reason: str) -> None:
+def test_blindness_has_its_reason(error: ProviderError, reason: str) -> None:
     assert as_blind(record(), error, NOW).reason == reason
 
 
 def test_a_look_that_waits_for_its_share_of_the_budget_is_no_blindness() -> None:
-    throttled = BirdUnavailable("answered 429", code="http_429", throttled=True)
+    throttled = Throttled("answered 429")
     assert as_blind(record(), throttled, NOW).phase is Phase.PENDING
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from reconciler.model.errors import BirdUnauthorized
+from reconciler.model.errors import CredentialRefused
 from reconciler.model.statuses import Outcome
 from reconciler.model.work import Priority
 from reconciler.reconcile.accounts import UNAUTHORIZED_SECONDS, RefusedKeys
@@ -32,7 +32,7 @@ class Scene:
         )
 
     def refuse(self, *, reads: bool) -> None:
-        error = BirdUnauthorized("refused", status=403, workspace_id=HERE, fingerprint=self.fingerprints[HERE])
+        error = CredentialRefused("refused", status=403, workspace_id=HERE, fingerprint=self.fingerprints[HERE])
         turn = self.keys.refuse(error, reads=reads)
         assert (turn.outcome, turn.again) == (Outcome.FAILED, Again(UNAUTHORIZED_SECONDS, Priority.RETRY))
 
