@@ -11,14 +11,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import click
 from click.core import ParameterSource
 
-from reconciler.cli.options import GIT, HOOK, SIGNATURES, Values
+from reconciler.cli.options import bad_value, document_limits, source_of
 from reconciler.desired import DocumentLimits, FileDocuments, GitSource, Refused, SourceState, parse_documents
 from reconciler.git import Address, Mirror, Verifier, parse_address
 from reconciler.model import Clock, InForce, Problem, Revision, SettingsError, instant
-from reconciler.settings import read_token, state_folder
+from reconciler.settings import (
+    HookSettings,
+    Setting,
+    Settings,
+    SignatureSettings,
+    SourceSettings,
+    read_token,
+    state_folder,
+)
 from reconciler.state import Store, Writer, open_store
 from reconciler.telemetry import Log, SourceFigures
 from reconciler.web import Hook, Limiter
@@ -27,21 +34,17 @@ from reconciler.web import Hook, Limiter
 _MIRRORS = "mirrors"
 _GPG_HOME = "gnupg"
 #: What has no meaning without a Git source; and what of that somebody relies on.
-_OF_GIT = frozenset({*GIT, *SIGNATURES, *HOOK} - {"git"})
-_SAFETIES = frozenset({"verify", "hook_secret_file"})
-#: What has no meaning while another is not set, and why.
-_NEEDS = {
-    "verify_scope": ("verify", "signatures are not looked at; say --verify warn or enforce"),
-    "allowed_signers": ("verify", "signatures are not looked at; say --verify warn or enforce"),
-    "gpg_keyring": ("verify", "signatures are not looked at; say --verify warn or enforce"),
-    "hook_max_bytes": ("hook_secret_file", "no hook is taken; name its secret with --hook-secret-file"),
-    "hook_seconds": ("hook_secret_file", "no hook is taken; name its secret with --hook-secret-file"),
-    "hook_at_once": ("hook_secret_file", "no hook is taken; name its secret with --hook-secret-file"),
-    "hook_limit": ("hook_secret_file", "no hook is taken; name its secret with --hook-secret-file"),
-}
+_OF_GIT = (
+    *(each for each in SourceSettings.settings if each is not SourceSettings.git),
+    *SignatureSettings.settings,
+    *HookSettings.settings,
+)
+_SAFETIES = (SignatureSettings.verify, HookSettings.hook_secret_file)
+_NOT_LOOKED_AT = "signatures are not looked at; say --verify warn or enforce"
+_NO_HOOK = "no hook is taken; name its secret with --hook-secret-file"
 
 
-def check_git_settings(settings: Values, paths: tuple[str, ...]) -> None:
+def check_git_settings(settings: Settings, paths: tuple[str, ...]) -> None:
     """Refuse what contradicts itself, above all a safety that would not hold.
 
     Raises:
@@ -49,36 +52,42 @@ def check_git_settings(settings: Values, paths: tuple[str, ...]) -> None:
         SettingsError: something else does.
     """
     check_git_options(settings)
-    if not settings["git"]:
+    if not settings.source.git:
         return
     if paths:
         raise SettingsError("git: documents come from the repository or from PATH..., not from both; see --path")
-    if settings["hook_secret_file"]:
-        read_token(settings["hook_secret_file"], "hook_secret_file")
+    if settings.hook.hook_secret_file:
+        read_token(settings.hook.hook_secret_file, "hook_secret_file")
 
 
-def check_git_options(settings: Values) -> None:
+def check_git_options(settings: Settings) -> None:
     """Refuse settings of a Git source that would be without effect, unnoticed: there is no source, or no such check.
 
     Raises:
         click.BadParameter: one is given.
     """
-    context = click.get_current_context()
     # Who empties --git for one run means all that a file says of the branch, too; but no safety is dropped so.
-    emptied = context.get_parameter_source("git") is ParameterSource.COMMANDLINE
-    for parameter in context.command.params:
-        name = parameter.name or ""
-        source = context.get_parameter_source(name)
-        if name not in _OF_GIT or source is ParameterSource.DEFAULT or settings[name] in ("", "off"):
+    emptied = source_of(SourceSettings.git) is ParameterSource.COMMANDLINE
+    for setting, value in settings.given():
+        source = source_of(setting)
+        if setting not in _OF_GIT or source is ParameterSource.DEFAULT or value in ("", "off"):
             continue
-        if settings["git"]:
-            needed, why = _NEEDS.get(name, (name, ""))
+        if settings.source.git:
+            needed, why = _needed_by(setting)
             # Said to be off, it is off, whatever a file names for other runs.
-            if context.get_parameter_source(needed) is ParameterSource.DEFAULT:
-                raise click.BadParameter(why, context, parameter)
-        elif source is ParameterSource.COMMANDLINE or not emptied or name in _SAFETIES:
-            why = "it speaks of a Git source, and there is none; name one with --git"
-            raise click.BadParameter(why, context, parameter)
+            if source_of(needed) is ParameterSource.DEFAULT:
+                raise bad_value(setting, why)
+        elif source is ParameterSource.COMMANDLINE or not emptied or setting in _SAFETIES:
+            raise bad_value(setting, "it speaks of a Git source, and there is none; name one with --git")
+
+
+def _needed_by(setting: Setting[Any]) -> tuple[Setting[Any], str]:
+    """Return the setting without which another has no meaning, and why; the other itself where there is none."""
+    if setting in SignatureSettings.settings and setting is not SignatureSettings.verify:
+        return SignatureSettings.verify, _NOT_LOOKED_AT
+    if setting in HookSettings.settings and setting is not HookSettings.hook_secret_file:
+        return HookSettings.hook_secret_file, _NO_HOOK
+    return setting, ""
 
 
 def path_in_repository(path: str) -> str:
@@ -93,48 +102,48 @@ def path_in_repository(path: str) -> str:
     return "" if normal == "." else normal
 
 
-def _parts(settings: Values, folder: Path) -> tuple[Address, Mirror, Verifier]:
+def _parts(settings: Settings, folder: Path) -> tuple[Address, Mirror, Verifier]:
     """Return the address, a mirror below a folder, which is neither made nor fetched yet, and the judge of its commits.
 
     Raises:
         SettingsError: one of the settings cannot be used.
     """
-    address = parse_address(settings["git"])
-    if settings["git_token_file"]:
+    address = parse_address(settings.source.git)
+    if settings.source.git_token_file:
         if address.protocol != "https":
             raise SettingsError("git_token_file: a token is for an https:// address")
-        read_token(settings["git_token_file"], "git_token_file")
+        read_token(settings.source.git_token_file, "git_token_file")
     verifier = Verifier(
-        settings["verify"],
-        settings["verify_scope"],
-        allowed_signers=settings["allowed_signers"],
-        gpg_keyring=settings["gpg_keyring"],
+        settings.signatures.verify,
+        settings.signatures.verify_scope,
+        allowed_signers=settings.signatures.allowed_signers,
+        gpg_keyring=settings.signatures.gpg_keyring,
         home=folder / _GPG_HOME,
     )
     mirror = Mirror(
         folder,
         address,
-        settings["branch"].removeprefix("refs/heads/"),
-        max_file_bytes=settings["max_file_bytes"],
-        token_file=settings["git_token_file"],
-        timeout_seconds=settings["git_timeout_seconds"],
-        depth=settings["git_depth"],
+        settings.source.branch.removeprefix("refs/heads/"),
+        max_file_bytes=settings.documents.max_file_bytes,
+        token_file=settings.source.git_token_file,
+        timeout_seconds=settings.source.git_timeout_seconds,
+        depth=settings.source.git_depth,
     )
     return address, mirror, verifier
 
 
 def _source(
-    settings: Values, folder: Path, in_force: InForce | None, describe: Callable[..., object], clock: Clock, log: Log
+    settings: Settings, folder: Path, in_force: InForce | None, describe: Callable[..., object], clock: Clock, log: Log
 ) -> GitSource:
     address, mirror, verifier = _parts(settings, folder)
     return GitSource(
         mirror,
         verifier,
         address=address,
-        branch=settings["branch"],
-        path=path_in_repository(settings["path"]),
-        interval_seconds=settings["git_interval"],
-        max_file_bytes=settings["max_file_bytes"],
+        branch=settings.source.branch,
+        path=path_in_repository(settings.source.path),
+        interval_seconds=settings.source.git_interval,
+        max_file_bytes=settings.documents.max_file_bytes,
         in_force=in_force,
         describe=describe,
         now=clock.now,
@@ -142,7 +151,7 @@ def _source(
     )
 
 
-def open_branch(settings: Values, state: str, store: Store, writer: Writer, clock: Clock, log: Log) -> GitSource:
+def open_branch(settings: Settings, state: str, store: Store, writer: Writer, clock: Clock, log: Log) -> GitSource:
     """Return the source, with a revision in force.
 
     Raises:
@@ -153,7 +162,7 @@ def open_branch(settings: Values, state: str, store: Store, writer: Writer, cloc
     return source
 
 
-def make_hook(settings: Values, nudge: Callable[[], None], monotonic: Callable[[], float], log: Log) -> Hook:
+def make_hook(settings: Settings, nudge: Callable[[], None], monotonic: Callable[[], float], log: Log) -> Hook:
     """Return what takes the deliveries of a Git host."""
 
     # However many hints there are, one line a second tells of them.
@@ -169,13 +178,13 @@ def make_hook(settings: Values, nudge: Callable[[], None], monotonic: Callable[[
             untold[kind] += 1
 
     return Hook(
-        secret=lambda: read_token(settings["hook_secret_file"], "hook_secret_file"),
+        secret=lambda: read_token(settings.hook.hook_secret_file, "hook_secret_file"),
         nudge=nudge,
         told=told,
-        refused=Limiter(settings["hook_limit"], monotonic),
-        max_bytes=settings["hook_max_bytes"],
-        seconds=settings["hook_seconds"],
-        at_once=settings["hook_at_once"],
+        refused=Limiter(settings.hook.hook_limit, monotonic),
+        max_bytes=settings.hook.hook_max_bytes,
+        seconds=settings.hook.hook_seconds,
+        at_once=settings.hook.hook_at_once,
     )
 
 
@@ -225,18 +234,18 @@ class Examined:
     documents: tuple[FileDocuments, ...]
 
 
-def examine_branch(settings: Values, clock: Clock, log: Log) -> Examined:
+def examine_branch(settings: Settings, clock: Clock, log: Log) -> Examined:
     """Look at the branch by a mirror made for this look alone, which leaves that of the daemon as it is.
 
     Raises:
         ReconcilerError: the repository cannot be reached, or one of the settings cannot be used.
     """
-    with open_store(settings["state"]) as store:
+    with open_store(settings.store.state) as store:
         in_force = store.in_force()
     with tempfile.TemporaryDirectory(prefix="reconciler-doctor-") as folder:
         source = _source(settings, Path(folder), in_force, lambda *_, **__: None, clock, log)
         newest, refused = source.look()
-        documents = tuple(_documents(source, settings.document_limits))
+        documents = tuple(_documents(source, document_limits(settings.documents)))
     revision = None if in_force is None else in_force.revision
     return Examined(source.state.address, newest, revision, refused, documents)
 

@@ -12,13 +12,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from reconciler.cli.options import Values
 from reconciler.cli.terminal import progress
 from reconciler.controller import Observed, doubtful, observe_all
 from reconciler.model import Clock, Desired, Record, RecordingKey, SettingsError, StoreError
 from reconciler.providers import is_loopback
 from reconciler.reconcile import CONTRADICTED_SECONDS, Observer
-from reconciler.settings import state_folder
+from reconciler.settings import Settings, state_folder
 from reconciler.state import Retention, open_store
 
 if TYPE_CHECKING:
@@ -30,9 +29,9 @@ def system_clock() -> Clock:
     return Clock(lambda: datetime.now(UTC), time.monotonic, random.random)
 
 
-def retention(values: Values) -> Retention:
+def retention(settings: Settings) -> Retention:
     """Return how much of the history is kept."""
-    return Retention(values["history_days"] or None, values["history_rows"] or None)
+    return Retention(settings.store.history_days or None, settings.store.history_rows or None)
 
 
 def new_run_id() -> str:
@@ -42,7 +41,7 @@ def new_run_id() -> str:
 
 @asynccontextmanager
 async def bird(
-    values: Values,
+    settings: Settings,
     desired: Iterable[Desired],
     *,
     sandbox: bool,
@@ -57,7 +56,7 @@ async def bird(
     """Open the API client, or one of the embedded sandbox, which then holds every recording that is declared.
 
     Args:
-        values: the settings.
+        settings: of this invocation.
         desired: what is declared.
         sandbox: whether to use the embedded sandbox.
         state: where the state is kept, and beside it the sandbox's recordings.
@@ -79,20 +78,20 @@ async def bird(
             api_url=api_url,
             key_for=key_for,
             budget=Budgets(
-                values["rate_limit"] if rate is None else rate,
-                concurrency=values["concurrency"],
+                settings.pace.rate_limit if rate is None else rate,
+                concurrency=settings.pace.concurrency,
                 patience_seconds=None if patient else PATIENCE_SECONDS,
             ),
             circuits=Circuits(on_change=on_circuit),
-            transport=values["transport"],
+            transport=settings.api.transport,
             on_request=on_request,
             on_notice=on_notice,
             before_write=before_write,
         )
 
     if not sandbox:
-        check_reach(values, {document.key.workspace_id for document in desired})
-        async with client(values["api_url"], values.key_ring.key_for) as api:
+        check_reach(settings, {document.key.workspace_id for document in desired})
+        async with client(settings.api.api_url, settings.keys.key_for) as api:
             yield api, lambda _later: None
         return
     async with (
@@ -117,19 +116,19 @@ def reading_rate(rate: float, state: str) -> float:
     return guest_rate(rate, beside=seen is not None and seen.alive)
 
 
-def check_reach(values: Values, workspaces: Iterable[str]) -> None:
+def check_reach(settings: Settings, workspaces: Iterable[str]) -> None:
     """Say before anything is sent what would keep every request from succeeding.
 
     Raises:
         SettingsError: a workspace has no usable key, or the key would leave unencrypted.
     """
-    address = urlsplit(values["api_url"])
-    if address.scheme == "http" and not is_loopback(address.hostname or "") and not values["allow_http"]:
+    address = urlsplit(settings.api.api_url)
+    if address.scheme == "http" and not is_loopback(address.hostname or "") and not settings.api.allow_http:
         raise SettingsError(
-            f"api_url: {values['api_url']} would carry the access key unencrypted to another machine; use https://,"
+            f"api_url: {settings.api.api_url} would carry the access key unencrypted to another machine; use https://,"
             " or allow it with --allow-http"
         )
-    keys = values.key_ring
+    keys = settings.keys
     for workspace_id in sorted(workspaces):
         keys.key_for(workspace_id)
 
@@ -137,7 +136,7 @@ def check_reach(values: Values, workspaces: Iterable[str]) -> None:
 async def observe(
     desired: Sequence[Desired],
     applied: Mapping[RecordingKey, Record],
-    settings: Values,
+    settings: Settings,
     *,
     sandbox: bool,
     state: str,
@@ -146,7 +145,7 @@ async def observe(
     from reconciler.providers import refuse_writes
 
     clock = system_clock()
-    rate = reading_rate(settings["rate_limit"], state)
+    rate = reading_rate(settings.pace.rate_limit, state)
     reading = bird(settings, desired, sandbox=sandbox, state=state, before_write=refuse_writes, rate=rate)
     async with reading as (api, _):
         return await look(desired, applied, settings, api, Observer(api, clock.now), clock)
@@ -155,7 +154,7 @@ async def observe(
 async def look(
     desired: Sequence[Desired],
     applied: Mapping[RecordingKey, Record],
-    settings: Values,
+    settings: Settings,
     api: Bird,
     observer: Observer,
     clock: Clock,
@@ -177,7 +176,7 @@ async def look(
 
 
 async def _look_at(
-    keys: Collection[RecordingKey], settings: Values, api: Bird, observer: Observer, clock: Clock
+    keys: Collection[RecordingKey], settings: Settings, api: Bird, observer: Observer, clock: Clock
 ) -> Observed:
     with progress("Reading calls", len({key.call for key in keys})) as tick:
         return await observe_all(
@@ -185,8 +184,8 @@ async def _look_at(
             api,
             observer,
             clock=clock,
-            concurrency=settings["concurrency"],
-            give_up_seconds=settings["give_up_seconds"],
+            concurrency=settings.pace.concurrency,
+            give_up_seconds=settings.pace.give_up_seconds,
             progress=tick,
             stop=asyncio.Event(),
         )

@@ -7,10 +7,11 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from reconciler.cli.options import Values, paths_or_default
+from reconciler.cli.options import document_limits, paths_or_default
 from reconciler.desired import DocumentLimits, Source, nearest, parse_documents, replace_file
 from reconciler.git import check_committable, commit_file
 from reconciler.model import Desired, Problem, ReconcilerError
+from reconciler.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,7 +34,7 @@ def editing_options(function: F) -> F:
 def edit_document(
     name: str,
     paths: Sequence[str],
-    settings: Values,
+    settings: Settings,
     edit: Edit,
     *,
     done: str,
@@ -61,21 +62,21 @@ def edit_document(
         raise click.UsageError("--message is the message of a commit; add --commit")
     document, data = _find(name, paths_or_default(tuple(paths)), settings)
     file = document.file
-    edited = edit(data, file, name, settings.document_limits)
+    edited = edit(data, file, name, document_limits(settings.documents))
     if edited == data:
         click.echo(f"{file}:{document.line}: {unchanged}; nothing was changed.", err=True)
         return
     if commit:
-        check_committable(file, settings["max_file_bytes"])
+        check_committable(file, settings.documents.max_file_bytes)
     replace_file(file, data, edited)
     click.echo(f"{file}:{document.line}: {done}.", err=True)
     if commit:
         click.echo(f"Committed as {commit_file(file, message or done)}.", err=True)
 
 
-def _find(name: str, paths: Sequence[str], settings: Values) -> tuple[Desired, bytes]:
+def _find(name: str, paths: Sequence[str], settings: Settings) -> tuple[Desired, bytes]:
     """Return the one document of a name, and its file's content. Invalid files elsewhere do not stand in the way."""
-    source = Source(paths, max_file_bytes=settings["max_file_bytes"])
+    source = Source(paths, max_file_bytes=settings.documents.max_file_bytes)
     tree = source.walk()
     if tree.vanished_roots:
         raise ReconcilerError(f"{tree.vanished_roots[0]}: no such file or folder")
@@ -87,7 +88,7 @@ def _find(name: str, paths: Sequence[str], settings: Values) -> tuple[Desired, b
         if isinstance(data, Problem):
             invalid.append(data)
             continue
-        documents = parse_documents(data, file, settings.document_limits)
+        documents = parse_documents(data, file, document_limits(settings.documents))
         invalid.extend(documents.problems)
         for desired in documents.desired:
             names.append(desired.name)

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from reconciler.cli.exits import ERROR
-from reconciler.cli.options import Values
+from reconciler.cli.options import document_limits
 from reconciler.desired import Files, Lines, Loaded, explain, load_documents
 from reconciler.model import DesiredStateError, Problem, StoreError, UnsafePlan
+from reconciler.settings import Settings
 from reconciler.telemetry import visible
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 SHOWN_ON_A_TERMINAL: Final = 200
 
 
-def load_or_exit(context: click.Context, paths: Sequence[str], settings: Values, index: Index | None = None) -> Loaded:
+def load_or_exit(
+    context: click.Context, paths: Sequence[str], settings: Settings, index: Index | None = None
+) -> Loaded:
     """Return every document, or show every mistake and end the command."""
     try:
         return load_or_explain(paths, settings, index)
@@ -38,7 +41,7 @@ def load_or_exit(context: click.Context, paths: Sequence[str], settings: Values,
         context.exit(ERROR)
 
 
-def load_or_explain(paths: Sequence[str], settings: Values, index: Index | None) -> Loaded:
+def load_or_explain(paths: Sequence[str], settings: Settings, index: Index | None) -> Loaded:
     """Return every document, or show every mistake.
 
     Args:
@@ -52,8 +55,8 @@ def load_or_explain(paths: Sequence[str], settings: Values, index: Index | None)
     # Imported late: a hook that checks one file starts no program.
     from reconciler.desired import Checkout
 
-    source = Checkout(paths, max_file_bytes=settings["max_file_bytes"])
-    loaded = load_documents(source, settings.document_limits, index)
+    source = Checkout(paths, max_file_bytes=settings.documents.max_file_bytes)
+    loaded = load_documents(source, document_limits(settings.documents), index)
     explain_problems(loaded, source)
     return loaded
 
@@ -76,14 +79,14 @@ def explain_problems(loaded: Loaded, source: Files, also: Sequence[Problem] = ()
         raise DesiredStateError(problems)
 
 
-def index_for(paths: Iterable[str], settings: Values, state: str) -> Index | None:
+def index_for(paths: Iterable[str], settings: Settings, state: str) -> Index | None:
     """Return the index of some paths, beside the state; None where the state's place is none."""
     # Imported late: a hook that checks one file needs neither.
     from reconciler.desired import Index
     from reconciler.settings import state_folder
 
     try:
-        return Index(state_folder(state), paths, settings.document_limits)
+        return Index(state_folder(state), paths, document_limits(settings.documents))
     except (StoreError, FileNotFoundError):
         return None  # whoever needs the state, or the working directory, says what is wrong
 

@@ -11,10 +11,10 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from reconciler.cli.options import Values, state_url
+from reconciler.cli.options import state_url
 from reconciler.model import ReconcilerError, Record
 from reconciler.report import UNBOUNDED
-from reconciler.settings import state_path
+from reconciler.settings import Settings, state_path
 from reconciler.state import Store, open_store
 from reconciler.telemetry import visible
 
@@ -37,7 +37,7 @@ def format_option(function: F) -> F:
     )(function)
 
 
-def open_existing(settings: Values, *, sandbox: bool) -> tuple[Store, Path]:
+def open_existing(settings: Settings, *, sandbox: bool) -> tuple[Store, Path]:
     """Open the state to look into it; return it with its file.
 
     Raises:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -20,15 +19,19 @@ from reconciler.settings import (
     CONFIG_VARIABLE,
     DEFAULT_FILE,
     NO_WORKING_DIRECTORY,
-    SETTINGS,
     SETTINGS_PATH,
     SMALL_BYTES,
-    KeyRing,
+    ApiSettings,
+    DocumentSettings,
+    KeySource,
+    LimitSettings,
+    LogSettings,
+    PaceSettings,
     Setting,
-    SettingsFile,
+    Settings,
+    StoreSettings,
     has_working_directory,
     read_regular,
-    read_settings,
 )
 
 if TYPE_CHECKING:
@@ -36,104 +39,96 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-COMMON: Final = ("api_url", "state", "log_format", "log_level", "no_color")
-DOCUMENTS: Final = ("max_file_bytes", "max_depth", "max_aliases", "max_documents", "max_keys")
-REACH: Final = (
-    *("allow_http", "transport", "rate_limit", "concurrency"),
-    *("confirm_seconds", "give_up_seconds", "call_seconds"),
-)
-#: A Git branch in place of files.
-GIT: Final = ("git", "branch", "path", "git_interval", "git_depth", "git_timeout_seconds", "git_token_file")
-SIGNATURES: Final = ("verify", "verify_scope", "allowed_signers", "gpg_keyring")
-HOOK: Final = ("hook_secret_file", "hook_max_bytes", "hook_seconds", "hook_at_once", "hook_limit")
-#: The daemon's page.
-PAGE: Final = (
-    *("listen", "token_file", "metrics_open", "allowed_hosts"),
-    *("listen_connections", "listen_head_seconds", "listen_head_bytes", "listen_answer_seconds"),
-)
+#: What every command takes.
+COMMON: Final[tuple[Setting[Any], ...]] = (ApiSettings.api_url, StoreSettings.state, *LogSettings.settings)
+DOCUMENTS: Final = DocumentSettings.settings
+REACH: Final[tuple[Setting[Any], ...]] = (ApiSettings.allow_http, ApiSettings.transport, *PaceSettings.settings)
 #: What takes the lease on the state.
-WRITING: Final = ("wait_seconds", "allow_empty", "history_days", "history_rows")
-LIMITS: Final = (
-    *("max_irreversible", "max_resumes", "max_change_percent", "max_pause_percent", "min_managed"),
-    "override_limits",
+WRITING: Final[tuple[Setting[Any], ...]] = (
+    StoreSettings.wait_seconds,
+    LimitSettings.allow_empty,
+    StoreSettings.history_days,
+    StoreSettings.history_rows,
 )
+#: What bounds how much changes at once.
+LIMITS: Final = tuple(each for each in LimitSettings.settings if each is not LimitSettings.allow_empty)
 #: The state of runs against the embedded sandbox: never mixed with that of the real API, since the IDs are the same.
 SANDBOX_STATE: Final = "sqlite:///.reconciler/sandbox-state.db"
 #: Where documents are unless somebody says otherwise.
 DEFAULT_FOLDER: Final = "desired_state"
 _GIVEN: Final = "reconciler.settings"
-_FILE: Final = "reconciler.settings_file"
+_WORKSPACES: Final = "reconciler.workspaces"
 #: The largest settings file that is read, in bytes: a workspace with a key of its own takes some hundred.
 _FILE_BYTES: Final = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Values:
-    """The settings of one invocation: flags, environment, file and defaults, already put in order."""
-
-    settings: dict[str, Any]
-    file: SettingsFile
-    #: One for all parts of a command: what hides keys in its log knows each that its requests have used.
-    key_ring: KeyRing = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "key_ring", KeyRing(os.environ, self.file.workspaces))
-        if variables := [source.variable for source in self.file.workspaces.values() if source.variable]:
-            from reconciler.git import withhold  # late: hardly anybody names one
-
-            withhold(variables)
-
-    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - each setting has the type that its kind says
-        return self.settings[name]
-
-    @property
-    def document_limits(self) -> DocumentLimits:
-        return DocumentLimits(
-            self["max_file_bytes"], self["max_depth"], self["max_aliases"], self["max_documents"], self["max_keys"]
-        )
-
-    @property
-    def limits(self) -> Limits:
-        """The limits of a command, which `--override-limits` lifts for as long as it runs."""
-        from reconciler.plan import Limits  # here, since only what sends has limits
-
-        return Limits.lifted() if self["override_limits"] else self.daemon_limits
-
-    @property
-    def daemon_limits(self) -> Limits:
-        """The limits of a daemon, for which `--override-limits` lifts them of what it finds at its start alone."""
-        from reconciler.plan import Limits
-
-        percent = self["max_pause_percent"]
-        return Limits(
-            self["max_irreversible"],
-            self["max_resumes"],
-            self["max_change_percent"],
-            self["min_managed"],
-            None if percent >= 100 else percent,
-        )
-
-    @property
-    def color(self) -> bool:
-        """Whether text for people may be coloured at all."""
-        return not self["no_color"] and not os.environ.get("NO_COLOR")
-
-
-def values() -> Values:
+def given_settings() -> Settings:
     """Return the settings of the command that runs, as click has gathered them."""
     context = click.get_current_context()
-    return Values(context.meta.get(_GIVEN, {}), context.meta.get(_FILE, SettingsFile()))
+    workspaces: Mapping[str, KeySource] = context.meta.get(_WORKSPACES, {})
+    if variables := [source.variable for source in workspaces.values() if source.variable]:
+        from reconciler.git import withhold  # late: hardly anybody names one
+
+        withhold(variables)
+    return Settings(context.meta.get(_GIVEN, {}), workspaces)
 
 
-def setting_options(*names: str, without: tuple[str, ...] = ()) -> Callable[[F], F]:
-    """Add `--config` and an option for each named setting to a command.
+def source_of(setting: Setting[Any]) -> ParameterSource:
+    """Return who set a setting of the command that runs."""
+    return click.get_current_context().get_parameter_source(setting.name) or ParameterSource.DEFAULT
 
-    The values reach the command's code through `values`, not as its parameters.
+
+def bad_value(setting: Setting[Any], why: str) -> click.BadParameter:
+    """Return the error that a setting of the command that runs cannot be as it is; where it was set is said with it."""
+    context = click.get_current_context()
+    return click.BadParameter(why, context, next(each for each in context.command.params if each.name == setting.name))
+
+
+def document_limits(settings: DocumentSettings) -> DocumentLimits:
+    """Return how much one file may ask."""
+    return DocumentLimits(
+        settings.max_file_bytes,
+        settings.max_depth,
+        settings.max_aliases,
+        settings.max_documents,
+        settings.max_keys,
+    )
+
+
+def command_limits(settings: LimitSettings) -> Limits:
+    """Return the limits of a command, which `--override-limits` lifts for as long as it runs."""
+    from reconciler.plan import Limits  # here, since only what sends has limits
+
+    return Limits.lifted() if settings.override_limits else daemon_limits(settings)
+
+
+def daemon_limits(settings: LimitSettings) -> Limits:
+    """Return the limits of a daemon, for which `--override-limits` lifts them of what it finds at its start alone."""
+    from reconciler.plan import Limits
+
+    return Limits(
+        settings.max_irreversible,
+        settings.max_resumes,
+        settings.max_change_percent,
+        settings.min_managed,
+        None if settings.max_pause_percent >= 100 else settings.max_pause_percent,
+    )
+
+
+def in_color(settings: LogSettings) -> bool:
+    """Return whether text for people may be coloured at all."""
+    return not settings.no_color and not os.environ.get("NO_COLOR")
+
+
+def setting_options(*settings: Setting[Any], without: tuple[Setting[Any], ...] = ()) -> Callable[[F], F]:
+    """Add `--config` and an option for each of some settings to a command.
+
+    The values reach the command's code through `given_settings`, not as its parameters.
     """
 
     def decorate(function: F) -> F:
-        for name in reversed([name for name in names if name not in without]):
-            function = _option(SETTINGS[name])(function)
+        for setting in reversed([setting for setting in settings if setting not in without]):
+            function = _option(setting)(function)
         config = click.option(
             "--config",
             type=click.Path(),
@@ -148,7 +143,7 @@ def setting_options(*names: str, without: tuple[str, ...] = ()) -> Callable[[F],
     return decorate
 
 
-def _option(setting: Setting) -> Callable[[F], F]:
+def _option(setting: Setting[Any]) -> Callable[[F], F]:
     kinds: dict[str, Any] = {
         "text": click.STRING,
         "whole": click.IntRange(_whole(setting.minimum), _whole(setting.maximum)),
@@ -207,18 +202,19 @@ def _read_file(context: click.Context, _parameter: click.Parameter, given: str |
     except (OSError, ValueError, RuntimeError) as error:  # no path at all; a link to itself
         reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
         raise SettingsError(f"the settings file {given} cannot be read: {reason}") from error
+    from reconciler.settings import read_settings  # late: most invocations have no such file
+
     content = read_settings(load_plain(data, given), given, found=found)
-    context.meta[_FILE] = content
+    context.meta[_WORKSPACES] = content.workspaces
     context.meta[SETTINGS_PATH] = given
     context.default_map = {**(context.default_map or {}), **content.values}
 
 
-def state_url(settings: Values, *, sandbox: bool) -> str:
+def state_url(settings: Settings, *, sandbox: bool) -> str:
     """Return where the state is; the embedded sandbox has one of its own unless somebody names another."""
-    source = click.get_current_context().get_parameter_source("state")
-    if sandbox and source in (None, ParameterSource.DEFAULT):
+    if sandbox and source_of(StoreSettings.state) is ParameterSource.DEFAULT:
         return SANDBOX_STATE
-    return str(settings["state"])
+    return settings.store.state
 
 
 class _LabelType(click.ParamType[tuple[str, str]]):
@@ -248,11 +244,11 @@ def label_option(help_text: str) -> Callable[[F], F]:
     )
 
 
-def api_name(settings: Values, *, sandbox: bool) -> str:
+def api_name(settings: Settings, *, sandbox: bool) -> str:
     """Return which API is asked, as a saved plan names it: scheme, host and path, or `sandbox`; never a user."""
     if sandbox:
         return "sandbox"
-    address = urlsplit(settings["api_url"])
+    address = urlsplit(settings.api.api_url)
     return f"{address.scheme}://{address.netloc.rpartition('@')[2].lower()}{address.path.rstrip('/')}"
 
 

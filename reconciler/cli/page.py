@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from typing import Final
 
 from reconciler.cli.branch import make_hook
-from reconciler.cli.options import Values
 from reconciler.controller import notify
 from reconciler.model import Clock, SettingsError
-from reconciler.settings import read_token
+from reconciler.settings import Settings, read_token
 from reconciler.telemetry import CONTENT_TYPE, Log, Metrics
 from reconciler.web import AddressInUse, Bounds, Front, Guards, Page, bind, is_exposed, make_app, parse_hosts
 
@@ -21,31 +20,31 @@ _EXTEND_USEC: Final = 60_000_000
 
 
 @contextmanager
-def open_page(settings: Values, metrics: Metrics, clock: Clock, log: Log, *, serve: bool) -> Iterator[Front]:
+def open_page(settings: Settings, metrics: Metrics, clock: Clock, log: Log, *, serve: bool) -> Iterator[Front]:
     """Serve the page from now on; what it answers of the daemon comes later.
 
     Raises:
         SettingsError: the address, the token or the names cannot be used.
     """
-    front = Front(metrics.render, standstill_seconds=settings["health_seconds"])
-    hosts = parse_hosts(settings["allowed_hosts"])
-    token = settings["token_file"]
-    opened = _open(settings) if serve and settings["listen"] != "off" else None
+    front = Front(metrics.render, standstill_seconds=settings.daemon.health_seconds)
+    hosts = parse_hosts(settings.page.allowed_hosts)
+    token = settings.page.token_file
+    opened = _open(settings) if serve and settings.page.listen != "off" else None
     if opened is None:
         yield front
         return
     guards = Guards(
         token=(lambda: read_token(token)) if token else None,
-        metrics_open=settings["metrics_open"],
+        metrics_open=settings.page.metrics_open,
         hosts=None if token else hosts,
-        secrets=settings.key_ring.secrets,
+        secrets=settings.keys.secrets,
     )
-    hook = make_hook(settings, front.hint, clock.monotonic, log) if settings["hook_secret_file"] else None
+    hook = make_hook(settings, front.hint, clock.monotonic, log) if settings.hook.hook_secret_file else None
     bounds = Bounds(
-        settings["listen_connections"],
-        settings["listen_head_seconds"],
-        settings["listen_head_bytes"],
-        settings["listen_answer_seconds"],
+        settings.page.listen_connections,
+        settings.page.listen_head_seconds,
+        settings.page.listen_head_bytes,
+        settings.page.listen_answer_seconds,
     )
     page = Page(make_app(front, CONTENT_TYPE, guards, hook), opened, lambda: _bind(settings), log, bounds)
     page.start()
@@ -55,30 +54,30 @@ def open_page(settings: Values, metrics: Metrics, clock: Clock, log: Log, *, ser
         page.close()
 
 
-def _open(settings: Values) -> socket.socket | AddressInUse:
+def _open(settings: Settings) -> socket.socket | AddressInUse:
     """Open the page's socket. A standby takes it when it is free: the daemon that it waits for may have it."""
     try:
         return _bind(settings)
     except AddressInUse as taken:
-        if not settings["wait_seconds"]:
+        if not settings.store.wait_seconds:
             raise
         return taken
 
 
-def _bind(settings: Values) -> socket.socket:
+def _bind(settings: Settings) -> socket.socket:
     """Open the page's socket, unless that would show names and IDs to other machines without a token.
 
     Raises:
         AddressInUse: somebody else listens there.
         SettingsError: it would, or the address or the token cannot be used.
     """
-    token = read_token(settings["token_file"]) if settings["token_file"] else None
-    opened = bind(settings["listen"])
+    token = read_token(settings.page.token_file) if settings.page.token_file else None
+    opened = bind(settings.page.listen)
     if token is None and is_exposed(opened):
         opened.close()
         raise SettingsError(
-            f"listen: {settings['listen']} can be reached from other machines, and /status shows names and IDs; name a"
-            " file that holds a token with --token-file (RECONCILER_TOKEN_FILE), or listen on 127.0.0.1"
+            f"listen: {settings.page.listen} can be reached from other machines, and /status shows names and IDs; name"
+            " a file that holds a token with --token-file (RECONCILER_TOKEN_FILE), or listen on 127.0.0.1"
         )
     return opened
 

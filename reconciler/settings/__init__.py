@@ -1,8 +1,8 @@
-"""What the program is told about itself: one table of settings, the access keys, and the files that name them.
+"""What the program is told about itself: the settings in typed sections, the access keys, and the files that name them.
 
-Each setting has one row: its name, its default, its bounds, who may set it. Options, environment and file follow from
-the row. What must never happen here: a setting that was merely found widening what the program may do; a key kept as a
-value where the name of a file or of a variable would do.
+Each setting is written once, in its section: its type, its default, its bounds, who may set it. Options, environment,
+file, the JSON Schema and the reference follow from that. What must never happen here: a setting that was merely found
+widening what the program may do; a key kept as a value where the name of a file or of a variable would do.
 """
 
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from reconciler import face
 
 if TYPE_CHECKING:
+    from reconciler.settings.content import read_settings as read_settings
     from reconciler.settings.files import NO_WORKING_DIRECTORY as NO_WORKING_DIRECTORY
     from reconciler.settings.files import SMALL_BYTES as SMALL_BYTES
     from reconciler.settings.files import append_regular as append_regular
@@ -32,19 +33,30 @@ if TYPE_CHECKING:
     from reconciler.settings.place import state_address as state_address
     from reconciler.settings.place import state_folder as state_folder
     from reconciler.settings.place import state_path as state_path
+    from reconciler.settings.sections import SECTIONS as SECTIONS
+    from reconciler.settings.sections import ApiSettings as ApiSettings
+    from reconciler.settings.sections import DaemonSettings as DaemonSettings
+    from reconciler.settings.sections import DocumentSettings as DocumentSettings
+    from reconciler.settings.sections import HookSettings as HookSettings
+    from reconciler.settings.sections import LimitSettings as LimitSettings
+    from reconciler.settings.sections import LogSettings as LogSettings
+    from reconciler.settings.sections import PaceSettings as PaceSettings
+    from reconciler.settings.sections import PageSettings as PageSettings
+    from reconciler.settings.sections import Settings as Settings
+    from reconciler.settings.sections import SignatureSettings as SignatureSettings
+    from reconciler.settings.sections import SourceSettings as SourceSettings
+    from reconciler.settings.sections import StoreSettings as StoreSettings
+    from reconciler.settings.setting import ENVIRONMENT_PREFIX as ENVIRONMENT_PREFIX
+    from reconciler.settings.setting import Setting as Setting
     from reconciler.settings.table import CONFIG_VARIABLE as CONFIG_VARIABLE
     from reconciler.settings.table import DEFAULT_FILE as DEFAULT_FILE
-    from reconciler.settings.table import ENVIRONMENT_PREFIX as ENVIRONMENT_PREFIX
-    from reconciler.settings.table import SETTINGS as SETTINGS
     from reconciler.settings.table import SETTINGS_PATH as SETTINGS_PATH
-    from reconciler.settings.table import Setting as Setting
-    from reconciler.settings.table import SettingsFile as SettingsFile
     from reconciler.settings.table import is_service_link as is_service_link
-    from reconciler.settings.table import read_settings as read_settings
 else:
     __getattr__ = face(
         __name__,
         {
+            "content": ("read_settings",),
             "files": (
                 "NO_WORKING_DIRECTORY",
                 "SMALL_BYTES",
@@ -73,16 +85,30 @@ else:
                 "state_folder",
                 "state_path",
             ),
+            "sections": (
+                "ApiSettings",
+                "DaemonSettings",
+                "DocumentSettings",
+                "HookSettings",
+                "LimitSettings",
+                "LogSettings",
+                "PaceSettings",
+                "PageSettings",
+                "SECTIONS",
+                "Settings",
+                "SignatureSettings",
+                "SourceSettings",
+                "StoreSettings",
+            ),
+            "setting": (
+                "ENVIRONMENT_PREFIX",
+                "Setting",
+            ),
             "table": (
                 "CONFIG_VARIABLE",
                 "DEFAULT_FILE",
-                "ENVIRONMENT_PREFIX",
-                "SETTINGS",
                 "SETTINGS_PATH",
-                "Setting",
-                "SettingsFile",
                 "is_service_link",
-                "read_settings",
             ),
         },
     )

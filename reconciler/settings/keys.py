@@ -43,7 +43,8 @@ class KeyRing:
 
     def __init__(self, environment: Mapping[str, str], workspaces: Mapping[str, KeySource] | None = None) -> None:
         self._environment = environment
-        self._workspaces = workspaces or {}
+        #: For the workspaces that have a key of their own, where it is.
+        self.workspaces: Final = workspaces or {}
         #: What each key file held when it was last read, and what told that it had not changed since.
         self._files: dict[str, tuple[tuple[int, int, int], str]] = {}
         #: The keys that files have held, the newest last.
@@ -51,7 +52,7 @@ class KeyRing:
         self._all_read = False
 
     def __repr__(self) -> str:
-        return f"KeyRing({len(self._workspaces)} workspaces with a key of their own)"
+        return f"KeyRing({len(self.workspaces)} workspaces with a key of their own)"
 
     def key_for(self, workspace_id: str) -> str:
         """Return the key for a workspace. A key file is read again when it has changed.
@@ -59,7 +60,7 @@ class KeyRing:
         Raises:
             SettingsError: there is none, or it cannot be one.
         """
-        source = self._workspaces.get(workspace_id)
+        source = self.workspaces.get(workspace_id)
         if source is not None and source.variable is not None:
             origin = f"the variable that workspaces.{workspace_id}.access_key_env names"
             return _checked(self._environment.get(source.variable, ""), origin)
@@ -88,7 +89,7 @@ class KeyRing:
         """
         if not self._all_read:
             self._all_read = True
-            for workspace_id in ("", *self._workspaces):
+            for workspace_id in ("", *self.workspaces):
                 try:
                     self.key_for(workspace_id)
                 except SettingsError:
@@ -96,7 +97,7 @@ class KeyRing:
         return [*self._of_variables(), *(key for keys in self._handed_out.values() for key in keys)]
 
     def _of_variables(self) -> Iterator[str]:
-        for name in (KEY_VARIABLE, *(source.variable for source in self._workspaces.values() if source.variable)):
+        for name in (KEY_VARIABLE, *(source.variable for source in self.workspaces.values() if source.variable)):
             try:
                 yield _checked(self._environment.get(name, ""), name)
             except SettingsError:

@@ -25,8 +25,7 @@ from hypothesis import strategies as st
 
 import reconciler.web.delivery
 from reconciler.cli.branch import make_hook
-from reconciler.cli.options import Values
-from reconciler.settings.table import SettingsFile
+from reconciler.settings.sections import Settings
 from reconciler.telemetry.logs import make_log
 from reconciler.web.app import Guards, make_app
 from reconciler.web.front import Front
@@ -130,7 +129,7 @@ class Page:
         settings = {"hook_secret_file": str(folder / "secret"), "hook_limit": limit, "hook_max_bytes": 1024}
         settings |= {"hook_seconds": 10.0, "hook_at_once": 4}
         log = make_log("json", "info", run_id="test", stream=self._lines)
-        hook = make_hook(Values(settings, SettingsFile()), self._nudge, lambda: self.now, log)
+        hook = make_hook(Settings(settings), self._nudge, lambda: self.now, log)
         front = Front(lambda: b"", standstill_seconds=120)
         self._app = make_app(front, "", Guards(), hook)
 

@@ -40,7 +40,9 @@ from reconciler.desired.documents.plain import load_plain
 from reconciler.model.statuses import Phase
 from reconciler.plan.plan import Cause
 from reconciler.providers.bird.guard import Route
-from reconciler.settings.table import SETTINGS, Setting, read_settings
+from reconciler.settings.content import read_settings
+from reconciler.settings.setting import Setting
+from reconciler.settings.table import SETTINGS
 from reconciler.telemetry.metrics import Metrics
 from tests.house.rooms import FLOORS, PURE
 from tests.house.shown import check_usage
@@ -399,7 +401,7 @@ def test_every_field_is_in_the_reference() -> None:
     assert explained == declared
 
 
-def shown_setting(setting: Setting) -> list[str]:
+def shown_setting(setting: Setting[Any]) -> list[str]:
     """The row of one setting."""
     value = setting.default
     default = (

@@ -22,14 +22,15 @@ from reconciler.cli.options import (
     LIMITS,
     REACH,
     WRITING,
-    Values,
     api_name,
+    command_limits,
+    given_settings,
+    in_color,
     painter,
     paths_argument,
     paths_or_default,
     setting_options,
     state_url,
-    values,
 )
 from reconciler.cli.process import run_async, stop_on_signals
 from reconciler.cli.recorded import records_of, revisions_of
@@ -57,6 +58,7 @@ from reconciler.plan import (
 from reconciler.providers import turns_at_once
 from reconciler.reconcile import Observer, Reconciler, check_lease
 from reconciler.report import as_text
+from reconciler.settings import Settings
 from reconciler.state import Store, Writer, open_store, open_writer
 from reconciler.telemetry import make_log
 
@@ -70,7 +72,7 @@ class _Request:
     yes: bool
     sandbox: bool
     state: str
-    settings: Values
+    settings: Settings
 
 
 @click.command("apply")
@@ -94,7 +96,7 @@ def command(
     sandbox: bool,
 ) -> None:
     """Bring the recordings to what the documents in PATH... (default: desired_state) declare."""
-    settings = values()
+    settings = given_settings()
     if plan_file is not None and paths:
         raise click.UsageError("--plan knows its own paths; give either --plan FILE or PATH...")
     if expect_digest is not None:
@@ -109,14 +111,14 @@ def command(
     paths = paths_or_default(paths) if saved is None else saved.paths
     state = state_url(settings, sandbox=sandbox)
     loaded = load_or_exit(context, paths, settings, index_for(paths, settings, state))
-    refuse_empty(len(loaded.columns), paths, settings["allow_empty"])
-    revisions = revisions_of(paths, loaded, Source(paths, max_file_bytes=settings["max_file_bytes"]).read)
+    refuse_empty(len(loaded.columns), paths, settings.limits.allow_empty)
+    revisions = revisions_of(paths, loaded, Source(paths, max_file_bytes=settings.documents.max_file_bytes).read)
     request = _Request(paths, saved, yes, sandbox, state, settings)
     with (
         open_writer(
             request.state,
             holder="reconciler apply",
-            wait_seconds=settings["wait_seconds"],
+            wait_seconds=settings.store.wait_seconds,
             on_wait=say_once,
             retention=retention(settings),
         ) as writer,
@@ -158,10 +160,10 @@ async def _apply(request: _Request, loaded: Loaded, revisions: Revisions, store:
                 observed.records(applied),
                 observed.live,
                 now=clock.now(),
-                limits=settings.limits,
+                limits=command_limits(settings.limits),
                 revision=revisions.whole,
                 unread=observed.unread(document.key for document in desired),
-                call_seconds=settings["call_seconds"],
+                call_seconds=settings.pace.call_seconds,
             )
             if (whose := revisions.describe()) is not None:
                 writer.describe(whose)
@@ -170,8 +172,12 @@ async def _apply(request: _Request, loaded: Loaded, revisions: Revisions, store:
             if request.saved is not None:
                 check_fits(request.saved, plan)
                 # What is in sync is recorded as well: nothing is sent for it, and drift is known from then on.
-                plan = hold_against(narrow(plan, request.saved.keys), settings.limits, managed)
-            click.echo(as_text(plan, paint=painter(settings.color)), nl=False)
+                plan = hold_against(
+                    narrow(plan, request.saved.keys),
+                    command_limits(settings.limits),
+                    managed,
+                )
+            click.echo(as_text(plan, paint=painter(in_color(settings.log))), nl=False)
             if why := lost():
                 raise ReconcilerError(
                     f"standard output cannot be written: {why}; the plan was not shown, nothing was sent"
@@ -191,20 +197,20 @@ async def _apply(request: _Request, loaded: Loaded, revisions: Revisions, store:
                 writer=writer,
                 observer=observer,
                 sender=tally,
-                window=Window(settings.limits),
+                window=Window(command_limits(settings.limits)),
                 managed=lambda: managed,
                 clock=clock,
                 log=make_log(
-                    settings["log_format"],
-                    settings["log_level"],
+                    settings.log.log_format,
+                    settings.log.log_level,
                     run_id=run_id,
                     stream=standard_error(),
-                    color=settings.color,
-                    secrets=settings.key_ring.secrets,
+                    color=in_color(settings.log),
+                    secrets=settings.keys.secrets,
                 ),
                 run_id=run_id,
-                confirm_seconds=settings["confirm_seconds"],
-                call_seconds=settings["call_seconds"],
+                confirm_seconds=settings.pace.confirm_seconds,
+                call_seconds=settings.pace.call_seconds,
                 command="apply",
                 watches=False,
                 first_looks=observed.live,
@@ -219,9 +225,9 @@ async def _apply(request: _Request, loaded: Loaded, revisions: Revisions, store:
                     keys,
                     reconciler.reconcile,
                     clock=clock,
-                    concurrency=turns_at_once(settings["concurrency"], settings["rate_limit"]),
-                    give_up_seconds=settings["give_up_seconds"],
-                    look_again_seconds=settings["confirm_seconds"],
+                    concurrency=turns_at_once(settings.pace.concurrency, settings.pace.rate_limit),
+                    give_up_seconds=settings.pace.give_up_seconds,
+                    look_again_seconds=settings.pace.confirm_seconds,
                     progress=tick,
                     stop=stop,
                 )

@@ -9,9 +9,10 @@ import click
 from reconciler.cli.asking import ask, check_reason
 from reconciler.cli.exits import DONE, ERROR
 from reconciler.cli.looking import open_existing
-from reconciler.cli.options import COMMON, Values, setting_options, state_url, values
+from reconciler.cli.options import COMMON, given_settings, setting_options, state_url
 from reconciler.plan import NAME_DIGITS
 from reconciler.report import refusal_line
+from reconciler.settings import Settings
 from reconciler.telemetry import visible
 
 
@@ -26,7 +27,7 @@ def command(context: click.Context, name: str | None, reason: str | None, sandbo
 
     A name stands for exact content: once the documents change again, what is refused then has another name.
     """
-    settings = values()
+    settings = given_settings()
     if name is None:
         if reason is not None:
             raise click.UsageError("--reason belongs to a NAME; without one, what is refused is listed")
@@ -41,7 +42,7 @@ def command(context: click.Context, name: str | None, reason: str | None, sandbo
     context.exit(DONE if answer.done else ERROR)
 
 
-def _list(settings: Values, *, sandbox: bool) -> None:
+def _list(settings: Settings, *, sandbox: bool) -> None:
     store, path = open_existing(settings, sandbox=sandbox)
     with store:
         refusals, writer = store.refusals(), store.writer()

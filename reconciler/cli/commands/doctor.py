@@ -7,7 +7,7 @@ import resource
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import click
 from click.core import ParameterSource
@@ -33,12 +33,21 @@ from reconciler.cli.checks import (
 )
 from reconciler.cli.compose import reading_rate, system_clock
 from reconciler.cli.exits import DONE, ERROR
-from reconciler.cli.options import Values, painter, paths_argument, paths_or_default, setting_options, values
+from reconciler.cli.options import (
+    document_limits,
+    given_settings,
+    in_color,
+    painter,
+    paths_argument,
+    paths_or_default,
+    setting_options,
+    source_of,
+)
 from reconciler.cli.process import run_async
 from reconciler.desired import Source, cross_check, load_documents
 from reconciler.model import Problem, ReconcilerError, RecordingKey, SettingsError, StoreError, parse_uuid
 from reconciler.providers import Budgets, DatedTransport, Survey, Timeouts, refuse_writes
-from reconciler.settings import SETTINGS, exposed_folder, state_folder
+from reconciler.settings import SECTIONS, Setting, Settings, exposed_folder, state_folder
 from reconciler.state import examine
 from reconciler.telemetry import hide, make_log
 
@@ -68,17 +77,17 @@ class _Shown:
     help="How it is written.",
 )
 @paths_argument
-@setting_options(*SETTINGS)
+@setting_options(*(setting for section in SECTIONS for setting in section.settings))
 @click.pass_context
 def command(context: click.Context, workspaces: tuple[str, ...], output: str, paths: tuple[str, ...]) -> None:
     """Check settings, key, reach and rights of the API, state and clock, with the documents in PATH... at hand.
 
     Reads only. Exits with 1 when something will not work, and says how to mend it.
     """
-    settings = values()
+    settings = given_settings()
     check_git_options(settings)
     installed = versions()
-    shown = [_shown(context, name, settings[name]) for name in SETTINGS]
+    shown = [_shown(setting, value) for setting, value in settings.given()]
     findings = list(_examine(settings, workspaces, paths_or_default(paths), installed))
     healthy = all(finding.level is not Level.FAILURE for finding in findings)
     if output == "json":
@@ -93,15 +102,15 @@ def command(context: click.Context, workspaces: tuple[str, ...], output: str, pa
     else:
         text = "\n".join(_lines(findings, shown, installed, settings))
     # A key may stand where none belongs, such as in a path, and a password in a URL.
-    click.echo(hide(text, settings.key_ring.secrets()))
+    click.echo(hide(text, settings.keys.secrets()))
     context.exit(DONE if healthy else ERROR)
 
 
 def _examine(
-    settings: Values, workspaces: Sequence[str], paths: Sequence[str], installed: dict[str, str]
+    settings: Settings, workspaces: Sequence[str], paths: Sequence[str], installed: dict[str, str]
 ) -> Iterator[Finding]:
     yield from check_installation(installed)
-    if settings["git"]:
+    if settings.source.git:
         keys, found = _read_branch(settings)
         yield from found
     else:
@@ -110,11 +119,11 @@ def _examine(
         yield check_watching(paths)
         yield from check_repository(paths[0])
     yield from _examine_state(settings)
-    yield check_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0], settings["concurrency"])
-    address = check_address(settings["api_url"], allow_http=settings["allow_http"])
+    yield check_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0], settings.pace.concurrency)
+    address = check_address(settings.api.api_url, allow_http=settings.api.allow_http)
     yield address
     known: dict[str, list[RecordingKey]] = {}
-    for named in (*workspaces, *settings.file.workspaces):
+    for named in (*workspaces, *settings.keys.workspaces):
         try:
             known[parse_uuid(named)] = []
         except ValueError as error:
@@ -126,7 +135,7 @@ def _examine(
         yield Finding("key", Level.WARNING, message, "name documents, or a workspace with --workspace")
     usable = []
     for workspace_id in sorted(known):
-        finding = check_key(settings.key_ring, settings.file.workspaces.get(workspace_id), workspace_id)
+        finding = check_key(settings.keys, settings.keys.workspaces.get(workspace_id), workspace_id)
         yield finding
         if finding.level is not Level.FAILURE:
             usable.append(workspace_id)
@@ -135,9 +144,9 @@ def _examine(
     yield check_updates()
 
 
-def _read_branch(settings: Values) -> tuple[list[RecordingKey], list[Finding]]:
+def _read_branch(settings: Settings) -> tuple[list[RecordingKey], list[Finding]]:
     """Read the documents of the Git branch, in place of those of files."""
-    log = make_log(settings["log_format"], "error", run_id="doctor", color=settings.color)
+    log = make_log(settings.log.log_format, "error", run_id="doctor", color=in_color(settings.log))
     try:
         examined = examine_branch(settings, system_clock(), log)
     except SettingsError as error:
@@ -148,7 +157,7 @@ def _read_branch(settings: Values) -> tuple[list[RecordingKey], list[Finding]]:
     refused = [(each.revision, each.why) for each in examined.refused]
     findings = [
         check_source(examined.address, examined.newest, examined.in_force),
-        *check_signatures(settings["verify"], refused),
+        *check_signatures(settings.signatures.verify, refused),
     ]
     problems = [problem for documents in examined.documents for problem in documents.problems]
     problems += cross_check(examined.documents)
@@ -157,8 +166,10 @@ def _read_branch(settings: Values) -> tuple[list[RecordingKey], list[Finding]]:
     return keys, [*findings, finding]
 
 
-def _read_documents(settings: Values, paths: Sequence[str]) -> tuple[list[RecordingKey], Finding]:
-    loaded = load_documents(Source(paths, max_file_bytes=settings["max_file_bytes"]), settings.document_limits)
+def _read_documents(settings: Settings, paths: Sequence[str]) -> tuple[list[RecordingKey], Finding]:
+    loaded = load_documents(
+        Source(paths, max_file_bytes=settings.documents.max_file_bytes), document_limits(settings.documents)
+    )
     return _judge_documents(loaded.problems, [desired.key for desired in loaded.desired], loaded.files)
 
 
@@ -176,23 +187,23 @@ def _judge_documents(
     return keys, Finding("documents", Level.OK, message)
 
 
-def _examine_state(settings: Values) -> Iterable[Finding]:
+def _examine_state(settings: Settings) -> Iterable[Finding]:
     try:
-        folder = state_folder(settings["state"])
-        return [*check_state(examine(settings["state"])), *check_folder(folder, exposed_folder(folder))]
+        folder = state_folder(settings.store.state)
+        return [*check_state(examine(settings.store.state)), *check_folder(folder, exposed_folder(folder))]
     except StoreError as error:
         return [Finding("state", Level.FAILURE, str(error), "mend it as it says, or name another with --state")]
 
 
-async def _ask(settings: Values, known: dict[str, list[RecordingKey]]) -> list[Finding]:
+async def _ask(settings: Settings, known: dict[str, list[RecordingKey]]) -> list[Finding]:
     """Ask the API, for one workspace after the other until it is out of reach."""
     findings: list[Finding] = []
     try:
-        transport = DatedTransport(settings["transport"], settings["api_url"], lambda: datetime.now(UTC))
+        transport = DatedTransport(settings.api.transport, settings.api.api_url, lambda: datetime.now(UTC))
         survey = Survey(
-            api_url=settings["api_url"],
-            key_for=settings.key_ring.key_for,
-            budget=Budgets(reading_rate(settings["rate_limit"], settings["state"]), concurrency=1),
+            api_url=settings.api.api_url,
+            key_for=settings.keys.key_for,
+            budget=Budgets(reading_rate(settings.pace.rate_limit, settings.store.state), concurrency=1),
             before_write=refuse_writes,
             transport=transport,
             timeouts=_TIMEOUTS,
@@ -209,22 +220,20 @@ async def _ask(settings: Values, known: dict[str, list[RecordingKey]]) -> list[F
     return findings
 
 
-def _shown(context: click.Context, name: str, value: object) -> _Shown:
-    setting = SETTINGS[name]
-    source = context.get_parameter_source(name)
+def _shown(setting: Setting[Any], value: object) -> _Shown:
     sources = {
         ParameterSource.COMMANDLINE: setting.option,
         ParameterSource.ENVIRONMENT: setting.variable,
         ParameterSource.DEFAULT_MAP: "settings file",
     }
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    return _Shown(name, text, sources.get(source, "default") if source else "default")
+    return _Shown(setting.name, text, sources.get(source_of(setting), "default"))
 
 
 def _lines(
-    findings: Sequence[Finding], shown: Sequence[_Shown], installed: dict[str, str], settings: Values
+    findings: Sequence[Finding], shown: Sequence[_Shown], installed: dict[str, str], settings: Settings
 ) -> Iterator[str]:
-    paint = painter(settings.color)
+    paint = painter(in_color(settings.log))
     width = max(len(finding.check) for finding in findings)
     for finding in findings:
         mark = paint(f"{_MARKS[finding.level]:<4}", _ROLES[finding.level])

@@ -13,7 +13,7 @@ import click
 
 from reconciler.cli.exits import DONE
 from reconciler.cli.looking import Moment, columns, format_option, open_existing, say_note, select
-from reconciler.cli.options import COMMON, label_option, setting_options, values
+from reconciler.cli.options import COMMON, given_settings, label_option, setting_options
 from reconciler.desired import matches
 from reconciler.model import Line, ReconcilerError, RecordingKey, Revision
 from reconciler.plan import Look, apart_from_steps, looks_of, moment, step_of, stretches
@@ -87,7 +87,7 @@ def command(
     if since is not None and until is not None and since >= until:
         raise click.UsageError("--since must come before --until")
     asked = _Asked(names, labels, since, until, limit or None, output == "json")
-    store, path = open_existing(values(), sandbox=sandbox)
+    store, path = open_existing(given_settings(), sandbox=sandbox)
     with store:
         wanted = _wanted(store, asked, str(path))
         if at is not None:

@@ -10,7 +10,15 @@ import click
 
 from reconciler.cli.compose import check_reach, reading_rate, system_clock
 from reconciler.cli.exits import DONE, ERROR
-from reconciler.cli.options import COMMON, DOCUMENTS, REACH, Values, paths_argument, setting_options, values
+from reconciler.cli.options import (
+    COMMON,
+    DOCUMENTS,
+    REACH,
+    document_limits,
+    given_settings,
+    paths_argument,
+    setting_options,
+)
 from reconciler.cli.process import run_async
 from reconciler.desired import (
     Export,
@@ -26,7 +34,7 @@ from reconciler.desired import (
 )
 from reconciler.model import DesiredStateError, Problem, ReconcilerError, RecordingKey, parse_uuid
 from reconciler.providers import Discovered, Scope, discover
-from reconciler.settings import check_inside, read_regular
+from reconciler.settings import PaceSettings, Settings, check_inside, read_regular
 
 _DEFAULT_TREE = "desired_state"
 
@@ -58,7 +66,7 @@ class _Tree:
 @click.option("--out", type=click.Path(dir_okay=False), help="Add the documents to this file, or make it.")
 @click.option("--out-dir", type=click.Path(file_okay=False), help="Write each document into a file of its own there.")
 @paths_argument
-@setting_options(*COMMON, *DOCUMENTS, *REACH, without=("confirm_seconds", "call_seconds"))
+@setting_options(*COMMON, *DOCUMENTS, *REACH, without=(PaceSettings.confirm_seconds, PaceSettings.call_seconds))
 @click.pass_context
 def command(
     context: click.Context,
@@ -76,7 +84,7 @@ def command(
     """
     if out is not None and out_dir is not None:
         raise click.UsageError("--out and --out-dir exclude each other")
-    settings = values()
+    settings = given_settings()
     target = out if out is not None else out_dir
     tree = _read_tree(paths, target, settings)
     found = run_async(_discover(Scope(workspace, channel, call), settings))
@@ -99,27 +107,29 @@ def command(
     context.exit(ERROR if found.missing else DONE)
 
 
-async def _discover(scope: Scope, settings: Values) -> Discovered:
+async def _discover(scope: Scope, settings: Settings) -> Discovered:
     from reconciler.providers import Budgets, Survey, refuse_writes
 
     check_reach(settings, [scope.workspace_id])
     async with Survey(
-        api_url=settings["api_url"],
-        key_for=settings.key_ring.key_for,
-        budget=Budgets(reading_rate(settings["rate_limit"], settings["state"]), concurrency=settings["concurrency"]),
+        api_url=settings.api.api_url,
+        key_for=settings.keys.key_for,
+        budget=Budgets(
+            reading_rate(settings.pace.rate_limit, settings.store.state), concurrency=settings.pace.concurrency
+        ),
         before_write=refuse_writes,
-        transport=settings["transport"],
+        transport=settings.api.transport,
     ) as survey:
         return await discover(
             survey,
             scope,
             clock=system_clock(),
-            concurrency=settings["concurrency"],
-            give_up_seconds=settings["give_up_seconds"],
+            concurrency=settings.pace.concurrency,
+            give_up_seconds=settings.pace.give_up_seconds,
         )
 
 
-def _read_tree(paths: Sequence[str], target: str | None, settings: Values) -> _Tree:
+def _read_tree(paths: Sequence[str], target: str | None, settings: Settings) -> _Tree:
     """Read what is declared already, in the given paths or the default one, and where the documents are to go.
 
     Raises:
@@ -130,7 +140,7 @@ def _read_tree(paths: Sequence[str], target: str | None, settings: Values) -> _T
         roots.append(target)
     # What is not there yet declares nothing; but a path that was given by hand has to be there.
     roots = [root for root in roots if root in paths or Path(root).exists()]
-    source = Source(roots, max_file_bytes=settings["max_file_bytes"])
+    source = Source(roots, max_file_bytes=settings.documents.max_file_bytes)
     tree = source.walk()
     problems = [Problem(root, 1, 1, "no such file or folder", rule="missing") for root in tree.vanished_roots]
     problems.extend(tree.problems)
@@ -142,7 +152,7 @@ def _read_tree(paths: Sequence[str], target: str | None, settings: Values) -> _T
         if isinstance(data, Problem):
             problems.append(data)
             continue
-        documents = parse_documents(data, file, settings.document_limits)
+        documents = parse_documents(data, file, document_limits(settings.documents))
         problems.extend(documents.problems)
         keys.update(desired.key for desired in documents.desired)
         names.update(desired.name for desired in documents.desired)
@@ -154,7 +164,7 @@ def _read_tree(paths: Sequence[str], target: str | None, settings: Values) -> _T
 
 
 def _write(
-    named: Sequence[tuple[str, str]], out: str | None, out_dir: str | None, tree: _Tree, settings: Values
+    named: Sequence[tuple[str, str]], out: str | None, out_dir: str | None, tree: _Tree, settings: Settings
 ) -> None:
     texts = [text for _, text in named]
     if not texts:
@@ -166,7 +176,7 @@ def _write(
         before = tree.content.get(str(path))
         if before is None and path.exists():
             before = _read_target(path, settings)
-        replace_file(path, before, append(before or b"", out, texts, settings.document_limits))
+        replace_file(path, before, append(before or b"", out, texts, document_limits(settings.documents)))
     elif out_dir is not None:
         folder = Path(out_dir)
         _make_folder(folder)
@@ -176,9 +186,9 @@ def _write(
         click.echo(join(texts), nl=False)
 
 
-def _read_target(path: Path, settings: Values) -> bytes:
+def _read_target(path: Path, settings: Settings) -> bytes:
     try:
-        return read_regular(path, settings["max_file_bytes"])
+        return read_regular(path, settings.documents.max_file_bytes)
     except OSError as error:
         raise ReconcilerError(f"{path} cannot be read: {error.strerror}") from error
 

@@ -17,14 +17,16 @@ from reconciler.cli.options import (
     DOCUMENTS,
     LIMITS,
     REACH,
-    Values,
     api_name,
+    command_limits,
+    document_limits,
+    given_settings,
+    in_color,
     label_option,
     paths_argument,
     paths_or_default,
     setting_options,
     state_url,
-    values,
 )
 from reconciler.cli.recorded import declared_or_gone, records_of, revisions_of
 from reconciler.cli.reports import (
@@ -58,6 +60,7 @@ from reconciler.model import (
     RecordingKey,
 )
 from reconciler.plan import Outline, Plan, as_saved, make_change_plan, make_outline, make_plan, select
+from reconciler.settings import Settings
 from reconciler.state import open_store
 from reconciler.telemetry import visible
 
@@ -112,7 +115,7 @@ def command(
             raise click.UsageError("--refresh and --no-refresh contradict each other")
         if labels and out is not None:
             raise click.UsageError("--out saves a whole plan: --label is for looking at a part of one")
-        settings = values()
+        settings = given_settings()
         paths = paths_or_default(paths)
         change = staged or base is not None
         question = _Question(paths, settings, sandbox, refresh or not (change or no_refresh), staged, labels)
@@ -133,7 +136,7 @@ def command(
             else:
                 offline = question.plan_offline(outlined=text_only)
                 if isinstance(offline, Outline):
-                    write_outline(offline, reports, color=settings.color)
+                    write_outline(offline, reports, color=in_color(settings.log))
                     context.exit(CHANGES_PRESENT if detailed_exitcode and offline.sample.summary.changes else DONE)
                 plan, failures = offline, []
         except DesiredStateError as error:
@@ -143,7 +146,7 @@ def command(
         if failures:
             say_unread(failures)
         plan = replace(plan, api=api_name(settings, sandbox=sandbox), paths=paths)
-        write_reports(plan, reports, show_all=show_all, color=settings.color)
+        write_reports(plan, reports, show_all=show_all, color=in_color(settings.log))
         if out is not None:
             write_file(out, json.dumps(as_saved(plan), indent=2) + "\n")
         if failures:
@@ -157,7 +160,7 @@ class _Question:
     """What a plan is asked about."""
 
     paths: tuple[str, ...]
-    settings: Values
+    settings: Settings
     sandbox: bool
     refresh: bool
     staged: bool
@@ -174,10 +177,10 @@ class _Question:
             applied,
             live,
             now=datetime.now(UTC),
-            limits=self.settings.limits,
+            limits=command_limits(self.settings.limits),
             revision=revisions_of(self.paths, loaded, self._reader).whole,
             unread=unread,
-            call_seconds=self.settings["call_seconds"],
+            call_seconds=self.settings.pace.call_seconds,
         )
         return self._selected(plan, desired, applied.values()), failures
 
@@ -192,7 +195,7 @@ class _Question:
         with open_store(self._state) as store:
             holding, others = store.apart_from(documents.unsuspended())
             say_note(store)
-        now, limits = datetime.now(UTC), self.settings.limits
+        now, limits = datetime.now(UTC), command_limits(self.settings.limits)
         revision = revisions_of(self.paths, loaded, self._reader).whole
         if outlined and not others:
             outline = make_outline(documents, holding, now=now, limits=limits, revision=revision)
@@ -219,15 +222,15 @@ class _Question:
         Returns:
             None for such a change.
         """
-        change = read_change(self._compared(base), self.paths, max_file_bytes=self.settings["max_file_bytes"])
+        change = read_change(self._compared(base), self.paths, max_file_bytes=self.settings.documents.max_file_bytes)
         for warning in change.warnings:
             click.echo(f"Warning: {warning}", err=True)
         if outlined and self.staged and not change.differs:
             return None
         # Of the work tree's files what is known of earlier runs helps.
         index = None if self.staged else index_for(self.paths, self.settings, self._state)
-        loaded = load_documents(change.after, self.settings.document_limits, index)
-        before = change.before(self.settings.document_limits, loaded)
+        loaded = load_documents(change.after, document_limits(self.settings.documents), index)
+        before = change.before(document_limits(self.settings.documents), loaded)
         explain_problems(loaded, change.after, before.problems)
         desired = loaded.desired
         applied: Mapping[RecordingKey, Record] = self._applied(loaded) if self.refresh else {}
@@ -239,10 +242,10 @@ class _Question:
             live,
             base=before.commit,
             now=datetime.now(UTC),
-            limits=self.settings.limits,
+            limits=command_limits(self.settings.limits),
             revision=revisions_of(self.paths, loaded, change.after.read).whole,
             unread=unread,
-            call_seconds=self.settings["call_seconds"],
+            call_seconds=self.settings.pace.call_seconds,
         )
         return self._selected(plan, (*before.desired, *desired), applied.values()), failures
 
@@ -280,7 +283,7 @@ class _Question:
         return load_or_explain(paths, self.settings, index_for(paths, self.settings, self._state))
 
     def _reader(self, file: str) -> bytes | Problem:
-        return Source(self.paths, max_file_bytes=self.settings["max_file_bytes"]).read(file)
+        return Source(self.paths, max_file_bytes=self.settings.documents.max_file_bytes).read(file)
 
     def _look(
         self, desired: tuple[Desired, ...], applied: Mapping[RecordingKey, Record]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from reconciler.cli.editing import edit_document, editing_options
-from reconciler.cli.options import COMMON, DOCUMENTS, paths_argument, setting_options, values
+from reconciler.cli.options import COMMON, DOCUMENTS, given_settings, paths_argument, setting_options
 from reconciler.desired import remove_suspend
 
 
@@ -22,7 +22,7 @@ def command(name: str, paths: tuple[str, ...], commit: bool, message: str | None
     edit_document(
         name,
         paths,
-        values(),
+        given_settings(),
         remove_suspend,
         done=f"Resume {name}",
         unchanged=f"{name} is not suspended",

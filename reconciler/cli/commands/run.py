@@ -24,19 +24,18 @@ from reconciler.cli.loading import index_for, refuse_empty
 from reconciler.cli.options import (
     COMMON,
     DOCUMENTS,
-    GIT,
-    HOOK,
     LIMITS,
-    PAGE,
     REACH,
-    SIGNATURES,
     WRITING,
-    Values,
+    command_limits,
+    daemon_limits,
+    document_limits,
+    given_settings,
+    in_color,
     paths_argument,
     paths_or_default,
     setting_options,
     state_url,
-    values,
 )
 from reconciler.cli.page import Standby, open_page
 from reconciler.cli.process import raise_descriptor_limit, run_async, stop_on_signals
@@ -47,7 +46,16 @@ from reconciler.model import Clock, CredentialRefused, Desired, Live, RecordingK
 from reconciler.plan import Window, make_plan
 from reconciler.providers import turns_at_once
 from reconciler.reconcile import Observer, Reconciler, Sender, check_lease
-from reconciler.settings import exposed_folder, state_folder
+from reconciler.settings import (
+    DaemonSettings,
+    HookSettings,
+    PageSettings,
+    Settings,
+    SignatureSettings,
+    SourceSettings,
+    exposed_folder,
+    state_folder,
+)
 from reconciler.state import Store, Writer, open_store, open_writer
 from reconciler.telemetry import ApiState, Log, Metrics, Sparing, adopt_libraries, make_log
 from reconciler.web import Answers, Front
@@ -69,20 +77,18 @@ ONE_RUN = "reconciler run --once"
     *REACH,
     *LIMITS,
     *WRITING,
-    "resync_seconds",
-    "poll_seconds",
-    "health_seconds",
-    *PAGE,
-    *GIT,
-    *SIGNATURES,
-    *HOOK,
+    *DaemonSettings.settings,
+    *PageSettings.settings,
+    *SourceSettings.settings,
+    *SignatureSettings.settings,
+    *HookSettings.settings,
 )
 @click.pass_context
 def command(context: click.Context, paths: tuple[str, ...], once: bool, sandbox: bool) -> None:
     """Keep recordings as the documents in PATH... (default: desired_state) declare, or those of a branch (--git)."""
-    settings = values()
+    settings = given_settings()
     check_git_settings(settings, paths)
-    if not settings["git"]:
+    if not settings.source.git:
         paths = paths_or_default(paths)
         for path in paths:
             if not os.path.lexists(path):
@@ -92,12 +98,12 @@ def command(context: click.Context, paths: tuple[str, ...], once: bool, sandbox:
     raise_descriptor_limit()
     run_id, clock = new_run_id(), system_clock()
     log = make_log(
-        settings["log_format"],
-        settings["log_level"],
+        settings.log.log_format,
+        settings.log.log_level,
         run_id=run_id,
         stream=standard_error(),
-        color=settings.color,
-        secrets=settings.key_ring.secrets,
+        color=in_color(settings.log),
+        secrets=settings.keys.secrets,
     )
     adopt_libraries(log)
     if why := exposed_folder(state_folder(state)):
@@ -111,7 +117,7 @@ def command(context: click.Context, paths: tuple[str, ...], once: bool, sandbox:
             open_writer(
                 state,
                 holder=ONE_RUN if once else DAEMON,
-                wait_seconds=settings["wait_seconds"],
+                wait_seconds=settings.store.wait_seconds,
                 on_wait=standby.waits_for,
                 on_commit=metrics.committed,
                 retention=retention(settings),
@@ -140,7 +146,7 @@ class _Run:
     def __init__(
         self,
         paths: tuple[str, ...],
-        settings: Values,
+        settings: Settings,
         store: Store,
         writer: Writer,
         own: _Own,
@@ -148,7 +154,7 @@ class _Run:
         sandbox: bool,
     ) -> None:
         self._settings = settings
-        self._keys = settings.key_ring
+        self._keys = settings.keys
         self._metrics = own.metrics
         self._store = store
         self._writer = writer
@@ -160,26 +166,28 @@ class _Run:
         self._sparing = Sparing(own.log, own.clock.monotonic)
         self._standings = Standings()
         self._catalog = Catalog()
-        self._branch = open_branch(settings, state, store, writer, self._clock, self._log) if settings["git"] else None
+        self._branch = (
+            open_branch(settings, state, store, writer, self._clock, self._log) if settings.source.git else None
+        )
         self._follower = Follower(
-            self._branch or Checkout(paths, max_file_bytes=settings["max_file_bytes"]),
+            self._branch or Checkout(paths, max_file_bytes=settings.documents.max_file_bytes),
             self._catalog,
-            settings.document_limits,
+            document_limits(settings.documents),
             monotonic=self._clock.monotonic,
             log=self._log,
-            allow_empty=settings["allow_empty"],
+            allow_empty=settings.limits.allow_empty,
         )
-        self._turns_at_once = turns_at_once(settings["concurrency"], settings["rate_limit"])
+        self._turns_at_once = turns_at_once(settings.pace.concurrency, settings.pace.rate_limit)
         # The mirror knows its files by what Git calls them: there is nothing to prove.
         self._follower.load(store.all(), None if self._branch else index_for(paths, settings, state))
         if not self._catalog.invalid:
             # With a file that is invalid there are documents: they come into force when they are mended.
             where = (self._branch.state.address,) if self._branch else paths
-            refuse_empty(len(self._catalog.desired), where, settings["allow_empty"])
+            refuse_empty(len(self._catalog.desired), where, settings.limits.allow_empty)
 
     def _window(self) -> Window:
         """Return the daemon's memory of what was sent, which begins with what earlier processes sent lately."""
-        window = Window(self._settings.daemon_limits)
+        window = Window(daemon_limits(self._settings.limits))
         for patch in self._store.patches_since(self._clock.now() - Window.SPAN):
             if patch.irreversible:
                 window.remember(Rule.IRREVERSIBLE, patch.key, patch.at)
@@ -227,9 +235,9 @@ class _Run:
                     reconciler=reconciler,
                     window=window,
                     timing=Timing(
-                        self._settings["resync_seconds"],
-                        self._settings["poll_seconds"],
-                        self._settings["health_seconds"],
+                        self._settings.daemon.resync_seconds,
+                        self._settings.daemon.poll_seconds,
+                        self._settings.daemon.health_seconds,
                     ),
                     concurrency=self._turns_at_once,
                     clock=self._clock,
@@ -240,7 +248,7 @@ class _Run:
                     reach=Reach(api.probe, api.rest_seconds),
                     declared=seed,
                     source=lambda: None if self._branch is None else status_of(self._branch.state),
-                    override_limits=self._settings["override_limits"],
+                    override_limits=self._settings.limits.override_limits,
                     look_now=look_now,
                 )
                 nudge = None if self._branch is None else self._branch.nudge
@@ -271,16 +279,16 @@ class _Run:
                     observed.records(applied),
                     observed.live,
                     now=self._clock.now(),
-                    limits=self._settings.limits,
+                    limits=command_limits(self._settings.limits),
                     unread=observed.unread(self._catalog.desired),
-                    call_seconds=self._settings["call_seconds"],
+                    call_seconds=self._settings.pace.call_seconds,
                 )
                 self._say_unread(observed)
                 for refusal in plan.refusals:
                     self._log.error("limit_refused", **refusal.as_log())
                 keys = [action.key for action in plan.actions if action.key not in plan.withheld]
                 tally = Tally(api)
-                window = Window(self._settings.limits)
+                window = Window(command_limits(self._settings.limits))
                 reconciler = self._reconciler(api, tally, window, observer, lambda _workspace_id: None, observed.live)
                 stop = sending.enter_context(stop_on_signals())
                 spare_what_is_loaded()
@@ -290,8 +298,8 @@ class _Run:
                         reconciler.reconcile,
                         clock=self._clock,
                         concurrency=self._turns_at_once,
-                        give_up_seconds=self._settings["give_up_seconds"],
-                        look_again_seconds=self._settings["confirm_seconds"],
+                        give_up_seconds=self._settings.pace.give_up_seconds,
+                        look_again_seconds=self._settings.pace.confirm_seconds,
                         progress=tick,
                         stop=stop,
                     )
@@ -370,9 +378,9 @@ class _Run:
             clock=self._clock,
             log=self._log,
             run_id=self._run_id,
-            confirm_seconds=self._settings["confirm_seconds"],
-            call_seconds=self._settings["call_seconds"],
-            apart_seconds=2 * self._settings["resync_seconds"],
+            confirm_seconds=self._settings.pace.confirm_seconds,
+            call_seconds=self._settings.pace.call_seconds,
+            apart_seconds=2 * self._settings.daemon.resync_seconds,
             command="run",
             meters=self._metrics,
             first_looks=first_looks,

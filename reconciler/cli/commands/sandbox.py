@@ -7,7 +7,7 @@ import os
 import click
 
 from reconciler.cli.loading import load_or_exit
-from reconciler.cli.options import COMMON, DOCUMENTS, setting_options, values
+from reconciler.cli.options import COMMON, DOCUMENTS, given_settings, setting_options
 from reconciler.model import ReconcilerError
 from reconciler.providers import DEFAULT_KEY, Behaviour, SeedRecording, World, run_sandbox
 
@@ -59,7 +59,7 @@ def command(
     Its key is BIRD_ACCESS_KEY, or `sandbox-key` when that is not set. Each recording begins as `ongoing`.
     """
     paths = (*seeds, *more_seeds)
-    documents = load_or_exit(context, paths, values()).desired if paths else ()
+    documents = load_or_exit(context, paths, given_settings()).desired if paths else ()
     behaviour = Behaviour(
         settle_ms=settle_ms, latency_ms=latency_ms, fault_rate=fault_rate, rate_limit=sandbox_rate_limit
     )

@@ -7,7 +7,7 @@ from functools import partial
 import click
 
 from reconciler.cli.editing import edit_document, editing_options
-from reconciler.cli.options import COMMON, DOCUMENTS, paths_argument, setting_options, values
+from reconciler.cli.options import COMMON, DOCUMENTS, given_settings, paths_argument, setting_options
 from reconciler.desired import DocumentLimits, set_status
 from reconciler.model import Status
 
@@ -26,7 +26,7 @@ def command(name: str, status: str, paths: tuple[str, ...], commit: bool, messag
     edit_document(
         name,
         paths,
-        values(),
+        given_settings(),
         partial(_edit, Status(status)),
         done=f"Set {name} to {status}",
         unchanged=f"{name} is set to {status} already",

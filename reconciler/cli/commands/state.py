@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from reconciler.cli.exits import DONE, ERROR
-from reconciler.cli.options import COMMON, setting_options, state_url, values
+from reconciler.cli.options import COMMON, given_settings, setting_options, state_url
 from reconciler.model import ReconcilerError
 from reconciler.report import byte_count
 from reconciler.state import Health, back_up, examine
@@ -31,7 +31,7 @@ def backup(context: click.Context, file: Path, force: bool, sandbox: bool) -> No
     A state is restored by putting the copy in its place while nothing writes it. What its records say of pauses is then
     not relied on until a look has shown it: a pause that may be anybody's is reported, and not resumed.
     """
-    made = back_up(state_url(values(), sandbox=sandbox), file.absolute(), force=force)
+    made = back_up(state_url(given_settings(), sandbox=sandbox), file.absolute(), force=force)
     click.echo(
         f"Wrote {visible(str(file))}: {made.recordings} recordings and {made.events} events, {byte_count(made.bytes)}."
     )
@@ -44,7 +44,7 @@ def backup(context: click.Context, file: Path, force: bool, sandbox: bool) -> No
 @click.pass_context
 def check(context: click.Context, sandbox: bool) -> None:
     """Read the whole state and say whether it is whole, of which layout, and what it holds. Changes nothing."""
-    health = examine(state_url(values(), sandbox=sandbox))
+    health = examine(state_url(given_settings(), sandbox=sandbox))
     if health.size_bytes is None:
         raise ReconcilerError(f"there is no state at {visible(str(health.path))}")
     for line in _lines(health):

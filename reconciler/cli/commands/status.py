@@ -12,7 +12,7 @@ import click
 
 from reconciler.cli.exits import DONE
 from reconciler.cli.looking import columns, format_option, is_glob, open_existing, say_note, select
-from reconciler.cli.options import COMMON, label_option, painter, setting_options, values
+from reconciler.cli.options import COMMON, given_settings, in_color, label_option, painter, setting_options
 from reconciler.desired import matches
 from reconciler.model import Phase, ReconcilerError, Record, as_seen
 from reconciler.report import StateSeen, current, in_order, status_data, status_text
@@ -48,7 +48,7 @@ def command(
 
     NAME is a full name, a glob over names, a recording's ID or a call's ID. Reads the state alone, never the API.
     """
-    settings = values()
+    settings = given_settings()
     now = datetime.now(UTC)
     store, path = open_existing(settings, sandbox=sandbox)
     with store:
@@ -86,7 +86,7 @@ def command(
             revisions,
             left_out=left_out,
             width=columns(),
-            paint=painter(settings.color),
+            paint=painter(in_color(settings.log)),
             narrowed=narrowed,
         )
         click.echo(text, nl=False)

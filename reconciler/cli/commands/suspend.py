@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from reconciler.cli.editing import edit_document, editing_options
-from reconciler.cli.options import COMMON, DOCUMENTS, paths_argument, setting_options, values
+from reconciler.cli.options import COMMON, DOCUMENTS, given_settings, paths_argument, setting_options
 from reconciler.desired import DocumentLimits, Suspension, add_suspend
 from reconciler.model import ReconcilerError
 
@@ -42,7 +42,7 @@ def command(name: str, paths: tuple[str, ...], reason: str, until: str, commit: 
     edit_document(
         name,
         paths,
-        values(),
+        given_settings(),
         partial(_edit, suspension),
         done=f"Suspend {name} until {suspension.until}: {suspension.reason}",
         unchanged=f"{name} is suspended like that already",

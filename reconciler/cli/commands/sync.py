@@ -6,7 +6,7 @@ import click
 
 from reconciler.cli.asking import NobodyToAsk, ask, check_daemon
 from reconciler.cli.exits import DONE, ERROR
-from reconciler.cli.options import COMMON, setting_options, state_url, values
+from reconciler.cli.options import COMMON, given_settings, setting_options, state_url
 from reconciler.state import open_asker
 
 
@@ -17,7 +17,7 @@ from reconciler.state import open_asker
 @click.pass_context
 def command(context: click.Context, names: tuple[str, ...], sandbox: bool) -> None:
     """Have the running daemon look at all recordings now, or at those of the documents NAME..."""
-    state = state_url(values(), sandbox=sandbox)
+    state = state_url(given_settings(), sandbox=sandbox)
     try:
         check_daemon(open_asker(state))
     except NobodyToAsk as error:

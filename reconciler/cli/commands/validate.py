@@ -15,14 +15,15 @@ from reconciler.cli.options import (
     COMMON,
     DEFAULT_FOLDER,
     DOCUMENTS,
-    Values,
+    document_limits,
+    given_settings,
     paths_argument,
     paths_or_default,
     setting_options,
-    values,
 )
 from reconciler.desired import Files, Loaded, Source, load_against, load_among, load_documents
 from reconciler.model import Problem
+from reconciler.settings import Settings
 
 
 @click.command("validate")
@@ -54,18 +55,20 @@ def command(
 
     Of the files beside given ones only names and recordings are looked at, so that a hook answers at once.
     """
-    settings = values()
-    source: Files = Source(paths_or_default(paths), max_file_bytes=settings["max_file_bytes"])
+    settings = given_settings()
+    source: Files = Source(paths_or_default(paths), max_file_bytes=settings.documents.max_file_bytes)
     if staged:
         source, loaded = _load_staged(paths_or_default(paths), root, settings)
     elif any(Path(path).is_dir() for path in paths_or_default(paths)):
         given = paths_or_default(paths)
-        loaded = load_documents(source, settings.document_limits, index_for(given, settings, settings["state"]))
+        loaded = load_documents(
+            source, document_limits(settings.documents), index_for(given, settings, settings.store.state)
+        )
     else:
-        given_files = Source(paths_or_default(paths), max_file_bytes=settings["max_file_bytes"])
-        tree = Source([root], max_file_bytes=settings["max_file_bytes"])
-        index = index_for([root], settings, settings["state"])
-        loaded = load_against(given_files, tree, Path(root), settings.document_limits, index)
+        given_files = Source(paths_or_default(paths), max_file_bytes=settings.documents.max_file_bytes)
+        tree = Source([root], max_file_bytes=settings.documents.max_file_bytes)
+        index = index_for([root], settings, settings.store.state)
+        loaded = load_against(given_files, tree, Path(root), document_limits(settings.documents), index)
     warn(loaded)
     match output:
         case "json":
@@ -102,12 +105,12 @@ def _from_the_root(problems: Iterable[Problem]) -> list[Problem]:
     return [places.problem(problem) for problem in problems]
 
 
-def _load_staged(paths: Sequence[str], root: str, settings: Values) -> tuple[Files, Loaded]:
+def _load_staged(paths: Sequence[str], root: str, settings: Settings) -> tuple[Files, Loaded]:
     """Return the documents of the index, or of the commit that pre-commit names, and where they come from."""
     # Imported late: nobody else here needs git.
     from reconciler.desired import Compared, read_staged
 
-    most, limits = settings["max_file_bytes"], settings.document_limits
+    most, limits = settings.documents.max_file_bytes, document_limits(settings.documents)
     before, to = commits_of_hook()
     compared = Compared(before or "HEAD", staged=True, to=to)
     files = read_staged(compared, paths, max_file_bytes=most)

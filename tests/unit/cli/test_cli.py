@@ -20,10 +20,10 @@ import pytest
 import yaml
 
 from reconciler.cli.loading import SHOWN_ON_A_TERMINAL, show_problems
-from reconciler.cli.options import GIT, HOOK, SIGNATURES
 from reconciler.cli.program import HABITS, cli
 from reconciler.desired.sources.tree import Tree
 from reconciler.model.documents import Problem
+from reconciler.settings.sections import HookSettings, SignatureSettings, SourceSettings
 from tests.world.documents import document
 from tests.world.foreign_api import ForeignApi
 from tests.world.ids import WORKSPACE, numbered, recording
@@ -258,7 +258,8 @@ OF_GIT = {
 
 
 def test_the_table_of_what_means_nothing_without_git_is_whole() -> None:
-    assert {"git", *OF_GIT} == {*GIT, *SIGNATURES, *HOOK}
+    sections = (SourceSettings, SignatureSettings, HookSettings)
+    assert {"git", *OF_GIT} == {setting.name for section in sections for setting in section.settings}
 
 
 @pytest.mark.parametrize("name", OF_GIT)

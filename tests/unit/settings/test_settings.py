@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from reconciler.model.errors import SettingsError
+from reconciler.settings.content import SettingsFile, read_settings
 from reconciler.settings.keys import KeySource
-from reconciler.settings.table import (
-    COMMAND_OPTIONS,
-    SETTINGS,
-    CommandOption,
-    Setting,
-    SettingsFile,
-    is_service_link,
-    read_settings,
-)
+from reconciler.settings.sections import SECTIONS, LogSettings, PaceSettings, Settings
+from reconciler.settings.setting import Section, Setting
+from reconciler.settings.table import COMMAND_OPTIONS, SETTINGS, is_service_link
 
 WORKSPACE = str(UUID(int=1))
 KEY = "canaryCANARY0123456789canary"
@@ -27,25 +23,24 @@ KEY = "canaryCANARY0123456789canary"
 
 
 @pytest.fixture(params=list(SETTINGS))
-def setting(request: pytest.FixtureRequest) -> Setting:
+def setting(request: pytest.FixtureRequest) -> Setting[Any]:
     return SETTINGS[request.param]
 
 
-def test_the_three_ways_to_say_a_setting_follow_from_its_name(setting: Setting) -> None:
+def test_the_three_ways_to_say_a_setting_follow_from_its_name(setting: Setting[Any]) -> None:
     assert SETTINGS[setting.name] is setting
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*", setting.name)
     assert setting.option == "--" + "-".join(setting.name.split("_"))
     assert setting.variable == "RECONCILER_" + setting.name.upper()
 
 
-def test_a_default_is_a_valid_value_of_its_kind(setting: Setting) -> None:
+def test_a_default_is_a_valid_value_of_its_kind(setting: Setting[Any]) -> None:
     kinds: dict[str, type | tuple[type, ...]] = {
         "text": str,
         "whole": int,
         "number": float,
         "choice": str,
         "flag": bool,
-        "paths": tuple,
     }
     of_its_kind = isinstance(setting.default, kinds[setting.kind])
     assert of_its_kind
@@ -55,10 +50,12 @@ def test_a_default_is_a_valid_value_of_its_kind(setting: Setting) -> None:
     assert setting.maximum is None or setting.default <= setting.maximum
 
 
-def test_a_setting_says_what_it_is_for_and_a_period_says_its_unit(setting: Setting) -> None:
+def test_a_setting_says_what_it_is_for_and_a_period_says_its_unit(setting: Setting[Any]) -> None:
     assert re.fullmatch(r"[A-Z].*\.", setting.help)
-    if any(word in setting.name for word in ("resync", "poll", "confirm", "give_up", "health")):
-        assert setting.name.endswith("_seconds")
+    for unit in ("seconds", "bytes", "days", "percent"):
+        assert not setting.name.endswith(f"_{unit}") or setting.unit == unit
+    assert setting.kind != "number" or setting.unit
+    assert not setting.unit or setting.kind in ("number", "whole")
 
 
 @pytest.mark.parametrize(
@@ -85,6 +82,39 @@ def test_a_setting_says_what_it_is_for_and_a_period_says_its_unit(setting: Setti
 )
 def test_defaults_are_those_of_the_contract(name: str, default: object) -> None:
     assert SETTINGS[name].default == default
+
+
+# The sections.
+
+
+def test_each_setting_stands_in_one_section_of_an_invocation() -> None:
+    values = {name: object() for name in SETTINGS}
+    settings = Settings(values)
+    assert [setting for setting, _ in settings.given()] == list(SETTINGS.values())
+    sections = [each for each in vars(settings).values() if isinstance(each, Section)]
+    assert {type(each) for each in sections} == set(SECTIONS)
+    read = {each.name: getattr(section, each.name) for section in sections for each in section.settings}
+    assert read == values
+    assert sum(len(section.settings) for section in SECTIONS) == len(SETTINGS)
+
+
+def test_settings_do_not_change_while_a_command_runs() -> None:
+    pace = Settings({"rate_limit": 10.0}).pace
+    with pytest.raises(AttributeError, match="settings do not change"):
+        setattr(pace, "rate_limit", 20.0)  # noqa: B010 - the type checker refuses it as an assignment
+    with pytest.raises(AttributeError, match="settings do not change"):
+        setattr(pace, "rate", 20.0)  # noqa: B010 - as above
+    assert pace.rate_limit == 10.0
+
+
+def test_a_setting_for_which_a_command_has_no_option_is_never_its_default() -> None:
+    with pytest.raises(LookupError, match=r"no option --concurrency"):
+        _ = PaceSettings({"rate_limit": 10.0}).concurrency
+
+
+def test_a_section_shows_what_it_holds() -> None:
+    assert repr(LogSettings({"log_level": "debug", "state": "x"})) == "LogSettings(log_level='debug')"
+    assert LogSettings.log_level is SETTINGS["log_level"]
 
 
 # The file.
@@ -179,9 +209,10 @@ EVERY_NAME = [*SETTINGS, *COMMAND_OPTIONS, "workspaces"]
 
 
 def test_the_table_lets_a_found_file_set_what_narrows_and_nothing_else() -> None:
-    rows: dict[str, Setting | CommandOption] = {**SETTINGS, **COMMAND_OPTIONS}
-    assert {name for name, row in rows.items() if row.found != "refused"} <= NARROWING.keys()
-    assert all(row.kind in ("whole", "number") for row in SETTINGS.values() if row.found == "lower")
+    found: dict[str, str] = {name: row.found for name, row in SETTINGS.items()}
+    found |= {name: row.found for name, row in COMMAND_OPTIONS.items()}
+    assert {name for name, allowed in found.items() if allowed != "refused"} <= NARROWING.keys()
+    assert all(row.kind in ("whole", "number") for row in SETTINGS.values() if row.found.startswith("lower"))
 
 
 @pytest.mark.parametrize("name", EVERY_NAME)
@@ -198,7 +229,7 @@ def test_a_found_file_may_say_what_narrows_and_is_told_how_to_say_the_rest(name:
     assert "RECONCILER_CONFIG=reconciler.yaml" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", [name for name, setting in SETTINGS.items() if setting.found == "lower"])
+@pytest.mark.parametrize("name", [name for name, setting in SETTINGS.items() if setting.found.startswith("lower")])
 @pytest.mark.parametrize(
     "more",
     [
