@@ -11,6 +11,7 @@ import re
 import sqlite3
 from contextlib import closing
 from functools import cache, lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -205,6 +206,13 @@ _SQLITE_S_OWN: Final = frozenset({("table", "sqlite_sequence"), ("table", "sqlit
 #: Of what does not belong into a file so many things are named.
 _MOST_NAMED: Final = 5
 _COMMENT: Final = re.compile(r"--[^\n]*")
+#: Digests over what each layout consists of, by its version. A file that has one of them holds nothing foreign, and a
+#: process need not build that layout in memory to find out, which takes longer than all else that opens a file.
+KNOWN_DIGESTS: Final = {
+    1: "0ba9426e44559d6187f283d7f83e497c99b46b785d9cfb2cc4a3b05265d5954c",
+    2: "f8c21bbde0b44d59c8b86e215b18f5381be037e280c95b242681b84801e7b772",
+    3: "e2645943f40e6ddd0c569decf9e6c9ed81d51680381ef28122272f1609789b9e",
+}
 
 
 def layout_version(connection: sqlite3.Connection, path: Path) -> int:
@@ -248,10 +256,13 @@ def version_of(connection: sqlite3.Connection, path: Path) -> int:
 
 def foreign_parts(connection: sqlite3.Connection, version: int) -> list[str]:
     """Name what a file holds beside the layout of that version, or otherwise than it; a few of them, in words."""
+    found = _parts(connection)
+    if KNOWN_DIGESTS.get(version) == _digest(found):
+        return []
     expected = _layout(version)
     return [
         f"the {kind} {name}" if (kind, name) not in expected else f"another {kind} {name}"
-        for kind, name, text in _parts(connection)
+        for kind, name, text in found
         if expected.get((kind, name)) != text and (kind, name) not in _SQLITE_S_OWN
     ][:_MOST_NAMED]
 
@@ -260,6 +271,16 @@ def missing_parts(connection: sqlite3.Connection, version: int) -> list[str]:
     """Name what the layout of a version holds and a file does not; a few of them, in words."""
     found = {(kind, name) for kind, name, _ in _parts(connection)}
     return [f"the {kind} {name}" for kind, name in _layout(version) if (kind, name) not in found][:_MOST_NAMED]
+
+
+def digest(version: int) -> str:
+    """Return what `KNOWN_DIGESTS` says of a layout, computed anew."""
+    return _digest([(kind, name, text) for (kind, name), text in _layout(version).items()])
+
+
+def _digest(parts: list[tuple[str, str, str]]) -> str:
+    ours = sorted(part for part in parts if part[:2] not in _SQLITE_S_OWN)
+    return sha256(repr(ours).encode()).hexdigest()
 
 
 @cache

@@ -460,7 +460,7 @@ def test_closing_writes_what_waits_and_refuses_the_rest(path: Path, store: Store
 SAVER = """
 import sys
 from datetime import UTC, datetime
-from reconciler.model import Record, Event, RecordingKey, Status
+from reconciler.model import Event, Record, RecordingKey, Status
 from reconciler.state import open_writer
 from uuid import UUID
 writer = open_writer(sys.argv[1], holder="saver")
@@ -704,6 +704,24 @@ def test_a_migration_that_fails_changes_nothing_and_holds_nothing(path: Path, mo
     monkeypatch.undo()
     with open_writer(url_of(path), holder="test"), open_store(url_of(path)) as store:
         assert list(store.all()) == [record(0)]
+
+
+@pytest.mark.parametrize("version", range(1, len(schema.MIGRATIONS) + 1))
+def test_the_digest_that_is_known_of_each_layout_is_that_of_its_statements(version: int) -> None:
+    assert schema.KNOWN_DIGESTS[version] == schema.digest(version)
+
+
+def test_a_state_is_opened_without_building_its_layout_and_a_stranger_in_it_is_named(path: Path) -> None:
+    with open_writer(url_of(path), holder="test"):
+        pass
+    schema._layout.cache_clear()
+    with open_store(url_of(path)) as store:
+        assert store.count_last_applied() == 0
+    assert schema._layout.cache_info().misses == 0
+    with closing(sqlite3.connect(path)) as stranger:
+        stranger.execute("CREATE VIEW\n'stranger\tview' AS SELECT 1")
+    with open_store(url_of(path)) as store, pytest.raises(StoreError, match="holds what no reconciler put there"):
+        store.count_last_applied()
 
 
 def test_a_step_that_another_has_made_meanwhile_is_not_made_again(path: Path) -> None:
