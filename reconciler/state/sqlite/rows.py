@@ -266,6 +266,9 @@ def standing_from_row(row: Row) -> Standing:
         _STATUS[row[7]],
         _STATUS_OR_NONE[row[8]],
         _STATUS_OR_NONE[row[9]],
+        row[10],
+        _moment(row[11]),
+        _moment(row[12]),
     )
 
 

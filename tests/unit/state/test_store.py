@@ -30,8 +30,9 @@ from reconciler.model.keys import RecordingKey
 from reconciler.model.records import Event, Record
 from reconciler.model.statuses import Drift, Phase, Status
 from reconciler.settings.place import state_folder
-from reconciler.state.base import Receipt, Standing, Store, Writer
+from reconciler.state.base import Standing, Store, Writer
 from reconciler.state.opening import open_store, open_writer
+from reconciler.state.receipts import Receipt
 from reconciler.state.sqlite import connection as files
 from reconciler.state.sqlite import rows, schema
 from tests.world.old_layouts import key, old_layout, url_of
@@ -157,7 +158,12 @@ def test_a_record_comes_back_as_it_was_saved(writer: Writer, store: Store, saved
 def test_how_a_record_stands_is_what_the_whole_record_says(writer: Writer, store: Store, saved: Record) -> None:
     writer.save(saved).result()
     assert list(store.standings()) == [
-        Standing(each.key, each.file, each.base, each.phase, each.desired, each.last_applied, each.sent)
+        Standing(
+            *(each.key, each.file, each.base, each.phase, each.desired, each.last_applied, each.sent, each.reason),
+            # Of what is in sync nobody asks since when.
+            None if each.phase is Phase.APPLIED else each.phase_since or each.observed_at,
+            each.unmet_since,
+        )
         for each in store.all()
     ]
 
