@@ -1,18 +1,20 @@
-"""The contract of a state store: what may be read, what may be written, and when a write is known to be kept.
+"""The seam to the state: what may be read, what may be written, and who may do so, as one protocol for each purpose.
 
-Reading never waits for the writer and sees committed rows only. Writing takes the one lease on the state; a receipt is
-settled only once its write is on disk. A write must never be reported as kept before it is, and a process that has lost
-the lease must never write again.
+A room asks for the protocol that it needs and for no more. Reading never waits for whoever writes and sees committed
+rows only; each read may touch the disk or the network, so none of them belongs on an event loop. Writing takes the one
+state lease; a receipt is settled only once its write is on disk.
+
+What must never happen here: a write that is reported as kept before it is, or a process that goes on writing after it
+has lost the state lease.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Collection, Generator, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from reconciler.model import (
     Event,
@@ -32,9 +34,7 @@ from reconciler.model import (
     Status,
     StoreError,
 )
-
-if TYPE_CHECKING:
-    import asyncio
+from reconciler.state.receipts import Receipt
 
 
 class SentPatch(NamedTuple):
@@ -77,13 +77,8 @@ class EventQuery(NamedTuple):
     limit: int | None = None
 
 
-class Store(Protocol):
-    """Reads the state. Any thread may call it."""
-
-    @property
-    def note(self) -> str:
-        """How the last read had to take the state, where that is not the ordinary way; empty where it was."""
-        ...
+class Records(Protocol):
+    """Our records of the recordings: what was last brought about, what is under way, and what was last seen."""
 
     def get(self, key: RecordingKey) -> Record | None:
         """Return our record of one recording, or None where there is none."""
@@ -109,6 +104,10 @@ class Store(Protocol):
         """Return how many recordings have a last-applied status, at a cost that does not grow with their number."""
         ...
 
+
+class Log(Protocol):
+    """What happened, line by line, and the commits that the lines name."""
+
     def last_event(self, key: RecordingKey) -> str | None:
         """Return the word of the newest event about a recording, or None where there is none."""
         ...
@@ -127,24 +126,16 @@ class Store(Protocol):
         """Stream lines of the history in the order opposite to that in which they were written."""
         ...
 
-    def writer(self) -> Seen | None:
-        """Return who holds the state, or was killed while it did; None where the last one ended as it should."""
-        ...
-
-    def size(self, now: datetime) -> Size | None:
-        """Return how large the state is; None where there is none yet."""
-        ...
-
     def revisions(self, identifiers: Collection[str]) -> dict[str, Revision]:
         """Return what is known of some commits, by their IDs."""
         ...
 
-    def in_force(self) -> InForce | None:
-        """Return the revision of the Git source that was in force last; None where there never was one."""
-        ...
 
-    def resting(self) -> list[Resting]:
-        """Return the workspaces that the writer leaves alone, or did when it was last heard of, by their IDs."""
+class Ledger(Protocol):
+    """What the limits over time count, and what they have said."""
+
+    def patches_since(self, since: datetime) -> list[SentPatch]:
+        """Return every `patch_sent` event at or after an aware datetime, oldest first."""
         ...
 
     def judged(self) -> Iterator[Judged]:
@@ -155,17 +146,46 @@ class Store(Protocol):
         """Return what the limits refuse as a whole, the oldest first."""
         ...
 
+
+class Requests(Protocol):
+    """What other processes ask of the one that holds the state."""
+
     def open_requests(self, now: datetime, most: int) -> list[Request]:
-        """Return what is asked of the writer and may still be taken, the oldest first, at most so many."""
+        """Return what is asked of its holder and may still be taken, the oldest first, at most so many."""
         ...
 
     def request(self, number: int) -> Request | None:
         """Return one request as it stands."""
         ...
 
-    def patches_since(self, since: datetime) -> list[SentPatch]:
-        """Return every `patch_sent` event at or after an aware datetime, oldest first."""
+
+class Condition(Protocol):
+    """How the state itself is, who holds it, and what its holder says of what is around the recordings."""
+
+    @property
+    def note(self) -> str:
+        """How the last read had to take the state, where that is not the ordinary way; empty where it was."""
         ...
+
+    def writer(self) -> Seen | None:
+        """Return who holds the state, or was killed while it did; None where the last one ended as it should."""
+        ...
+
+    def size(self, now: datetime) -> Size | None:
+        """Return how large the state is; None where there is none yet."""
+        ...
+
+    def in_force(self) -> InForce | None:
+        """Return the revision of the Git source that was in force last; None where there never was one."""
+        ...
+
+    def resting(self) -> list[Resting]:
+        """Return the workspaces that the writer leaves alone, or did when it was last heard of, by their IDs."""
+        ...
+
+
+class Store(Records, Log, Ledger, Requests, Condition, Protocol):
+    """All that is read of a state. Any thread may call it."""
 
     def close(self) -> None:
         """Let go of what is open. A later read opens it again."""
@@ -178,8 +198,8 @@ class Store(Protocol):
     ) -> None: ...
 
 
-class Writer(Protocol):
-    """Writes the state, holding its lease. Any thread may call it; one thread of its own does the work.
+class Writing(Protocol):
+    """Writes the state. Any thread may call it; one thread of its own does the work.
 
     Writes are kept in the order in which they were handed in, and one handed in together is kept or refused as a whole.
     """
@@ -223,8 +243,12 @@ class Writer(Protocol):
         """Write down what the limits have newly said. Handed in before what it lets pass, it is on disk before that."""
         ...
 
+
+class Answering(Protocol):
+    """Takes and answers what other processes ask."""
+
     def take(self, request: Request, now: datetime) -> Receipt:
-        """Take a request, if whoever asks has not taken it back; `Store.request` then says so."""
+        """Take a request, if whoever asks has not taken it back; `Requests.request` then says so."""
         ...
 
     def answer(self, request: Request, outcome: str, answer: str, *events: Event) -> Receipt:
@@ -235,12 +259,16 @@ class Writer(Protocol):
         """Take away requests of long ago."""
         ...
 
+
+class Writer(Writing, Answering, Protocol):
+    """The state as its one holder has it: all that is written to it, and the state lease."""
+
     def lease_valid(self) -> bool:
         """Whether this process certainly holds the state now. Cheap: ask it just before each PATCH."""
         ...
 
     def close(self) -> None:
-        """Write what waits, give the lease back, and end. What is handed in later is refused."""
+        """Write what waits, give the state lease back, and end. What is handed in later is refused."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -248,86 +276,3 @@ class Writer(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-
-
-class Receipt:
-    """Says when one write is on disk: ``await`` it in a coroutine, or call `result` in a thread.
-
-    Both raise the `StoreError` of a write that was not kept. Whoever stops waiting does not stop the write.
-    """
-
-    __slots__ = ("_changed", "_error", "_settled", "_waiters")
-
-    def __init__(self, changed: threading.Condition) -> None:
-        # One condition for all receipts of a writer: a batch is settled under one lock, with one notification.
-        self._changed = changed
-        self._settled = False
-        self._error: StoreError | None = None
-        self._waiters: list[asyncio.Future[None]] | None = None
-
-    def done(self) -> bool:
-        """Whether it is settled, either way."""
-        return self._settled
-
-    def result(self, timeout: float | None = None) -> None:
-        """Wait until the write is on disk.
-
-        Args:
-            timeout: seconds; None waits as long as it takes.
-
-        Raises:
-            TimeoutError: it is not settled yet.
-            StoreError: it was not kept.
-        """
-        with self._changed:
-            if not self._changed.wait_for(self.done, timeout):
-                raise TimeoutError("the write is not on disk yet")
-        self._answer()
-
-    def __await__(self) -> Generator[object, None, None]:
-        # Here, because commands that only read have no other use for asyncio and its start-up time.
-        from asyncio import get_running_loop
-
-        waiter = None
-        with self._changed:
-            if not self._settled:
-                waiter = get_running_loop().create_future()
-                if self._waiters is None:
-                    self._waiters = []
-                self._waiters.append(waiter)
-        if waiter is not None:
-            yield from waiter
-        self._answer()
-
-    def _answer(self) -> None:
-        if self._error is not None:
-            # A fresh one each time: many receipts share one error, and tracebacks would pile up on it.
-            raise type(self._error)(str(self._error)) from self._error
-
-    def settle(self, error: StoreError | None) -> list[asyncio.Future[None]] | None:
-        """Give the answer, holding the condition. Return who is to be woken; `settle_all` does both for a batch."""
-        self._settled = True
-        self._error = error
-        waiters, self._waiters = self._waiters, None
-        return waiters
-
-
-def settle_all(changed: threading.Condition, outcomes: Iterable[tuple[Receipt, StoreError | None]]) -> None:
-    """Settle a batch of receipts of one condition, waking each event loop once however many wait in it."""
-    waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
-    with changed:
-        for receipt, error in outcomes:
-            for waiter in receipt.settle(error) or ():
-                waiting.setdefault(waiter.get_loop(), []).append(waiter)
-        changed.notify_all()
-    for loop, waiters in waiting.items():
-        try:
-            loop.call_soon_threadsafe(_wake, waiters)
-        except RuntimeError:
-            pass  # The loop is closed, so nobody waits in it any more.
-
-
-def _wake(waiters: list[asyncio.Future[None]]) -> None:
-    for waiter in waiters:
-        if not waiter.done():  # A task that was cancelled has cancelled its future.
-            waiter.set_result(None)

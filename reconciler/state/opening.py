@@ -7,34 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reconciler.model import Line, Seen, Size
 from reconciler.settings import state_path
-from reconciler.state.base import EventQuery, Receipt, SentPatch, Standing, Store, Writer
-from reconciler.state.sqlite.lease import LEASE_SECONDS, Clock
+from reconciler.state.base import Store, Writer
+from reconciler.state.sqlite.held import HeldFile, Terms
+from reconciler.state.sqlite.lease import LEASE_SECONDS, LeaseClock
 from reconciler.state.sqlite.reader import SqliteStore
 from reconciler.state.sqlite.requests import Asker
-from reconciler.state.sqlite.retention import Retention
+from reconciler.state.sqlite.retention import Pruning, Retention
 from reconciler.state.sqlite.writer import SqliteWriter
 
-__all__ = [
-    "Asker",
-    "Clock",
-    "EventQuery",
-    "Line",
-    "Receipt",
-    "Retention",
-    "Seen",
-    "SentPatch",
-    "Size",
-    "Standing",
-    "Store",
-    "Writer",
-    "open_asker",
-    "open_store",
-    "open_writer",
-]
-
-_DEFAULT_CLOCK = Clock()
+_DEFAULT_CLOCK = LeaseClock()
 _KEEP_ALL = Retention()
 
 
@@ -52,7 +34,7 @@ def open_store(url: str, *, must_exist: bool = False) -> Store:
     return SqliteStore(state_path(url), must_exist=must_exist)
 
 
-def open_asker(url: str, *, clock: Clock = _DEFAULT_CLOCK) -> Asker:
+def open_asker(url: str, *, clock: LeaseClock = _DEFAULT_CLOCK) -> Asker:
     """Return who may ask the process that holds the state. Nothing is opened before something is asked.
 
     Raises:
@@ -67,9 +49,9 @@ def open_writer(
     holder: str,
     wait_seconds: float = 0.0,
     lease_seconds: float = LEASE_SECONDS,
-    clock: Clock = _DEFAULT_CLOCK,
-    on_wait: Callable[[str], None] = lambda _holder: None,
-    on_commit: Callable[[float], None] = lambda _seconds: None,
+    clock: LeaseClock = _DEFAULT_CLOCK,
+    on_wait: Callable[[str], None] | None = None,
+    on_commit: Callable[[float], None] | None = None,
     retention: Retention = _KEEP_ALL,
 ) -> Writer:
     """Open the state for writing: make it where there is none, take its lease, bring it to the newest layout.
@@ -87,13 +69,5 @@ def open_writer(
         StateHeld: another writer holds the state; the message names it.
         StoreError: the file is damaged, of a newer program, cannot be written, or the URL is of another form.
     """
-    return SqliteWriter(
-        state_path(url),
-        holder=holder,
-        wait_seconds=wait_seconds,
-        lease_seconds=lease_seconds,
-        clock=clock,
-        on_wait=on_wait,
-        on_commit=on_commit,
-        retention=retention,
-    )
+    held = HeldFile(state_path(url), Terms(holder, wait_seconds, lease_seconds, on_wait), clock, on_commit)
+    return SqliteWriter(held, Pruning(retention, clock))

@@ -47,8 +47,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
 
             return counting
 
-        patched.setattr(SqliteStore, "_read", count(SqliteStore._read))
-        patched.setattr(SqliteStore, "_stream", count(SqliteStore._stream))
+        patched.setattr(SqliteStore, "read", count(SqliteStore.read))
+        patched.setattr(SqliteStore, "stream", count(SqliteStore.stream))
         yield queries
 
 

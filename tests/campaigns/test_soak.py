@@ -20,10 +20,9 @@ from hypothesis import strategies as st
 from reconciler.model.records import Event
 from reconciler.state.base import Writer
 from reconciler.state.opening import open_store, open_writer
-from reconciler.state.sqlite import schema
-from reconciler.state.sqlite import writer as writing
+from reconciler.state.sqlite import retention, schema
 from reconciler.state.sqlite.connection import open_for_writing, transaction
-from reconciler.state.sqlite.lease import Clock
+from reconciler.state.sqlite.lease import LeaseClock
 from reconciler.state.sqlite.retention import LINES_AT_ONCE, LINES_BETWEEN, SECONDS_BETWEEN, Retention, prune
 from tests.campaigns.soak import soak
 from tests.world.nouns import NOW, key, record
@@ -42,9 +41,9 @@ def event(number: int, *, hours_ago: float = 1000.0, **changes: Any) -> Event:
     return made._replace(**changes)
 
 
-def writer(path: Path, retention: Retention, clock: Clock | None = None) -> Writer:
+def writer(path: Path, retention: Retention, clock: LeaseClock | None = None) -> Writer:
     return open_writer(
-        f"sqlite:///{path}", holder="test", retention=retention, clock=clock or Clock(wall=lambda: NOW.timestamp())
+        f"sqlite:///{path}", holder="test", retention=retention, clock=clock or LeaseClock(wall=lambda: NOW.timestamp())
     )
 
 
@@ -163,7 +162,7 @@ def test_the_writer_prunes_what_an_earlier_setting_let_grow_although_nothing_is_
 def test_age_alone_brings_the_writer_to_prune(path: Path) -> None:
     elapsed = 0.0
     hours = 0.0
-    clock = Clock(wall=lambda: NOW.timestamp() + hours * 3600, elapsed=lambda: elapsed)
+    clock = LeaseClock(wall=lambda: NOW.timestamp() + hours * 3600, elapsed=lambda: elapsed)
     with writer(path, Retention(days=1), clock) as pen:
         pen.append(event(0, hours_ago=1)).result()
         pen.append().result()  # taken up only after the look for old lines that comes with the start
@@ -186,7 +185,7 @@ def test_a_prune_that_fails_does_not_end_the_writer(
             raise faults.pop()
         return prune(connection, retention, now)
 
-    monkeypatch.setattr(writing, "prune", failing)
+    monkeypatch.setattr(retention, "prune", failing)
     with writer(path, Retention(rows=1)) as pen:
         pen.append(event(0), event(1)).result()
         pen.append(*(event(number) for number in range(2, 2 + LINES_BETWEEN))).result()

@@ -32,8 +32,9 @@ from reconciler.providers.bird import Accepted
 from reconciler.reconcile.observer import Observer
 from reconciler.reconcile.surroundings import Turn
 from reconciler.reconcile.turn import Reconciler
-from reconciler.state.base import Receipt, Store, Writer
+from reconciler.state.base import Store, Writer
 from reconciler.state.opening import open_store, open_writer
+from reconciler.state.receipts import Receipt
 from reconciler.telemetry.metrics import Metrics
 from tests.world.nouns import NOW
 

@@ -18,7 +18,7 @@ from reconciler.settings import state_path
 from reconciler.state.base import EventQuery
 from reconciler.state.sqlite import connection as files
 from reconciler.state.sqlite import rows, schema, selects
-from reconciler.state.sqlite.lease import Clock, Lease
+from reconciler.state.sqlite.lease import Lease, LeaseClock
 from reconciler.state.sqlite.size import measure, state_bytes
 
 #: More than a few faults say nothing more: the file is damaged.
@@ -91,7 +91,7 @@ def examine(url: str) -> Health:
                 faults = (*_disagreements(connection), *_unreadable(connection, layout))
             recordings, events = (_count(connection, each) if layout else 0 for each in ("recordings", "history"))
             size = measure(path, connection, datetime.now(UTC)) if layout else None
-            held = Lease("doctor", 1.0, Clock()).look(connection) if layout else None
+            held = Lease("doctor", 1.0, LeaseClock()).look(connection) if layout else None
             counted = connection.execute(selects.COUNT_LAST_APPLIED).fetchone() if layout else None
     return Health(
         path,

@@ -39,7 +39,7 @@ def elapsed_seconds() -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class LeaseClock:
     """The three looks at time that a lease needs, together so that a test can turn them."""
 
     #: Seconds since 1970.
@@ -80,7 +80,7 @@ class Lease:
     Every method but `valid` takes the connection of the moment: the file may be opened anew between two calls.
     """
 
-    def __init__(self, holder: str, seconds: float, clock: Clock) -> None:
+    def __init__(self, holder: str, seconds: float, clock: LeaseClock) -> None:
         self.seconds = seconds
         self.heartbeat_seconds = seconds / _BEATS
         self._clock = clock

@@ -17,7 +17,7 @@ from typing import Final
 from reconciler.model import Request, StoreError
 from reconciler.state.sqlite import connection as files
 from reconciler.state.sqlite import schema
-from reconciler.state.sqlite.lease import Clock, Holding, Lease
+from reconciler.state.sqlite.lease import Holding, Lease, LeaseClock
 from reconciler.state.sqlite.rows import Row, micros, moment
 
 #: A writer takes no request that is older, or from further ahead: nobody waits for its answer any more.
@@ -80,7 +80,7 @@ def system_user() -> str:
 class Asker:
     """Asks the process that holds a state file. Each method opens the file, is done at once and lets go of it."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: LeaseClock) -> None:
         self._path = path
         self._clock = clock
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from reconciler.state.sqlite.rows import micros
+from reconciler.state.sqlite.lease import LeaseClock
+from reconciler.state.sqlite.rows import micros, moment
 from reconciler.state.sqlite.schema import HISTORY_GUARD
 
 #: Lines that one transaction takes away at most: some ten milliseconds of work.
@@ -22,6 +23,8 @@ LINES_AT_ONCE: Final = 1000
 LINES_BETWEEN: Final = 500
 #: How often age alone is asked about, in seconds. Days are not kept to the minute.
 SECONDS_BETWEEN: Final = 600.0
+#: While nothing is written, old lines go in steps so far apart.
+_STEP_SECONDS: Final = 0.05
 #: Longer than the ten minutes over which the safety limits count.
 _COUNTED_SECONDS: Final = 900.0
 
@@ -65,3 +68,38 @@ def prune(connection: sqlite3.Connection, retention: Retention, now: datetime) -
     connection.execute(f"DELETE FROM history WHERE id IN (SELECT id {_EXPIRED})", values)  # noqa: S608 (constants)
     connection.execute(HISTORY_GUARD)
     return int(found)
+
+
+class Pruning:
+    """Says when old lines are to go, and has them go a bounded part at a time."""
+
+    def __init__(self, retention: Retention, clock: LeaseClock) -> None:
+        self._retention = retention
+        self._clock = clock
+        #: Lines since the last time, when it is at the latest to be done again, and whether more than could go at once
+        #: was past its time.
+        self._new_lines = 0
+        self._at = clock.elapsed()
+        self._more = False
+
+    def count(self, lines: int) -> None:
+        """Take in that so many lines were written."""
+        self._new_lines += lines
+
+    def due(self) -> bool:
+        """Whether old lines may have to go now."""
+        if not self._retention.bounded:
+            return False
+        return self._more or self._new_lines >= LINES_BETWEEN or self._clock.elapsed() >= self._at
+
+    def within(self, seconds: float) -> float:
+        """Return after how much of a quiet time to look again."""
+        return min(_STEP_SECONDS, seconds) if self._more else seconds
+
+    def prune(self, connection: sqlite3.Connection) -> None:
+        """Delete the oldest lines past their time. Call it inside a write transaction."""
+        self._new_lines = 0
+        self._at = self._clock.elapsed() + SECONDS_BETWEEN
+        self._more = False
+        gone = prune(connection, self._retention, moment(round(self._clock.wall() * 1e6)))
+        self._more = gone == LINES_AT_ONCE

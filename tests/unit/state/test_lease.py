@@ -23,7 +23,7 @@ from reconciler.model.statuses import Status
 from reconciler.state.opening import open_store, open_writer
 from reconciler.state.sqlite import connection as files
 from reconciler.state.sqlite import lease as lease_room
-from reconciler.state.sqlite.lease import Clock
+from reconciler.state.sqlite.lease import LeaseClock
 
 KEY = RecordingKey.of(*(str(UUID(int=part)) for part in range(4)))
 RECORD = Record(KEY, "card", "cards.yaml", 1, Status.PAUSED)
@@ -46,8 +46,8 @@ class Time:
         self.on_sleep()
         self.pass_by(seconds)
 
-    def clock(self) -> Clock:
-        return Clock(wall=lambda: self.wall, elapsed=lambda: self.elapsed, sleep=self.sleep)
+    def clock(self) -> LeaseClock:
+        return LeaseClock(wall=lambda: self.wall, elapsed=lambda: self.elapsed, sleep=self.sleep)
 
 
 @pytest.fixture
@@ -431,6 +431,6 @@ def test_a_file_removed_in_use_and_taken_by_another_is_a_lease_lost(url: str, pa
 
 
 def test_the_clock_of_the_lease_is_the_machines() -> None:
-    clock = Clock()
+    clock = LeaseClock()
     assert clock.elapsed() <= clock.elapsed()
     assert clock.wall() > 1_700_000_000
