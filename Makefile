@@ -19,7 +19,7 @@ SHORT := tests/unit tests/contract tests/acceptance
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help venv run test test-lowest lint format bench bench-full lock clean
+.PHONY: help venv run test test-lowest lint format docs bench bench-full lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -38,11 +38,15 @@ lint: $(VENV)/.dev ## check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy docs/generate.py
 	$(BIN)/mypy tests --allow-untyped-defs --allow-incomplete-defs
 
 format: $(VENV)/.dev ## mend format and what else can be mended without a person
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.dev ## write the reference pages that follow from the code
+	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/.dev ## measure, in less than ten minutes; JSON goes to build/benchmarks
 	$(BIN)/python -m tests.benchmarks

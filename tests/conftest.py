@@ -43,7 +43,7 @@ LONG = (
     "saved_files",
     "git_source",
     "standstill",
-    "readme",
+    "shown",
     "hostile",
     "wheel",
     "urgency",

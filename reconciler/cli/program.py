@@ -130,7 +130,7 @@ def with_variables(command: click.Command) -> click.Command:
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Documentation: README.md. Exit codes: 0 done, 1 error, 2 changes present (plan --detailed-exitcode),"
+    epilog="Documentation: README.md, docs/. Exit codes: 0 done, 1 error, 2 changes present (plan --detailed-exitcode),"
     " 3 some recordings failed, 4 refused by a safety limit, 5 saved plan is stale, 6 another writer holds the state,"
     " 7 the API refused the key, 64 wrong usage, 130 interrupted.",
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +11,8 @@ import click
 import pytest
 
 from reconciler.cli.program import COMMANDS, cli
-from reconciler.settings.table import COMMAND_OPTIONS, SETTINGS
 from tests.world.documents import document
 from tests.world.ids import CHANNEL, WORKSPACE
-from tests.world.places import CHECKOUT
 from tests.world.shell import Shell
 
 #: How each command that reads settings is asked for something, without anything on the line that a setting could say.
@@ -193,17 +190,6 @@ def test_a_link_within_the_folder_is_a_settings_file(shell: Shell) -> None:
     shell.write("real/settings.yaml", "max_depth: 1\n")
     (shell.folder / "reconciler.yaml").symlink_to("real/settings.yaml")
     assert shell("validate").code == 1
-
-
-def test_the_readme_says_what_a_found_file_may_set() -> None:
-    text = (CHECKOUT / "README.md").read_text()
-    found: dict[str, str] = {name: row.found for name, row in SETTINGS.items()}
-    found |= {name: row.found for name, row in COMMAND_OPTIONS.items()}
-    for begin, kind in (("- freely: ", "any"), ("- at or below the default: ", "lower")):
-        item = re.search(rf"^{begin}.*?[;.]\n", text, re.DOTALL | re.MULTILINE)
-        assert item is not None
-        named = sorted(re.findall(r"`(\w+)`", item[0]))
-        assert named == sorted(name for name, allowed in found.items() if allowed.startswith(kind))
 
 
 @pytest.mark.parametrize("line", ["all: 2", "all: 1.5", "detailed_exitcode: [1]", "no_color: 7", "all: {a: b}"])

@@ -1,9 +1,9 @@
 """Nights on call, on the installed daemon: each question is answered by one command and by one metric.
 
 Aspects: a refused key while a pause waits, an API that is away, one pause without effect among many calls that have
-ended, and whether the alerts that the README names fire in each of them, and in the other things that wake somebody: an
-invalid file, a refusal by a limit, a state that cannot be written, a standby without a leader. And that all of them are
-silent in health, before and after.
+ended, and whether the alerts that `docs/how-to/alerts.md` names fire in each of them, and in the other things that wake
+somebody: an invalid file, a refusal by a limit, a state that cannot be written, a standby without a leader. And that
+all of them are silent in health, before and after.
 """
 
 from __future__ import annotations

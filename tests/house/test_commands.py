@@ -1,4 +1,4 @@
-"""README.md and the program name the same commands."""
+"""The pages and the program name the same commands."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pathlib import Path
 import click
 import pytest
 
+from tests.house.pages import PAGES
 from tests.house.shown import check_usage, command_group, shown_commands
 from tests.world.places import CHECKOUT
 
 
-def test_every_command_in_the_readme_exists() -> None:
+def test_every_shown_command_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
     group = command_group()
     wrong, seen = [], 0
-    for shown in shown_commands((CHECKOUT / "README.md").read_text()):
+    for shown in (words for text in PAGES.values() for words in shown_commands(text)):
         words = list(dropwhile(re.compile(r"[A-Z_]+=.*|(.*/)?python[\d.]*|-m|exec|env|time").fullmatch, shown))
         if words and words[0] == "make":
             wrong += [
@@ -30,14 +31,14 @@ def test_every_command_in_the_readme_exists() -> None:
             except click.UsageError as error:
                 wrong.append(f"{shown}: {error.format_message()}")
     assert not wrong, "\n".join(wrong)
-    assert seen, "README.md shows no command in a block marked sh or console"
+    assert seen, "no page shows a command in a block marked sh or console"
 
 
-def test_every_command_is_in_the_readme() -> None:
-    text = (CHECKOUT / "README.md").read_text()
+def test_every_command_is_shown() -> None:
     group = command_group()
-    missing = [name for name in group.list_commands(click.Context(group)) if f"reconciler {name}" not in text]
-    assert not missing, f"README.md does not show: {missing}"
+    typed = {words[1] for text in PAGES.values() for words in shown_commands(text) if words[0] == "reconciler"}
+    missing = [name for name in group.list_commands(click.Context(group)) if name not in typed]
+    assert not missing, f"no page shows: {missing}"
 
 
 def test_the_check_of_shown_commands_finds_what_is_wrong() -> None:

@@ -1,4 +1,4 @@
-"""The alerts that the README names, read from its table and held against pages of metrics.
+"""The alerts that `docs/how-to/alerts.md` names, read from its table and held against pages of metrics.
 
 Only the few forms that stand there are understood: a metric, or the sum of one, compared with a number; labels by `=~`.
 Nobody waits for a minute in a test, so time is divided: a threshold of seconds by `faster`.
@@ -14,18 +14,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.world.places import CHECKOUT
 
-_README: Final = CHECKOUT / "README.md"
+_PAGE: Final = CHECKOUT / "docs" / "how-to" / "alerts.md"
 _ROW: Final = re.compile(r"^\| `((?:sum\()?reconciler_[^`]*)` \| [^|]+ \|$", re.MULTILINE)
 _RULE: Final = re.compile(r'(?:sum\((\w+)\)|(\w+)(?:\{(\w+)=~"([^"]*)"\})?) (>|<|==) (\d+)')
 _COMPARE: Final = {">": operator.gt, "<": operator.lt, "==": operator.eq}
 
 
 def rules() -> list[str]:
-    """Return the expressions of the README's table of alerts."""
-    text = _README.read_text()
-    table = text[text.index("Worth an alert") :]
+    """Return the expressions of the page's table of alerts."""
     # Within a table Markdown wants `\|` for a `|`, and shows that.
-    found = [rule.replace(r"\|", "|") for rule in _ROW.findall(table[: table.index("\n#")])]
+    found = [rule.replace(r"\|", "|") for rule in _ROW.findall(_PAGE.read_text())]
     assert len(found) >= 10
     assert all(_RULE.fullmatch(rule) for rule in found), found
     return found
