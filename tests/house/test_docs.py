@@ -203,7 +203,10 @@ def test_links_lead_somewhere() -> None:
 
 def test_what_the_pages_name_in_the_tree_is_there() -> None:
     named = {
-        word for page in PAGES for word in quoted(prose(page)) if re.fullmatch(r"(tests|schemas|docs)/[\w./-]+", word)
+        word
+        for page in PAGES
+        for word in quoted(prose(page))
+        if re.fullmatch(r"(reconciler|tests|schemas|docs)/[a-z_./-]+", word)
     }
     assert named
     assert [name for name in sorted(named) if not (CHECKOUT / name).exists()] == []

@@ -15,7 +15,7 @@ def test_every_test_module_has_a_place_and_every_folder_of_unit_is_a_room() -> N
     homeless = sorted(
         path.name for folder in (tests, tests / "unit", tests / "world") for path in folder.glob("test_*.py")
     )
-    assert not homeless, f"{homeless}: see the folders that README.md names under Development"
+    assert not homeless, f"{homeless}: see the folders that docs/develop.md names"
 
 
 def test_no_test_module_imports_another() -> None:
