@@ -26,6 +26,7 @@ ONLY_FROM = {"providers.bird.sandbox": {"model"}}
 #: What computes: values in, values out, time passed in. A whole room, or one module of it.
 PURE = {
     "desired.catalog",
+    "desired.doubts",
     "desired.edit",
     "desired.export",
     "model",

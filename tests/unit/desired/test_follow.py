@@ -85,22 +85,22 @@ class Following:
 
     async def doubts(self, *files: Path) -> None:
         """Wait until the follower has read these files and waits for them to be quiet."""
-        await self.until(lambda: {str(file) for file in files} <= self.follower._unsettled.keys())
+        await self.until(lambda: {str(file) for file in files} <= self.follower._settling.due.keys())
 
     async def doubts_since_now(self, file: Path) -> None:
         """Wait until the follower has read a file once more, after which it would have to be quiet anew."""
         due = self.time.elapsed + QUIET_SECONDS
-        await self.until(lambda: self.follower._unsettled.get(str(file)) == due)
+        await self.until(lambda: self.follower._settling.due.get(str(file)) == due)
 
     def be_quiet(self) -> None:
         """Let the time pass after which what the files hold counts."""
         self.time.pass_by(QUIET_SECONDS + 0.01)
-        self.follower._unsettle.set()
+        self.follower._settling.look()
 
     async def settle(self) -> None:
         """Let everything that waits for quiet be decided."""
         self.be_quiet()
-        await self.until(lambda: not self.follower._unsettled)
+        await self.until(lambda: not self.follower._settling.due)
 
     async def caught_up(self) -> None:
         """Wait until all that was saved before has been read: a later file acts at once, and it has acted."""
@@ -335,7 +335,7 @@ async def test_a_file_deleted_first_and_written_elsewhere_a_moment_later_release
         (root / "c.yaml").write_text(text(3, status="completed"))
         await follow.doubts(root / "c.yaml")
         follow.time.pass_by(0.11)
-        follow.follower._unsettle.set()
+        follow.follower._settling.look()
         await follow.until(lambda: follow.status(3) is Status.COMPLETED)
         await follow.until(lambda: follow.changed == [key(3)])
         assert follow.removed == [], "the two are told as one change"
@@ -740,15 +740,15 @@ async def test_what_the_system_cannot_read_is_not_invalid_and_is_read_soon(
         assert follow.catalog.invalid == {}
         assert follow.status(3) is Status.PAUSED
         follow.time.pass_by(1.5)
-        follow.follower._unsettle.set()
-        await follow.until(lambda: follow.follower._faulty)
+        follow.follower._settling.look()
+        await follow.until(lambda: follow.follower._settling._faulty)
         assert follow.log.words.count("source_unreadable") == 1
         failing = False
         follow.time.pass_by(1.5)
-        follow.follower._unsettle.set()
+        follow.follower._settling.look()
         await follow.until(lambda: follow.status(3) is Status.ONGOING)
         follow.time.pass_by(5)
-        follow.follower._unsettle.set()
+        follow.follower._settling.look()
         await follow.until(lambda: "source_readable" in follow.log.words)
         assert "document_invalid" not in follow.log.words
 
@@ -785,7 +785,7 @@ async def test_an_edit_is_in_force_while_a_huge_file_is_being_read_and_what_move
         await follow.caught_up()
         assert follow.status(2) is Status.PAUSED
         readings.go_on.set()
-        await follow.until(lambda: not follow.follower._unread and follow.follower._in_flight is None)
+        await follow.until(lambda: not follow.follower._huge.pending)
         follow.be_quiet()
         await follow.until(lambda: follow.file(2) == "huge.yaml")
         assert follow.removed == []
@@ -800,5 +800,5 @@ async def test_what_was_read_of_a_huge_file_first_never_comes_in_last(root: Path
         await follow.caught_up()
         readings.go_on.set()
         await follow.until(lambda: follow.status(5) is Status.ONGOING)
-        await follow.until(lambda: not follow.follower._unread and follow.follower._in_flight is None)
+        await follow.until(lambda: not follow.follower._huge.pending)
         assert follow.status(5) is Status.ONGOING
