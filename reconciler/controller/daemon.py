@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler.controller.clock_steps import ClockSteps
 from reconciler.controller.judging import Judge
 from reconciler.controller.overview import FORMAT, Overview
 from reconciler.controller.requests import Answer, Desk, RequestRefused, Run
@@ -46,7 +47,7 @@ from reconciler.model import (
 )
 from reconciler.plan import CLOCK_STEPPED, Window
 from reconciler.providers import CircuitChange
-from reconciler.reconcile import UNAUTHORIZED_SECONDS, ClockSteps, Reconciler, Turn
+from reconciler.reconcile import UNAUTHORIZED_SECONDS, Reconciler, Turn
 from reconciler.state import Standing as StoredStanding
 from reconciler.state import Store, Writer
 from reconciler.telemetry import Alarm, Log, Metrics, Standing, frames, scrub, scrubbed, visible
@@ -146,7 +147,10 @@ class Daemon:
         self._standings = standings
         self._unreadable = Alarm(log, "state_unreadable", "state_readable_again", clock.monotonic)
         questions = Questions(
-            reach.probe, reconciler.look_answered, reconciler.key_refused, self._seconds_before_a_patch
+            reach.probe,
+            reconciler.refused_keys.look_answered,
+            reconciler.refused_keys.look_refused,
+            self._seconds_before_a_patch,
         )
         self._rests = Rests(self._workers, questions, clock, self._some_call, self._rest_changed)
         self._resync = Resync(
@@ -281,7 +285,8 @@ class Daemon:
         return next((key.call for key in self._catalog.desired if key.workspace_id == workspace_id), None)
 
     def _seconds_before_a_patch(self, workspace_id: str) -> float:
-        return max(self._reach.rest_seconds(workspace_id), self._reconciler.seconds_before_a_patch(workspace_id))
+        refused_keys = self._reconciler.refused_keys
+        return max(self._reach.rest_seconds(workspace_id), refused_keys.seconds_before_patch(workspace_id))
 
     # Turns.
 
@@ -310,8 +315,8 @@ class Daemon:
 
     def _key_was_refused(self, error: CredentialRefused) -> None:
         workspace_id = error.workspace_id
-        if workspace_id in self._reconciler.unauthorized:
-            looks = self._reconciler.looks_refused(workspace_id)
+        if workspace_id in self._reconciler.refused_keys.workspaces:
+            looks = self._reconciler.refused_keys.looks(workspace_id)
             self._rests.begin(workspace_id, Cause.KEY, str(error), looks=looks, seconds=UNAUTHORIZED_SECONDS)
 
     def _when_again(self, key: RecordingKey, priority: Priority, turn: Turn) -> Again | None:
@@ -470,12 +475,12 @@ class Daemon:
             if measured is None or self._clock.monotonic() - measured >= _MEASURE_SECONDS:
                 measured = self._clock.monotonic()
                 await self._measure_state()
-            for workspace_id in self._reconciler.try_new_keys():
+            for workspace_id in self._reconciler.refused_keys.try_new():
                 self._rests.ask_now(workspace_id)
             self._metrics.managed.set(len(self._catalog.desired))
             self._metrics.invalid_files.set(len(self._catalog.invalid))
             self._metrics.vanished_paths.set(len(self._follower.vanished))
-            self._metrics.unauthorized_workspaces.set(len(self._reconciler.unauthorized))
+            self._metrics.unauthorized_workspaces.set(len(self._reconciler.refused_keys.workspaces))
             if not self._ready_told:
                 self._ready_told = notify("READY=1")
             now = self._clock.monotonic()
@@ -574,7 +579,7 @@ class Daemon:
             },
             "vanished": sorted(self._follower.vanished),
             "source": self._source(),
-            "unauthorizedWorkspaces": sorted(self._reconciler.unauthorized),
+            "unauthorizedWorkspaces": sorted(self._reconciler.refused_keys.workspaces),
             "queue": {
                 priority.name.lower(): {"ready": depth.ready, "oldestSeconds": round(depth.oldest_seconds, 3)}
                 for priority, depth in depths.items()

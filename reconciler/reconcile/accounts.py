@@ -42,6 +42,14 @@ class RefusedKeys:
         fingerprint: Callable[[str], int | None],
         authorized_again: Callable[[str], None],
     ) -> None:
+        """Begin with none.
+
+        Args:
+            clock: time and chance.
+            sparing: where it is said that a key is refused, and that it is taken again.
+            fingerprint: answers the `hash` of a workspace's present key; None when there is none.
+            authorized_again: told the workspace whose key is taken again, so that what waited for it comes back.
+        """
         self._clock = clock
         self._sparing = sparing
         self._fingerprint = fingerprint
@@ -91,6 +99,11 @@ class RefusedKeys:
         refused = self._refused.get(workspace_id)
         return refused.until - now if refused is not None and _is_ahead(refused.until, now) else None
 
+    def seconds_before_patch(self, workspace_id: str) -> float:
+        """Return in how many seconds a PATCH to a workspace may leave; 0 where it may now."""
+        rest = self.rest_before_patch(workspace_id, self._clock.now())
+        return 0.0 if rest is None else rest.total_seconds()
+
     def patch_leaves(self, workspace_id: str, now: datetime) -> None:
         """Note a PATCH; to a workspace that refused one, it finds out for all others, which wait for its answer."""
         refused = self._refused.get(workspace_id)
@@ -124,6 +137,10 @@ class RefusedKeys:
         still_reads = reads and (before is None or before.reads)
         self._refused[error.workspace_id] = _Refused(error.fingerprint, until, still_reads)
         return Turn(None, Again(UNAUTHORIZED_SECONDS, Priority.RETRY), Outcome.FAILED, error)
+
+    def look_refused(self, error: CredentialRefused) -> None:
+        """Note that a look which no turn asked for was refused for its key."""
+        self.refuse(error, reads=False)
 
     def blocked(self, workspace_id: str, rest: timedelta) -> Turn:
         """Return what a turn came to that has to wait for the workspace."""

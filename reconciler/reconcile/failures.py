@@ -10,7 +10,6 @@ from collections import Counter
 from datetime import timedelta
 
 from reconciler.model import (
-    Clock,
     Event,
     NoRoom,
     Outcome,
@@ -25,9 +24,9 @@ from reconciler.model import (
     Unavailable,
 )
 from reconciler.reconcile.notes import Notes, named
+from reconciler.reconcile.parts import State
 from reconciler.reconcile.record import THROTTLED, as_blind, as_failed, as_not_sent, as_unanswered, as_unconfirmed, why
-from reconciler.reconcile.surroundings import Reader, Turn, Writer
-from reconciler.telemetry import Log, Sparing
+from reconciler.reconcile.surroundings import Turn
 from reconciler.work import Again, repeat_seconds, retry_seconds
 
 #: How many PATCHes that showed no effect are sent again in a second, all recordings together. One that was lost goes
@@ -40,22 +39,13 @@ REPEAT_QUEUE_SECONDS = 600.0
 class Failures:
     """Ends turns that got no further. Each ending is on disk before it is returned."""
 
-    def __init__(
-        self,
-        reader: Reader,
-        writer: Writer,
-        clock: Clock,
-        log: Log,
-        sparing: Sparing,
-        notes: Notes,
-        confirm: timedelta,
-    ) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._clock = clock
-        self._log = log
-        self._sparing = sparing
+    def __init__(self, state: State, notes: Notes, confirm: timedelta) -> None:
+        self._reader = state.reader
+        self._writer = state.writer
         self._notes = notes
+        self._clock = notes.run.clock
+        self._log = notes.run.log
+        self._sparing = notes.run.sparing
         self._confirm = confirm
         #: Looks in a row that were not answered. Not on disk: of a recording that was in sync nothing new is known.
         self._unanswered: Counter[RecordingKey] = Counter()
@@ -66,50 +56,50 @@ class Failures:
         """Forget the looks at a recording that were not answered, now that one was; return whether there were any."""
         return bool(self._unanswered.pop(key, 0))
 
-    async def blind(self, applied: Record, error: ProviderError) -> Turn:
+    async def blind(self, record: Record, error: ProviderError) -> Turn:
         """Come back, because a look was asked for and not answered."""
-        phase = await self.note_blind(applied, error)
-        self._unanswered[applied.key] += 1
-        attempts = self._unanswered[applied.key]
+        phase = await self.note_blind(record, error)
+        self._unanswered[record.key] += 1
+        attempts = self._unanswered[record.key]
         if isinstance(error, Unavailable):
-            return self._retry(applied._replace(phase=phase, attempts=attempts), error)
+            return self._retry(record._replace(phase=phase, attempts=attempts), error)
         seconds = retry_seconds(attempts, self._clock.random)
         self._sparing.say(
-            "warning", "retry_scheduled", **named(applied), after_seconds=round(seconds, 3), error=str(error)
+            "warning", "retry_scheduled", **named(record), after_seconds=round(seconds, 3), error=str(error)
         )
         return Turn(phase, Again(seconds, Priority.RETRY), Outcome.FAILED, error)
 
-    async def not_tried(self, applied: Record, error: Postponed, priority: Priority) -> Turn:
+    async def not_tried(self, record: Record, error: Postponed, priority: Priority) -> Turn:
         """Come back, as urgent as before, when a look may leave: the API has not been asked, so nothing is known anew.
 
         All recordings of a workspace may come by here again and again while the API is down.
         """
-        phase = await self.note_blind(applied, error)
+        phase = await self.note_blind(record, error)
         return Turn(phase, Again(error.retry_after or 0.0, priority), Outcome.FAILED, error)
 
-    async def note_blind(self, applied: Record, error: ProviderError) -> Phase:
+    async def note_blind(self, record: Record, error: ProviderError) -> Phase:
         """Write down, once, that nobody sees a recording of which something is owed; return the phase to show.
 
         A recording that was in sync costs no write: that it is out of sight now is known of its workspace.
         """
         now = self._clock.now()
-        expired = applied.confirm_by is not None and now >= applied.confirm_by
-        if expired and applied.sent is applied.desired and applied.accepted_at is not None:
+        expired = record.confirm_by is not None and now >= record.confirm_by
+        if expired and record.sent is record.desired and record.accepted_at is not None:
             # Whether somebody can look or not, the effect has not been seen in time.
-            await self.unconfirmed(applied)
+            await self.unconfirmed(record)
             return Phase.UNCONFIRMED
-        record = as_blind(applied, error, now)
-        stored = self._reader.get(applied.key)
+        blinded = as_blind(record, error, now)
+        stored = self._reader.get(record.key)
         # What only waits for its share of the budget, and was never asked for, is not worth a row of its own.
         untried = isinstance(error, NoRoom) and stored is None
-        if record != stored and not untried:
-            begins = record.phase is Phase.BLIND and applied.phase is not Phase.BLIND
+        if blinded != stored and not untried:
+            begins = blinded.phase is Phase.BLIND and record.phase is not Phase.BLIND
             events = (
-                (self._notes.seen("blind", applied, record, cause=why(error), detail=str(error)),) if begins else ()
+                (self._notes.seen("blind", record, blinded, cause=why(error), detail=str(error)),) if begins else ()
             )
-            await self._writer.save(record, *events)
-        hidden = record.phase is Phase.APPLIED and why(error) != THROTTLED
-        return Phase.BLIND if hidden else record.phase
+            await self._writer.save(blinded, *events)
+        hidden = blinded.phase is Phase.APPLIED and why(error) != THROTTLED
+        return Phase.BLIND if hidden else blinded.phase
 
     async def failed(self, seen: Record, error: Postponed) -> Turn:
         """Record that a PATCH may not leave for longer than a moment."""

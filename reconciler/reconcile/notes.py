@@ -7,10 +7,11 @@ event goes to disk together with the record that it tells of.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Final
 
-from reconciler.model import Clock, Event, Outcome, Phase, Record, RecordingKey
+from reconciler.model import Event, Outcome, Phase, Record, RecordingKey
+from reconciler.reconcile.parts import Run
 from reconciler.reconcile.record import SEEN_AGAIN, SEEN_ONCE
-from reconciler.reconcile.surroundings import Meters
 
 
 def named(record: Record) -> dict[str, str]:
@@ -21,11 +22,10 @@ def named(record: Record) -> dict[str, str]:
 class Notes:
     """Makes events, and measures edits that were seen."""
 
-    def __init__(self, clock: Clock, meters: Meters, run_id: str, command: str) -> None:
-        self._clock = clock
-        self._meters = meters
-        self._run_id = run_id
-        self._command = command
+    def __init__(self, run: Run) -> None:
+        #: The run that is told of.
+        self.run: Final = run
+        self._clock = run.clock
         self._edits_seen: dict[RecordingKey, float] = {}
 
     def done(
@@ -61,11 +61,11 @@ class Notes:
             outcome=None if outcome is None else outcome.value,
             irreversible=irreversible,
             resumes_foreign=resumes_foreign,
-            run_id=self._run_id,
+            run_id=self.run.run_id,
             detail=detail,
             reason=record.reason,
             by_kind="commit" if record.revision else "command",
-            by_text=record.revision or self._command,
+            by_text=record.revision or self.run.command,
         )
 
     def seen(
@@ -129,15 +129,15 @@ class Notes:
         """Measure how far an edit has come, if this recording was edited."""
         seen_at = self._edits_seen.get(key)
         if seen_at is not None:
-            self._meters.edit_step(step, self._clock.monotonic() - seen_at)
+            self.run.meters.edit_step(step, self._clock.monotonic() - seen_at)
 
     def patch_failed(self) -> None:
         """Count a PATCH that left and failed; the edit that asked for it goes on being measured."""
-        self._meters.patched(Outcome.FAILED)
+        self.run.meters.patched(Outcome.FAILED)
 
     def patch_ended(self, key: RecordingKey, outcome: Outcome) -> None:
         """Count a PATCH that has come to its end, and end the measure of the edit that asked for it."""
-        self._meters.patched(outcome)
+        self.run.meters.patched(outcome)
         if outcome is Outcome.APPLIED:
             self.edit_step(key, "confirmed")
         self._edits_seen.pop(key, None)

@@ -1,176 +1,91 @@
-"""A PATCH, from the decision that asks for one to the API's answer: what may hold it back, the intent, the sending.
+"""A PATCH, from the decision that asks for one to the API's answer: the intent, the sending, what was answered.
 
-What must never happen here: a PATCH that leaves before its intent is on disk, or after the state's lease was lost; one
-that was rejected and is repeated although neither side has changed.
+What must never happen here: a PATCH that leaves before its intent is on disk, after the state's lease was lost, or
+without the permits' consent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from reconciler.model import (
     Action,
-    Clock,
     CredentialRefused,
     Live,
-    NoRoom,
     Outcome,
     Phase,
-    Postponed,
     Priority,
     ProviderError,
-    Reason,
-    ReconcilerError,
     Record,
-    RecordingKey,
     Rejected,
-    StalePlan,
     Unavailable,
 )
-from reconciler.plan import Refusal, Window
-from reconciler.providers import Timeouts
-from reconciler.reconcile.accounts import RefusedKeys
-from reconciler.reconcile.failures import REPEAT_QUEUE_SECONDS, Failures
+from reconciler.reconcile.failures import Failures
 from reconciler.reconcile.notes import Notes, named
-from reconciler.reconcile.observer import Observer
-from reconciler.reconcile.record import (
-    EARLIER_REQUEST,
-    KEY_REFUSED,
-    REJECTED,
-    as_accepted,
-    as_found,
-    as_intended,
-    as_rejected,
-    as_waiting,
-    standing,
-    with_look,
-)
-from reconciler.reconcile.surroundings import Sender, Turn, Writer, check_lease
-from reconciler.telemetry import Log
-from reconciler.work import LONGEST_SECONDS, Again, confirm_seconds_after, missing_seconds
+from reconciler.reconcile.parts import Desires, LiveState
+from reconciler.reconcile.permits import Permits
+from reconciler.reconcile.record import as_accepted, as_found, as_intended, as_rejected, with_look
+from reconciler.reconcile.surroundings import Turn, Writer, check_lease
+from reconciler.work import Again, confirm_seconds_after, missing_seconds
 
 #: A PATCH whose fate is unknown (the answer was lost, or the process died) is given this long to show its effect before
 #: it is sent again. Short, because a lost pause must not wait for the whole confirm deadline; long enough for most
 #: effects.
 UNKNOWN_FATE_SECONDS = 3.0
-#: How long a request may be under way: one that an earlier process sent just before it died.
-REQUEST = timedelta(seconds=Timeouts().total)
-#: When to look whether such a request has had its effect, at the latest.
-EARLIER_LOOK_SECONDS = 1.0
-#: A limit frees itself as its ten minutes pass.
-LIMIT_SECONDS = 60.0
 
 
 class Patcher:
-    """Does the rest of a turn that wants a PATCH. The parameters are those of `Reconciler`, and parts made of them."""
+    """Does the rest of a turn that wants a PATCH."""
 
     def __init__(
         self,
-        *,
+        desires: Desires,
         writer: Writer,
-        observer: Observer,
-        sender: Sender,
-        window: Window,
-        managed: Callable[[], int],
-        clock: Clock,
-        log: Log,
-        confirm: timedelta,
-        expected: Mapping[RecordingKey, Action] | None,
-        postponed: Callable[[str], Postponed | None],
-        asked_by: Callable[[Record], str | None],
-        notes: Notes,
-        refused_keys: RefusedKeys,
+        live_state: LiveState,
+        permits: Permits,
         failures: Failures,
+        notes: Notes,
+        confirm: timedelta,
     ) -> None:
+        """Prepare to send.
+
+        Args:
+            desires: what the documents ask for.
+            writer: writes the state.
+            live_state: how live state is read and changed.
+            permits: asked before each PATCH.
+            failures: ends a turn whose PATCH failed.
+            notes: makes the lines of the history.
+            confirm: how long an effect is waited for.
+        """
+        self._desires = desires
         self._writer = writer
-        self._observer = observer
-        self._sender = sender
-        self._window = window
-        self._managed = managed
-        self._clock = clock
-        self._log = log
-        self._confirm = confirm
-        self._expected = expected
-        self._postponed = postponed
-        self._asked_by = asked_by
-        self._notes = notes
-        self._refused_keys = refused_keys
+        self._live_state = live_state
+        self._permits = permits
+        self._refused_keys = permits.refused_keys
         self._failures = failures
-        self._began = clock.now()
+        self._notes = notes
+        self._clock = notes.run.clock
+        self._log = notes.run.log
+        self._confirm = confirm
 
     async def patch(self, action: Action, seen: Record, live: Live, now: datetime, priority: Priority) -> Turn:
-        """Send the PATCH that was decided on, unless something holds it back.
+        """Send the PATCH that was decided on, unless something keeps it back.
 
         Raises:
             LeaseLost: another process holds the state now.
             StoreError: the intent, or what came of it, could not be written down.
         """
-        if seen.rejected is seen.desired and seen.rejected_live == seen.live:
-            # The API has refused exactly this, and neither side has changed since.
-            self._notes.drop_edit(seen.key)
-            await self._writer.save(standing(seen, Phase.REJECTED, REJECTED, now)._replace(attempts=0))
-            return Turn(Phase.REJECTED, outcome=Outcome.REJECTED, error=ReconcilerError(seen.error))
-        if seen.sent is seen.desired and seen.accepted_at is not None and seen.confirm_by is not None:
-            return await self._failures.unconfirmed(seen)
-        rest = _rest_before_repeat(seen, now)
-        if rest is not None:
-            await self._writer.save(seen)
-            again = Again(min(rest.total_seconds(), LONGEST_SECONDS), Priority.RETRY)
-            return Turn(seen.phase, again, Outcome.UNCONFIRMED)
-        rest = self._rest_after_earlier_request(seen, now)
-        if rest is not None:
-            await self._writer.save(as_waiting(seen, EARLIER_REQUEST, "", now))
-            return Turn(Phase.WAITING, Again(min(rest.total_seconds(), EARLIER_LOOK_SECONDS), Priority.CONFIRM))
-        workspace_id = seen.key.workspace_id
-        rest = self._refused_keys.rest_before_patch(workspace_id, now)
-        if rest is not None:
-            blocked = self._refused_keys.blocked(workspace_id, rest)
-            record = standing(seen, Phase.FAILED, KEY_REFUSED, now)._replace(error=str(blocked.error))
-            await self._writer.save(record)
-            return blocked._replace(phase=record.phase)
-        held = self._postponed(workspace_id)
-        if held is not None:
-            # Asked before the intent is recorded: what cannot leave is no PATCH, neither in the history nor to the
-            # limits. That the budget has no room is no failure; a circuit that is open for PATCHes alone is one, so
-            # that the looks, which cost a request each time, become fewer.
-            if isinstance(held, NoRoom):
-                return await self._failures.not_tried(seen, held, priority)
-            return await self._failures.failed(seen, held)
-        if self._expected is not None and not _same(action, self._expected.get(action.key)):
-            return await self._stale(action, seen, live)
-        # Of how many it is a part is asked of drift alone: edits were counted when they came in.
-        managed = self._managed() if action.reason is Reason.DRIFT else 0
-        refusal = self._window.admit(action, managed, now)
-        if refusal is not None:
-            return await self._limit_refused(seen, refusal)
-        self._refused_keys.patch_leaves(workspace_id, now)
+        kept_back = await self._permits.keep_back(action, seen, live, now, priority)
+        if kept_back is not None:
+            return kept_back
+        self._refused_keys.patch_leaves(seen.key.workspace_id, now)
         return await self._send(action, seen, live, now)
 
-    async def _stale(self, action: Action, seen: Record, live: Live) -> Turn:
-        """Send nothing, because the saved plan says something else than what is decided now."""
-        await self._writer.save(seen)
-        error = StalePlan(
-            f"the saved plan no longer fits: last-applied is {action.last_applied or 'none'}, live is {live.word} now"
-        )
-        return Turn(seen.phase, outcome=Outcome.SKIPPED, error=error)
-
-    async def _limit_refused(self, seen: Record, refusal: Refusal) -> Turn:
-        """Record that a limit holds the PATCH back. What it refuses as a whole is said once, by whoever judged it."""
-        record = standing(seen, Phase.REFUSED, refusal.rule, self._clock.now())._replace(error=str(refusal))
-        if seen.phase is not Phase.REFUSED:
-            event = self._notes.done("limit_refused", record, cause=refusal.rule, outcome=Outcome.SKIPPED)
-            await self._writer.save(record, event)
-            self._log.debug("limit_refused", **named(record), **refusal.as_log())
-        else:
-            await self._writer.save(record)
-        # What is refused under a name waits for a person, the rest for time.
-        again = None if refusal.name else Again(LIMIT_SECONDS, Priority.RESYNC)
-        return Turn(Phase.REFUSED, again, Outcome.SKIPPED, refusal=refusal)
-
     async def _send(self, action: Action, seen: Record, live: Live, now: datetime) -> Turn:
+        """Write the intent down, send, and write down what was answered."""
         grace = timedelta(seconds=min(UNKNOWN_FATE_SECONDS, self._confirm.total_seconds()))
-        intent = as_intended(seen, action.reason, now, grace, self._asked_by(seen))
+        intent = as_intended(seen, action.reason, now, grace, self._desires.asked_by(seen))
         sent_event = self._notes.done(
             "patch_sent",
             intent,
@@ -192,9 +107,9 @@ class Patcher:
         started = self._clock.monotonic()
         try:
             try:
-                accepted = await self._sender.set_status(intent.key, intent.desired)
+                accepted = await self._live_state.sender.set_status(intent.key, intent.desired)
             finally:
-                self._observer.forget(intent.key.call)
+                self._live_state.observer.forget(intent.key.call)
         except CredentialRefused as error:
             self._notes.patch_failed()
             record = await self._failures.not_sent(seen, error, started, answer=str(error.status))
@@ -219,21 +134,11 @@ class Patcher:
         self._notes.edit_step(record.key, "accepted")
         return Turn(record.phase, Again(confirm_seconds_after(0.0), Priority.CONFIRM))
 
-    def _rest_after_earlier_request(self, seen: Record, now: datetime) -> timedelta | None:
-        """Return how long a PATCH of an earlier process to another status may still be under way; None for not at all.
-
-        Nobody knows then which of the two would be the last to take effect. One of this process has ended by now.
-        """
-        if seen.sent in (None, seen.desired) or seen.accepted_at is not None or seen.sent_at is None:
-            return None
-        rest = seen.sent_at + REQUEST - now
-        return rest if seen.sent_at < self._began and timedelta(0) < rest <= REQUEST else None
-
     async def _rejected(self, seen: Record, error: Rejected, started: float) -> Turn:
         """Look again after a refusal: the wanted status there is success, anything else a rejection that is kept."""
         now = self._clock.now()
         try:
-            live = await self._observer.observe(seen.key, since=now, priority=Priority.CONFIRM)
+            live = await self._live_state.observer.observe(seen.key, since=now, priority=Priority.CONFIRM)
         except ProviderError as look_error:
             self._notes.patch_failed()
             not_sent = await self._failures.not_sent(seen, error, started, answer=str(error.status))
@@ -275,24 +180,3 @@ class Patcher:
         )
         self._notes.patch_ended(record.key, Outcome.REJECTED)
         return Turn(record.phase, outcome=Outcome.REJECTED, error=error)
-
-
-def _rest_before_repeat(seen: Record, now: datetime) -> timedelta | None:
-    """Return how long a PATCH that showed no effect has to wait before it is sent again; None when it may leave."""
-    if seen.phase is not Phase.UNCONFIRMED or seen.sent is not seen.desired or seen.due_at is None:
-        return None
-    rest = seen.due_at - now
-    # More than any wait is one from before the clock was set back.
-    return rest if timedelta(0) < rest <= timedelta(seconds=LONGEST_SECONDS + REPEAT_QUEUE_SECONDS) else None
-
-
-def _same(action: Action, expected: Action | None) -> bool:
-    """Return whether a PATCH is the one that was expected, on the same precondition."""
-    if expected is None or expected.live is None or action.live is None:
-        return False
-    return (action.kind, action.desired, action.last_applied, action.live.word) == (
-        expected.kind,
-        expected.desired,
-        expected.last_applied,
-        expected.live.word,
-    )

@@ -6,11 +6,9 @@ Shapes only. The store, the API client, the metrics and the real clock are hande
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from datetime import datetime, timedelta
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from reconciler.model import (
-    Clock,
     Event,
     LeaseLost,
     Outcome,
@@ -72,25 +70,6 @@ class NoMeters:
 
     def edit_step(self, step: str, seconds: float) -> None:
         """Do nothing."""
-
-
-class ClockSteps:
-    """Notices that the clock on the wall was set, or that the machine slept: what its monotonic clock has not seen."""
-
-    #: What is corrected in smaller steps, as NTP does, makes no evidence doubtful.
-    _LEAST: Final = timedelta(seconds=5)
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._looked_at = clock.now()
-        self._monotonic = clock.monotonic()
-
-    def look(self) -> tuple[datetime, datetime] | None:
-        """Return what the clock would show had it gone on since the last look, and what it shows; None where alike."""
-        now, monotonic = self._clock.now(), self._clock.monotonic()
-        expected = self._looked_at + timedelta(seconds=monotonic - self._monotonic)
-        self._looked_at, self._monotonic = now, monotonic
-        return (expected, now) if abs(now - expected) > self._LEAST else None
 
 
 class Turn(NamedTuple):

@@ -29,6 +29,7 @@ from reconciler.model.statuses import Live, Status
 from reconciler.model.work import Priority
 from reconciler.providers.bird import Accepted
 from reconciler.reconcile.observer import Observer
+from reconciler.reconcile.parts import Desires, LiveState, State
 from reconciler.reconcile.surroundings import Sender, Writer
 from reconciler.reconcile.turn import Reconciler
 
@@ -147,8 +148,9 @@ class _Eyes(Observer):
 class _Dying(Reconciler):
     """The real turns, with the hooks around their parts."""
 
-    def __init__(self, *, writer: Writer, sender: Sender, **rest: Any) -> None:
-        super().__init__(writer=_Pen(writer), sender=_Voice(sender), **rest)
+    def __init__(self, desires: Desires, state: State, live_state: LiveState, *rest: Any) -> None:
+        dying = live_state._replace(sender=_Voice(live_state.sender))
+        super().__init__(desires, state._replace(writer=_Pen(state.writer)), dying, *rest)
 
 
 def run_once(order: dict[str, Any]) -> int:

@@ -29,12 +29,15 @@ from reconciler.model.work import Priority
 from reconciler.plan.limits import Limits
 from reconciler.plan.window import Window
 from reconciler.providers.bird import Accepted
+from reconciler.reconcile.accounts import RefusedKeys
 from reconciler.reconcile.observer import Observer
+from reconciler.reconcile.parts import Desires, Guards, LiveState, Run, State, TurnSettings
 from reconciler.reconcile.surroundings import Turn
 from reconciler.reconcile.turn import Reconciler
 from reconciler.state.base import Store, Writer
 from reconciler.state.opening import open_store, open_writer
 from reconciler.state.receipts import Receipt
+from reconciler.telemetry.alarm import Sparing
 from reconciler.telemetry.metrics import Metrics
 from tests.world.nouns import NOW
 
@@ -382,24 +385,26 @@ class Bench:
                 self.window.remember(Rule.IRREVERSIBLE, patch.key, patch.at)
             if patch.resumes_foreign:
                 self.window.remember(Rule.RESUMES, patch.key, patch.at)
+        self.observer = Observer(self.world, self.time.clock.now)
+        clock, sparing = self.time.clock, Sparing(self.log, self.time.clock.monotonic)
         self.reconciler = Reconciler(
-            desired=self._desired,
-            base="/srv",
-            reader=self.store,
-            writer=self.standings.watch(self.pen),
-            observer=Observer(self.world, self.time.clock.now),
-            sender=self.world,
-            window=self.window,
-            managed=self.store.count_last_applied,
-            clock=self.time.clock,
-            log=self.log,
-            run_id="run",
-            confirm_seconds=self.confirm_seconds,
-            meters=self.metrics,
-            first_looks=self.first_looks,
-            expected=self._expected,
-            watches=self.watches,
-            authorized_again=lambda workspace_id: self.on_authorized(workspace_id),
+            Desires("/srv", self._desired, revision_of=lambda _key: None, newest_revision=lambda: None),
+            State(self.store, self.standings.watch(self.pen)),
+            LiveState(self.observer, self.world, self.first_looks),
+            Guards(
+                window=self.window,
+                managed=self.store.count_last_applied,
+                postponed=lambda _workspace_id: None,
+                refused_keys=RefusedKeys(
+                    clock,
+                    sparing,
+                    fingerprint=lambda _workspace_id: None,
+                    authorized_again=lambda workspace_id: self.on_authorized(workspace_id),
+                ),
+                expected=self._expected,
+            ),
+            TurnSettings(self.confirm_seconds, watches=self.watches),
+            Run(clock, self.log, sparing, self.metrics, run_id="run", command="reconciler"),
         )
 
     def restart(self) -> None:

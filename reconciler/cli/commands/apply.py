@@ -56,11 +56,23 @@ from reconciler.plan import (
     narrow,
 )
 from reconciler.providers import turns_at_once
-from reconciler.reconcile import Observer, Reconciler, check_lease
+from reconciler.reconcile import (
+    Desires,
+    Guards,
+    LiveState,
+    NoMeters,
+    Observer,
+    Reconciler,
+    RefusedKeys,
+    Run,
+    State,
+    TurnSettings,
+    check_lease,
+)
 from reconciler.report import as_text
 from reconciler.settings import Settings
 from reconciler.state import Store, Writer, open_store, open_writer
-from reconciler.telemetry import make_log
+from reconciler.telemetry import Sparing, make_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,33 +202,35 @@ async def _apply(request: _Request, loaded: Loaded, revisions: Revisions, store:
             documents = {document.key: document for document in desired}
             run_id = new_run_id()
             tally = Tally(api)
-            reconciler = Reconciler(
-                desired=documents.get,
-                base=Source(request.paths, max_file_bytes=1).base,
-                reader=store,
-                writer=writer,
-                observer=observer,
-                sender=tally,
-                window=Window(command_limits(settings.limits)),
-                managed=lambda: managed,
-                clock=clock,
-                log=make_log(
-                    settings.log.log_format,
-                    settings.log.log_level,
-                    run_id=run_id,
-                    stream=standard_error(),
-                    color=in_color(settings.log),
-                    secrets=settings.keys.secrets,
-                ),
+            log = make_log(
+                settings.log.log_format,
+                settings.log.log_level,
                 run_id=run_id,
-                confirm_seconds=settings.pace.confirm_seconds,
-                call_seconds=settings.pace.call_seconds,
-                command="apply",
-                watches=False,
-                first_looks=observed.live,
-                revision_of=lambda key: revisions.of((documents.get(key) or applied[key]).file),
-                expected=None if request.saved is None else {action.key: action for action in plan.actions},
-                postponed=api.postponed,
+                stream=standard_error(),
+                color=in_color(settings.log),
+                secrets=settings.keys.secrets,
+            )
+            sparing = Sparing(log, clock.monotonic)
+            reconciler = Reconciler(
+                Desires(
+                    base=Source(request.paths, max_file_bytes=1).base,
+                    document_of=documents.get,
+                    revision_of=lambda key: revisions.of((documents.get(key) or applied[key]).file),
+                    newest_revision=lambda: None,
+                ),
+                State(store, writer),
+                LiveState(observer, tally, observed.live),
+                Guards(
+                    window=Window(command_limits(settings.limits)),
+                    managed=lambda: managed,
+                    postponed=api.postponed,
+                    refused_keys=RefusedKeys(
+                        clock, sparing, settings.keys.fingerprint, authorized_again=lambda _workspace_id: None
+                    ),
+                    expected=None if request.saved is None else {action.key: action for action in plan.actions},
+                ),
+                TurnSettings(settings.pace.confirm_seconds, settings.pace.call_seconds, watches=False),
+                Run(clock, log, sparing, NoMeters(), run_id, command="apply"),
             )
             keys = [action.key for action in plan.actions if action.key not in plan.withheld]
             with progress("Converging", len(keys)) as tick:
@@ -231,7 +245,7 @@ async def _apply(request: _Request, loaded: Loaded, revisions: Revisions, store:
                     progress=tick,
                     stop=stop,
                 )
-            reconciler.sparing.end()
+            sparing.end()
             return conclude(plan, observed, turns, tally, interrupted=stop.is_set())
 
 

@@ -45,7 +45,19 @@ from reconciler.desired import Catalog, Checkout, Follower
 from reconciler.model import Clock, CredentialRefused, Desired, Live, RecordingKey, Rule, SettingsError
 from reconciler.plan import Window, make_plan
 from reconciler.providers import turns_at_once
-from reconciler.reconcile import Observer, Reconciler, Sender, check_lease
+from reconciler.reconcile import (
+    Desires,
+    Guards,
+    LiveState,
+    Observer,
+    Reconciler,
+    RefusedKeys,
+    Run,
+    Sender,
+    State,
+    TurnSettings,
+    check_lease,
+)
 from reconciler.settings import (
     DaemonSettings,
     HookSettings,
@@ -367,28 +379,26 @@ class _Run:
         first_looks: Mapping[RecordingKey, Live] | None = None,
     ) -> Reconciler:
         return Reconciler(
-            desired=self._catalog.desired.get,
-            base=self._follower.base,
-            reader=self._store,
-            writer=self._standings.watch(self._writer),
-            observer=observer,
-            sender=sender,
-            window=window,
-            managed=self._store.count_last_applied,
-            clock=self._clock,
-            log=self._log,
-            run_id=self._run_id,
-            confirm_seconds=self._settings.pace.confirm_seconds,
-            call_seconds=self._settings.pace.call_seconds,
-            apart_seconds=2 * self._settings.daemon.resync_seconds,
-            command="run",
-            meters=self._metrics,
-            first_looks=first_looks,
-            revision_of=self._catalog.revision_of,
-            newest_revision=lambda: None if self._branch is None else self._branch.newest_revision,
-            authorized_again=authorized_again,
-            fingerprint=self._keys.fingerprint,
-            postponed=api.postponed,
-            sparing=self._sparing,
-            watches=first_looks is None,
+            Desires(
+                base=self._follower.base,
+                document_of=self._catalog.desired.get,
+                revision_of=self._catalog.revision_of,
+                newest_revision=lambda: None if self._branch is None else self._branch.newest_revision,
+            ),
+            State(self._store, self._standings.watch(self._writer)),
+            LiveState(observer, sender, first_looks or {}),
+            Guards(
+                window=window,
+                managed=self._store.count_last_applied,
+                postponed=api.postponed,
+                refused_keys=RefusedKeys(self._clock, self._sparing, self._keys.fingerprint, authorized_again),
+                expected=None,
+            ),
+            TurnSettings(
+                self._settings.pace.confirm_seconds,
+                self._settings.pace.call_seconds,
+                apart_seconds=2 * self._settings.daemon.resync_seconds,
+                watches=first_looks is None,
+            ),
+            Run(self._clock, self._log, self._sparing, self._metrics, self._run_id, command="run"),
         )

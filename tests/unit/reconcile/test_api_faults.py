@@ -41,12 +41,14 @@ from reconciler.providers.bird.sandbox import DEFAULT_KEY, SandboxServer, SeedRe
 from reconciler.providers.bird.sandbox.world import Behaviour
 from reconciler.providers.gate.budget import PATIENCE_SECONDS, REST_SECONDS, Budgets
 from reconciler.providers.gate.circuit import FAILURES, LONGEST_SECONDS
-from reconciler.reconcile.accounts import UNAUTHORIZED_SECONDS
+from reconciler.reconcile.accounts import UNAUTHORIZED_SECONDS, RefusedKeys
 from reconciler.reconcile.observer import Observer
-from reconciler.reconcile.surroundings import Turn
+from reconciler.reconcile.parts import Desires, Guards, LiveState, Run, State, TurnSettings
+from reconciler.reconcile.surroundings import NoMeters, Turn
 from reconciler.reconcile.turn import Reconciler
 from reconciler.settings.keys import KEY_FILE_VARIABLE, KeyRing
 from reconciler.state.opening import open_store, open_writer
+from reconciler.telemetry.alarm import Sparing
 from reconciler.telemetry.metrics import ApiState, Metrics
 from reconciler.work.queue import Again, Workers
 from tests.world.bench import Lines, Time
@@ -265,21 +267,25 @@ class Scene:
             on_request=self.metrics.append,
             now=self.clock.now,
         )
+        clock, sparing = self.clock, Sparing(self.log, self.clock.monotonic)
         self.reconciler = Reconciler(
-            desired=self.documents.get,
-            base="/srv",
-            reader=self.store,
-            writer=self.writer,
-            observer=Observer(self.bird, self.clock.now),
-            sender=self.bird,
-            window=Window(Limits()),
-            managed=self.store.count_last_applied,
-            clock=self.clock,
-            log=self.log,
-            run_id="run",
-            confirm_seconds=30.0,
-            fingerprint=key_ring.fingerprint if key_ring else lambda _: None,
-            postponed=self.bird.postponed,
+            Desires("/srv", self.documents.get, revision_of=lambda _key: None, newest_revision=lambda: None),
+            State(self.store, self.writer),
+            LiveState(Observer(self.bird, clock.now), self.bird, {}),
+            Guards(
+                window=Window(Limits()),
+                managed=self.store.count_last_applied,
+                postponed=self.bird.postponed,
+                refused_keys=RefusedKeys(
+                    clock,
+                    sparing,
+                    key_ring.fingerprint if key_ring else lambda _: None,
+                    authorized_again=lambda _workspace_id: None,
+                ),
+                expected=None,
+            ),
+            TurnSettings(confirm_seconds=30.0),
+            Run(clock, self.log, sparing, NoMeters(), run_id="run", command="reconciler"),
         )
 
     async def aclose(self) -> None:
@@ -643,24 +649,24 @@ async def test_a_refused_key_is_tried_at_once_when_its_file_changes(tmp_path: Pa
             turn = await scene.turn(each)
             assert (turn.phase, scene.row(each).reason) == (Phase.BLIND, "key_refused")
         assert api.methods() == ["GET"], "one finds out for all"
-        assert scene.reconciler.try_new_keys() == []
+        assert scene.reconciler.refused_keys.try_new() == []
         file.write_text("a-wrong-key\n")
-        assert scene.reconciler.try_new_keys() == [keys[0].workspace_id]
-        assert scene.reconciler.try_new_keys() == []
+        assert scene.reconciler.refused_keys.try_new() == [keys[0].workspace_id]
+        assert scene.reconciler.refused_keys.try_new() == []
         for each in keys:
             await scene.turn(each)
         assert api.methods() == ["GET", "GET"], "one tries it for all"
         file.unlink()
-        assert scene.reconciler.try_new_keys() == [keys[0].workspace_id]
+        assert scene.reconciler.refused_keys.try_new() == [keys[0].workspace_id]
         for each in keys:
             await scene.turn(each)
         assert len(api.requests) == 2, "without a key nothing leaves"
         file.write_text(f"{ACCESS_KEY}\n")
-        assert scene.reconciler.try_new_keys() == [keys[0].workspace_id]
+        assert scene.reconciler.refused_keys.try_new() == [keys[0].workspace_id]
         for each in keys:
             await scene.until_idle(each)
         assert {api.statuses[each] for each in keys} == {"paused"}
-        assert scene.reconciler.unauthorized == frozenset()
+        assert scene.reconciler.refused_keys.workspaces == frozenset()
         assert [line.event for line in scene.log if "authorized" in line.event] == ["unauthorized", "authorized_again"]
         assert all(secret not in str(scene.log) for secret in (ACCESS_KEY, "an-old-key", "a-wrong-key"))
 

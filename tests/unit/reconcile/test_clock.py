@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from reconciler.controller.clock_steps import ClockSteps
 from reconciler.model.statuses import Phase, Status
-from reconciler.reconcile.surroundings import ClockSteps
 from tests.world.bench import Bench, Fault
 from tests.world.nouns import document, key
 

@@ -22,8 +22,10 @@ from reconciler.model.work import Priority
 from reconciler.plan.limits import Limits
 from reconciler.plan.window import ChangeSet
 from reconciler.reconcile.accounts import UNAUTHORIZED_SECONDS
-from reconciler.reconcile.patch import LIMIT_SECONDS, UNKNOWN_FATE_SECONDS
-from reconciler.reconcile.turn import FRESH_SECONDS, NOT_STARTED_SECONDS, UNKNOWN_STATUS_SECONDS
+from reconciler.reconcile.looks import FRESH_SECONDS
+from reconciler.reconcile.patch import UNKNOWN_FATE_SECONDS
+from reconciler.reconcile.permits import LIMIT_SECONDS
+from reconciler.reconcile.unsent import NOT_STARTED_SECONDS, UNKNOWN_STATUS_SECONDS
 from reconciler.state.opening import open_store
 from reconciler.work.queue import Again
 from tests.world.bench import Bench, Fault, Killed, statuses
@@ -643,7 +645,7 @@ async def test_a_look_that_began_before_a_patch_failed_does_not_excuse_sending_i
     bench.declare(document(1, "paused"), document(2, "ongoing"))
     bench.world.patch_faults.append(Fault.SERVER_ERROR_WITH_EFFECT)
     bench.world.settle_seconds = 0.0
-    await bench.reconciler._observer.observe(KEY, since=NOW, priority=Priority.EDIT)
+    await bench.observer.observe(KEY, since=NOW, priority=Priority.EDIT)
     bench.world.patch_gate, left = asyncio.Event(), asyncio.Event()
     bench.world.on_patch = lambda _key, _status: left.set()
     sending = asyncio.create_task(bench.turn(KEY))
@@ -655,7 +657,7 @@ async def test_a_look_that_began_before_a_patch_failed_does_not_excuse_sending_i
     bench.time.pass_by(0.1)
     bench.world.patch_gate.set()
     failed = await sending
-    bench.reconciler._observer.put(KEY.call, began, stale)
+    bench.observer.put(KEY.call, began, stale)
     assert failed.again is not None
     bench.time.pass_by(0.05)
     await bench.turn(KEY)
@@ -809,13 +811,13 @@ async def test_a_refused_key_stops_the_workspace_says_so_once_and_probes_once_a_
     assert 9 <= len(bench.world.looks) <= 11
     assert bench.world.patches == []
     assert len(bench.log.of("unauthorized")) == 1
-    assert bench.reconciler.unauthorized == {KEY.workspace_id}
+    assert bench.reconciler.refused_keys.workspaces == {KEY.workspace_id}
     bench.world.key_refused = None
     bench.time.pass_by(UNAUTHORIZED_SECONDS + 1)
     for each in keys:
         await bench.until_idle(each)
     assert bench.authorized == [KEY.workspace_id]
-    assert bench.reconciler.unauthorized == frozenset()
+    assert bench.reconciler.refused_keys.workspaces == frozenset()
     assert len(bench.log.of("authorized_again")) == 1
     assert {bench.row(each).phase for each in keys} == {Phase.APPLIED}
 
