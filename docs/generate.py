@@ -197,7 +197,7 @@ def _command(command: click.Command, context: click.Context, common: set[str]) -
             own.append(_option(option, context))
     help_text = re.sub(r"\n\s+", "\n", command.help or "").strip()
     title, page = USES[context.command_path.removeprefix("reconciler ")]
-    text = f"## {context.command_path}\n\n{_without_breaks(help_text)}\n\nUsage: [{title}]({page}).\n\n"
+    text = f"## {context.command_path}\n\n{_without_breaks(help_text)}\n\nIn use: [{title}]({page}).\n\n"
     text += f"```text\n{context.command_path} {' '.join(command.collect_usage_pieces(context))}\n```\n"
     if own:
         text += "\n" + _table(("option", "default", "meaning"), own)
