@@ -340,19 +340,27 @@ def logged_events() -> Iterator[str]:
     for path in sorted(PACKAGE.rglob("*.py")):
         if "sandbox" in path.parts:
             continue
-        for function in ast.walk(ast.parse(path.read_bytes())):
+        module = ast.parse(path.read_bytes())
+        tables = {
+            name: [word for each in value.values for word in _constants(each)]
+            for name, value in _assigned(module.body)
+            if isinstance(value, ast.Dict)
+        }
+        for function in ast.walk(module):
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-                yield from _events_in(function, path)
+                yield from _events_in(function, tables, path)
 
 
-def _events_in(function: ast.FunctionDef | ast.AsyncFunctionDef, path: Path) -> Iterator[str]:
-    chosen = {
-        target.id: [str(each.value) for each in ast.walk(node.value) if isinstance(each, ast.Constant)]
-        for node in ast.walk(function)
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.IfExp)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
+def _events_in(
+    function: ast.FunctionDef | ast.AsyncFunctionDef, tables: dict[str, list[str]], path: Path
+) -> Iterator[str]:
+    """Yield the words that one function logs; those of a choice are in its `if`, or in a table of the module's."""
+    chosen: dict[str, list[str]] = {}
+    for name, value in _assigned(ast.walk(function)):
+        if isinstance(value, ast.IfExp):
+            chosen[name] = _constants(value)
+        elif isinstance(value, ast.Call) and (table := ast.unparse(value.func).removesuffix(".get")) in tables:
+            chosen[name] = [*tables[table], *_constants(value)]
     for call in (node for node in ast.walk(function) if isinstance(node, ast.Call) and node.args):
         name = ast.unparse(call.func)
         if name == "Alarm":
@@ -365,6 +373,19 @@ def _events_in(function: ast.FunctionDef | ast.AsyncFunctionDef, path: Path) -> 
                 yield from chosen[event.id]
             elif path.stem != "alarm":  # which says the words that it is given
                 raise SystemExit(f"{path}:{call.lineno}: an event that is no constant word")
+
+
+def _assigned(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
+    """Yield each name that is given a value, and the value."""
+    for node in nodes:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                if isinstance(target, ast.Name):
+                    yield target.id, node.value
+
+
+def _constants(value: ast.expr) -> list[str]:
+    return [str(each.value) for each in ast.walk(value) if isinstance(each, ast.Constant)]
 
 
 def _listed(words: Iterable[str]) -> str:

@@ -24,8 +24,8 @@ from reconciler.model.statuses import Phase
 from reconciler.plan.plan import Cause
 from reconciler.providers.bird.guard import Route
 from reconciler.settings.content import read_settings
-from tests.house.pages import BLOCKS, PAGES, Block, anchors, prose, quoted, rows, section
-from tests.house.rooms import FLOORS, PURE
+from tests.house.pages import BLOCKS, PAGES, Block, anchors, prose, quoted, rows
+from tests.house.rooms import FLOORS
 from tests.house.shown import check_usage
 from tests.world.places import CHECKOUT
 
@@ -166,9 +166,6 @@ def test_the_layout_names_every_room_from_the_top() -> None:
     shown = [(int(floor), *quoted(room)) for floor, room, _ in rows(DEVELOP, "The map of rooms")]
     assert sorted((room, floor) for floor, room in shown) == sorted(FLOORS.items())
     assert [floor for floor, _ in shown] == sorted(FLOORS.values(), reverse=True)
-    pure = re.search(r"^Pure, .*?\.$", section(DEVELOP, "The map of rooms"), re.DOTALL | re.MULTILINE)
-    assert pure
-    assert set(quoted(pure[0])) == PURE
 
 
 def test_every_dependency_has_its_reason() -> None:
