@@ -14,7 +14,15 @@ from typing import Any
 from click.core import ParameterSource
 
 from reconciler.cli.options import bad_value, document_limits, source_of
-from reconciler.desired import DocumentLimits, FileDocuments, GitSource, Refused, SourceState, parse_documents
+from reconciler.desired import (
+    BranchSettings,
+    DocumentLimits,
+    FileDocuments,
+    GitSource,
+    Refused,
+    SourceState,
+    parse_documents,
+)
 from reconciler.git import Address, Mirror, Verifier, parse_address
 from reconciler.model import Clock, InForce, Problem, Revision, SettingsError, instant
 from reconciler.settings import (
@@ -139,11 +147,13 @@ def _source(
     return GitSource(
         mirror,
         verifier,
-        address=address,
-        branch=settings.source.branch,
-        path=path_in_repository(settings.source.path),
-        interval_seconds=settings.source.git_interval,
-        max_file_bytes=settings.documents.max_file_bytes,
+        BranchSettings(
+            address.shown,
+            settings.source.branch,
+            path_in_repository(settings.source.path),
+            settings.source.git_interval,
+            settings.documents.max_file_bytes,
+        ),
         in_force=in_force,
         describe=describe,
         now=clock.now,

@@ -53,10 +53,11 @@ if TYPE_CHECKING:
     from reconciler.desired.scan import load_against as load_against
     from reconciler.desired.scan import load_among as load_among
     from reconciler.desired.shipped import sample_text as sample_text
+    from reconciler.desired.sources.branch import BranchSettings as BranchSettings
     from reconciler.desired.sources.branch import GitSource as GitSource
-    from reconciler.desired.sources.branch import Refused as Refused
     from reconciler.desired.sources.branch import SourceState as SourceState
     from reconciler.desired.sources.folder import Source as Source
+    from reconciler.desired.sources.judging import Refused as Refused
 else:
     __getattr__ = face(
         __name__,
@@ -126,10 +127,11 @@ else:
             ),
             "shipped": ("sample_text",),
             "sources.branch": (
+                "BranchSettings",
                 "GitSource",
-                "Refused",
                 "SourceState",
             ),
             "sources.folder": ("Source",),
+            "sources.judging": ("Refused",),
         },
     )

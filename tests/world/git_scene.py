@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.desired.sources.branch import GitSource
+from reconciler.desired.sources.branch import BranchSettings, GitSource
 from reconciler.git.mirror.address import parse_address
 from reconciler.git.mirror.repository import Mirror
 from reconciler.git.mirror.signatures import Mode, Scope, Verifier
@@ -162,11 +162,7 @@ class Branch:
         self.source = GitSource(
             mirror,
             verifier,
-            address=address,
-            branch="main",
-            path=path,
-            interval_seconds=3600,
-            max_file_bytes=limit,
+            BranchSettings(address.shown, "main", path, interval_seconds=3600, max_file_bytes=limit),
             in_force=self._last(state),
             describe=partial(self._keep, state),
             now=lambda: datetime.now(UTC),

@@ -3,42 +3,46 @@
 A commit is taken in whole: fetched, judged, and only then in force. What must never happen in this room: a commit whose
 signature is refused, or that was not judged, changes anything; a repository that is out of reach, or a branch that is
 gone, looks like one without documents.
+
+    mirror (fetched) -> judging (may it?) -> content (its files, in force) -> unread (what of it is not read)
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import posixpath
 import threading
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from reconciler.desired.sources.names import SUFFIXES, WRONG_CASE, differs_in_case, is_nameable
+from reconciler.desired.sources.content import RevisionFiles, Step
+from reconciler.desired.sources.judging import Judge, Refused
 from reconciler.desired.sources.stamps import FileStamp
 from reconciler.desired.sources.tree import Tree
-from reconciler.git import Address, Entry, GitFailed, GitUnavailable, Mirror, Verdict, Verifier, Way
+from reconciler.desired.sources.unread import Unread
+from reconciler.git import Entry, GitFailed, GitUnavailable, Mirror, Verifier, Way
 from reconciler.model import InForce, Problem, ReconcilerError, Revision, SettingsError
 from reconciler.telemetry import Log, scrub
 
 #: However many hooks come, a fetch begins no sooner than so long after the last one did.
 LEAST_SECONDS: Final = 1.0
-#: Of the commits that are refused, so many are named.
-REFUSED_NAMED: Final = 10
-#: Of the links that one revision brings, so many are looked at and named. Nobody makes as many.
-LINKS_NAMED: Final = 100
-#: Of what the follower is about to ask for, so much is read in one go and held until then.
-AHEAD_BYTES: Final = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """A commit that may not change anything, and why."""
+class BranchSettings:
+    """Which documents of which branch are followed, and how."""
 
-    revision: Revision
-    why: str
+    #: The repository's address, without user information, for people.
+    address: str
+    #: The branch, for people; empty for the one that the repository itself names.
+    branch: str
+    #: The folder or file in the repository that the documents are in; empty for all of it.
+    path: str
+    #: How often the branch is looked at without being told.
+    interval_seconds: float
+    #: Larger files are refused.
+    max_file_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +66,6 @@ class SourceState:
     refused: tuple[Refused, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Content:
-    """The documents of one revision, by their paths from the repository's root."""
-
-    revision: str
-    entries: Mapping[str, Entry]
-    #: Links that are no documents, and submodules: what was below such a place before is out of sight.
-    closed: frozenset[str] = frozenset()
-
-
 class GitSource:
     """The documents of one branch. Implements what a follower asks of its files."""
 
@@ -79,12 +73,8 @@ class GitSource:
         self,
         mirror: Mirror,
         verifier: Verifier,
+        settings: BranchSettings,
         *,
-        address: Address,
-        branch: str,
-        path: str,
-        interval_seconds: float,
-        max_file_bytes: int,
         in_force: InForce | None,
         describe: Callable[..., object],
         now: Callable[[], datetime],
@@ -95,33 +85,22 @@ class GitSource:
         Args:
             mirror: of the branch; nobody else uses it.
             verifier: judges the commits.
-            address: for people.
-            branch: for people.
-            path: the folder or file in the repository that the documents are in; empty for all of it.
-            interval_seconds: how often the branch is looked at without being told.
-            max_file_bytes: larger files are refused.
+            settings: which documents are followed, and how.
             in_force: the revision that was in force last, from wherever it came: what is new is judged against it.
             describe: told of each revision that a decision may name, before it can be made, and which is in force.
             now: the time of day.
             log: where changes are said.
         """
         self._mirror = mirror
-        self._verifier = verifier
-        self._path = path
-        self._interval_seconds = interval_seconds
-        self._max_file_bytes = max_file_bytes
+        self._judge = Judge(mirror, verifier)
+        self._settings = settings
         self._base = in_force
         self._describe = describe
         self._now = now
         self._log = log
-        self._state = SourceState(address.shown, branch, path, verifier.mode)
-        self._content = _Content("", {})
-        #: What was read ahead of the follower, until it asks.
-        self._ahead: dict[str, bytes | None] = {}
-        #: Which commit changed a file last, of those that changed since the first look.
-        self._changed_by: dict[str, str] = {}
-        #: What was said of places that are not read, so that each thing is said once.
-        self._said: dict[str, str] = {}
+        self._state = SourceState(settings.address, settings.branch, settings.path, verifier.mode)
+        self._files = RevisionFiles(mirror, settings.path, settings.max_file_bytes)
+        self._unread = Unread(mirror, self._files.below, log)
         self._nudged: asyncio.Event | None = None
         self._nudged_early = False
 
@@ -133,7 +112,7 @@ class GitSource:
     @property
     def newest_revision(self) -> str | None:
         """The revision in force."""
-        return self._content.revision or None
+        return self._files.revision or None
 
     @property
     def quiet_seconds(self) -> float:
@@ -159,7 +138,7 @@ class GitSource:
         if renewed:
             self._say_renewed()
         self._update(threading.Event())
-        if not self._content.revision:
+        if not self._files.revision:
             raise ReconcilerError(self._why_not())
 
     def _resume(self, base: InForce) -> bool:
@@ -168,16 +147,15 @@ class GitSource:
         Under `enforce` one that came into force unjudged has to be good by itself.
         """
         try:
-            if self._verifier.mode == "enforce" and not base.judged:
-                (verdict,) = self._verifier.judge(self._mirror, [base.revision])
-                if not verdict.good:
+            if self._judge.enforces and not base.judged:
+                if not self._judge.is_good(base.revision):
                     return True
                 self._base = base._replace(judged=True)
-            everything = self._mirror.entries(base.revision, self._path)
-            entries = self._documents(everything)
-            if not self._mirror.lacks([entry.id for entry in entries.values()]):
-                self._take(base.revision, everything)
-                self._say_unread(base.revision, everything)
+            everything = self._mirror.entries(base.revision, self._settings.path)
+            step = self._files.anew(base.revision, everything)
+            if not self._mirror.lacks([entry.id for entry in step.fresh.values()]):
+                self._show(step)
+                self._unread.say(base.revision, everything)
                 return True
         except GitUnavailable:
             raise
@@ -201,11 +179,19 @@ class GitSource:
         self._mirror.open()
         never = threading.Event()
         newest = self._mirror.fetch(never)
-        way = self._way(self._base.revision if self._base is not None else "", newest, never)
-        refused = self._judge(newest, way)
-        self._take(newest, self._mirror.entries(newest, self._path))
+        way = self._judge.way(self._base.revision if self._base is not None else "", newest, never)
+        refused = self._judge.judge(newest, way, self._base)
+        self._show(self._files.anew(newest, self._mirror.entries(newest, self._settings.path)))
         (revision,) = self._mirror.describe([newest])
         return revision, refused
+
+    def _show(self, step: Step) -> None:
+        """Make the files of a revision readable here, whether or not it was in force before."""
+        (described,) = self._mirror.describe([step.content.revision])
+        self._describe(described)
+        self._files.read_ahead(step.fresh)
+        self._files.take(step)
+        self._state = replace(self._state, revision=described)
 
     def _why_not(self) -> str:
         state = self._state
@@ -234,49 +220,23 @@ class GitSource:
         """
         if base not in (self.base, "git"):
             return None
-        return file if not self._path or file == self._path or file.startswith(f"{self._path}/") else None
-
-    @property
-    def _is_gone(self) -> bool:
-        """Whether the folder of the documents is missing, which is no release of all that it held."""
-        return bool(self._path) and not self._content.entries
+        return file if self._files.below.covers(file) else None
 
     def walk(self) -> Tree:
         """Name every file of the revision in force."""
-        entries = self._content.entries
-        gone = (self._path,) if self._is_gone else ()
-        return Tree(
-            files={file: _stamp(entries[file], 0) for file in sorted(entries)},
-            problems=(),
-            warnings=(),
-            vanished_roots=gone,
-            unseen=(*gone, *sorted(self._content.closed)),
-        )
+        return self._files.walk()
 
     def stamp(self, file: str) -> FileStamp | None:
         """Return a stamp that changes with the content; None when the revision in force has no such file."""
-        entry = self._content.entries.get(file)
-        return None if entry is None else _stamp(entry, len(self._ahead.get(file) or b""))
+        return self._files.stamp(file)
 
     def read(self, file: str) -> bytes | Problem:
         """Return what the revision in force has in a file, or why not."""
-        entry = self._content.entries.get(file)
-        if entry is None:
-            return Problem(file, 1, 1, "no such file in the revision in force", rule="missing")
-        if entry.mode == 0:
-            return Problem(file, 1, 1, "the name holds control characters or is not UTF-8", rule="file-name")
-        if file in self._ahead:
-            data = self._ahead.pop(file)
-        else:
-            ((_, data),) = self._mirror.blobs([entry.id])
-        if data is None:
-            message = f"the file has more bytes than max_file_bytes allows ({self._max_file_bytes:,})"
-            return Problem(file, 1, 1, message, rule="too-large")
-        return self._follow(file, data) if entry.is_link else data
+        return self._files.read(file)
 
     def revision_of(self, file: str) -> str | None:
         """Return the commit that changed a file last; None for one that is as it was at the first look."""
-        return self._changed_by.get(file)
+        return self._files.revision_of(file)
 
     def nudge(self) -> None:
         """Look at the branch soon: somebody says that it moved."""
@@ -305,7 +265,7 @@ class GitSource:
         try:
             while not stop.is_set():
                 try:
-                    async with asyncio.timeout_at(began + self._interval_seconds):
+                    async with asyncio.timeout_at(began + self._settings.interval_seconds):
                         await nudged.wait()
                         if not stop.is_set():
                             await asyncio.sleep(began + LEAST_SECONDS - loop.time())
@@ -315,9 +275,9 @@ class GitSource:
                     return
                 nudged.clear()
                 began = loop.time()
-                was_gone, closed = self._is_gone, self._content.closed
+                was_gone, closed = self._files.is_gone, self._files.closed
                 changed = await asyncio.to_thread(self._update, ended)
-                moved = was_gone or self._is_gone or closed != self._content.closed
+                moved = was_gone or self._files.is_gone or closed != self._files.closed
                 if changed or moved:
                     # What went out of sight, or came back, only a walk tells.
                     yield None if moved else changed
@@ -353,7 +313,7 @@ class GitSource:
         known = self._state.error
         self._state = replace(self._state, error=why)
         if known != why:
-            revision = self._content.revision or None
+            revision = self._files.revision or None
             self._log.error("source_unreachable", address=self._state.address, error=why, in_force=revision)
             # Once for each new reason, since every byte is read: perhaps it is not the repository.
             if self._mirror.is_damaged():
@@ -361,17 +321,17 @@ class GitSource:
                 self._say_renewed()
 
     def _consider(self, newest: str, stop: threading.Event) -> frozenset[str]:
-        if newest == self._content.revision:
+        if newest == self._files.revision:
             self._state = replace(self._state, refused_revision=None, refused=())
             return frozenset()
         before = self._base.revision if self._base is not None else ""
-        way = self._way(before, newest, stop)
-        refused = self._judge(newest, way)
-        if refused and self._verifier.mode == "enforce":
+        way = self._judge.way(before, newest, stop)
+        refused = self._judge.judge(newest, way, self._base)
+        if refused and self._judge.enforces:
             self._refuse(newest, refused)
             return frozenset()
         for each in refused:
-            self._log.warning("revision_unsigned", **_as_log(each))
+            self._log.warning("revision_unsigned", **each.as_log())
         (revision,) = self._mirror.describe([newest])
         if before and way.rewritten:
             self._log.warning("source_rewritten", before=before, revision=newest, author=revision.author)
@@ -387,210 +347,36 @@ class GitSource:
         )
         return changed
 
-    def _way(self, before: str, newest: str, stop: threading.Event) -> Way:
-        if not before:
-            return Way((newest,), complete=True, rewritten=False)
-        if newest == before:
-            return Way((), complete=True, rewritten=False)
-        try:
-            return self._mirror.way(before, newest, stop)
-        except GitFailed:
-            if self._verifier.mode != "off" and self._verifier.scope == "all":
-                raise
-            # Only who changed what is less exact without the commits between.
-            return Way((newest,), complete=False, rewritten=False)
-
-    def _judge(self, newest: str, way: Way) -> tuple[Refused, ...]:
-        """Return the commits whose signatures are not good enough."""
-        verifier = self._verifier
-        if verifier.mode == "off":
-            return ()
-        commits: Sequence[str] = (newest,) if verifier.scope == "tip" else way.commits or (newest,)
-        if verifier.scope == "all" and self._base is not None and not self._base.judged:
-            # What came into force unjudged is no ground to judge on.
-            commits = tuple(dict.fromkeys((*commits, self._base.revision)))
-        bad = [verdict for verdict in verifier.judge(self._mirror, commits) if not verdict.good]
-        refused = self._explain(bad)
-        if verifier.scope == "all" and not way.complete:
-            (revision,) = self._mirror.describe([newest])
-            why = (
-                f"its history does not meet the revision in force within {self._mirror.depth} commits, so that not all"
-                " of it can be judged; raise --git-depth, or judge the tip alone with --verify-scope tip"
-            )
-            refused = (*refused, Refused(revision, why))
-        return refused
-
-    def _explain(self, bad: Sequence[Verdict]) -> tuple[Refused, ...]:
-        revisions = self._mirror.describe([verdict.commit for verdict in bad[:REFUSED_NAMED]])
-        return tuple(Refused(revision, verdict.said) for revision, verdict in zip(revisions, bad, strict=False))
-
     def _refuse(self, newest: str, refused: tuple[Refused, ...]) -> None:
         (revision,) = self._mirror.describe([newest])
         if self._state.refused_revision != revision or self._state.refused != refused:
             for each in refused:
                 self._log.error(
-                    "revision_refused", **_as_log(each), newest=newest, in_force=self._content.revision or None
+                    "revision_refused", **each.as_log(), newest=newest, in_force=self._files.revision or None
                 )
         self._state = replace(self._state, refused_revision=revision, refused=refused)
 
     def _take_in(self, before: str, newest: str, way: Way) -> frozenset[str]:
         """Put a revision in force and return the files that it changed."""
-        judged = InForce(newest, self._verifier.mode == "enforce")
-        if not before or not self._content.revision or not self._mirror.has(before):
+        path = self._settings.path
+        found: Mapping[str, Entry | None]
+        if not before or not self._files.revision or not self._mirror.has(before):
             # Nothing to compare trees with: the files are compared instead.
-            everything = self._mirror.entries(newest, self._path)
-            if not (before or everything) and self._path:
+            everything = self._mirror.entries(newest, path)
+            if not (before or everything) and path:
                 # Nothing was ever in force that could stay so: it was never there.
-                raise SettingsError(f"path: there is no such folder or file in commit {newest[:12]}: {self._path}")
-            entries = self._documents(everything)
-            known = self._content.entries
-            changed = frozenset(file for file in known.keys() | entries.keys() if known.get(file) != entries.get(file))
-            self._changed_by.update(dict.fromkeys(changed, newest) if known else {})
-            self._mirror.note_absent([entry.id for entry in entries.values()])
-            self._take(newest, everything)
-            self._put_in_force(judged)
-            self._say_unread(newest, everything)
-            return changed
-        found = self._mirror.changes(before, newest, self._path)
-        changes = {_shown(file) for file in found}
-        touched = self._mirror.touched(way, self._path)
-        fresh = self._documents({file: entry for file, entry in found.items() if entry is not None})
-        entries = {file: entry for file, entry in self._content.entries.items() if file not in changes} | fresh
-        changed = frozenset(file for file in changes if file in fresh or file in self._content.entries)
-        changed_by = {file: touched.get(file, newest) for file in changed}
-        self._describe(*self._mirror.describe(sorted({newest, *changed_by.values()})))
-        self._mirror.note_absent([entry.id for entry in fresh.values()])
-        self._read_ahead(fresh)
-        # What is gone, or was renamed, would add up over the months.
-        self._changed_by = {file: commit for file, commit in (self._changed_by | changed_by).items() if file in entries}
-        self._put_in_force(judged)
-        closed = (self._content.closed - found.keys()) | self._closed(found)
-        self._content = _Content(newest, entries, closed)
-        self._say_unread(newest, found)
-        return changed
-
-    def _put_in_force(self, newest: InForce) -> None:
-        self._base = newest
-        self._mirror.accept(newest.revision)
-        self._describe(in_force=newest)
-
-    def _take(self, revision: str, everything: dict[str, Entry]) -> None:
-        entries = self._documents(everything)
-        (described,) = self._mirror.describe([revision])
-        self._describe(described)
-        self._read_ahead(entries)
-        self._content = _Content(revision, entries, self._closed(everything))
-        self._state = replace(self._state, revision=described)
-
-    def _read_ahead(self, entries: Mapping[str, Entry]) -> None:
-        """Read what the follower is about to ask for, with one git for all of it."""
-        self._ahead.clear()
-        held = 0
-        by_id: dict[str, list[str]] = {}
-        for file, entry in entries.items():
-            by_id.setdefault(entry.id, []).append(file)
-        for identifier, data in self._mirror.blobs(list(by_id)):
-            held += len(data or b"")
-            if held > AHEAD_BYTES:
-                return  # the rest is read when it is asked for, file by file
-            for file in by_id[identifier]:
-                self._ahead[file] = data
-
-    def _documents(self, entries: Mapping[str, Entry]) -> dict[str, Entry]:
-        """Return those of some entries that a folder's walk would find: no hidden name on the way, the right ending."""
-        found = {}
-        for file, entry in entries.items():
-            if file.endswith(SUFFIXES) and not self._is_hidden(file) and (entry.is_file or entry.is_link):
-                found[_shown(file)] = entry if is_nameable(file) else entry._replace(mode=0)
-        return found
-
-    def _is_hidden(self, file: str) -> bool:
-        rest = file if not self._path or file == self._path else file[len(self._path) + 1 :]
-        return rest.startswith(".") or "/." in rest
-
-    def _closed(self, entries: Mapping[str, Entry | None]) -> frozenset[str]:
-        """Return the links and submodules among some entries, behind which documents may be that are not read."""
-        return frozenset(
-            file
-            for file, entry in entries.items()
-            if entry is not None
-            and not (entry.is_file or (entry.is_link and file.endswith(SUFFIXES)) or self._is_hidden(file))
-        )
-
-    def _say_unread(self, revision: str, entries: Mapping[str, Entry | None]) -> None:
-        """Say once of what looks like documents, or a place of documents, that it is not read.
-
-        Args:
-            revision: in force now.
-            entries: of it, or those that it changed.
-        """
-        for file in [file for file, entry in entries.items() if entry is None]:
-            self._said.pop(file, None)
-        self._say_links(revision, entries)
-        unread = {}
-        for file, entry in entries.items():
-            if entry is not None and not self._is_hidden(file):
-                if entry.is_submodule:
-                    unread[file] = "a submodule, which a Git source does not read; what was there before stays in force"
-                elif not entry.is_folder and differs_in_case(file):
-                    unread[file] = WRONG_CASE
-        self._say_once({file: unread[file] for file in sorted(unread) if is_nameable(file)})
-
-    def _say_links(self, revision: str, entries: Mapping[str, Entry | None]) -> None:
-        """Say of each link to a folder, once, that it is not followed: else what is behind it would be missed."""
-        links = [
-            file
-            for file, entry in entries.items()
-            if entry is not None and entry.is_link and not (file.endswith(SUFFIXES) or self._is_hidden(file))
-        ]
-        asked = sorted(filter(is_nameable, links))[:LINKS_NAMED]
-        try:
-            found = self._mirror.ways_out(revision, asked) if asked else {}
-        except GitFailed:
-            return  # a word of warning less
-        gone = [file for file, entry in entries.items() if entry is None]
-        for file in asked:
-            # One that leads nowhere matters where documents were before.
-            if file not in found and any(each.startswith(f"{file}/") for each in gone):
-                found[file] = "nothing that is there"
-        self._say_once(
-            {
-                file: f"a link to {where}, and what is there is not followed in a Git source"
-                for file, where in found.items()
-            }
-        )
-
-    def _say_once(self, words: Mapping[str, str]) -> None:
-        """Say of some places why they are not read, except for what was said of them before."""
-        for file in [file for file, why in words.items() if self._said.get(file) != why][:LINKS_NAMED]:
-            self._said[file] = words[file]
-            self._log.warning("source_warning", detail=f"{file}: {words[file]}")
-
-    def _follow(self, file: str, data: bytes) -> bytes | Problem:
-        """Return the content of a link: none, since what it leads to counts under its own name; or what is wrong."""
-        target = os.fsdecode(data)
-        place = posixpath.normpath(posixpath.join(posixpath.dirname(file), target))
-        if place in self._content.entries and not self._content.entries[place].is_link:
-            return b""
-        message = f"symbolic link to {target[:200]!r}: in a Git source a link may only lead to a document of the source"
-        return Problem(file, 1, 1, message, rule="link-outside")
-
-
-def _shown(file: str) -> str:
-    """Return a path that fits into a line of text."""
-    return file if is_nameable(file) else file.encode("unicode_escape").decode("ascii")
-
-
-def _stamp(entry: Entry, size: int) -> FileStamp:
-    # The object's ID in place of the file's number: equal ones mean equal bytes, whatever any clock says.
-    return FileStamp(size, 0, 0, int(entry.id[:15], 16), 0, 1 << 62)
-
-
-def _as_log(refused: Refused) -> dict[str, str]:
-    revision = refused.revision
-    return {
-        "revision": revision.id,
-        "author": revision.author,
-        "subject": scrub(revision.subject),
-        "why": refused.why,
-    }
+                raise SettingsError(f"path: there is no such folder or file in commit {newest[:12]}: {path}")
+            step, found = self._files.anew(newest, everything), everything
+        else:
+            found = self._mirror.changes(before, newest, path)
+            step = self._files.onward(newest, found, self._mirror.touched(way, path))
+        self._describe(*self._mirror.describe(sorted({newest, *step.changed_by.values()})))
+        self._mirror.note_absent([entry.id for entry in step.fresh.values()])
+        self._files.read_ahead(step.fresh)
+        # Before it is followed: what could not be put in force has to be found to differ once more.
+        self._base = InForce(newest, self._judge.enforces)
+        self._mirror.accept(newest)
+        self._describe(in_force=self._base)
+        self._files.take(step)
+        self._unread.say(newest, found)
+        return frozenset(step.changed_by)
