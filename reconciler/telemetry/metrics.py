@@ -155,7 +155,7 @@ class Metrics:
         )
         self._commits = Histogram(
             "reconciler_state_commit_seconds",
-            "Commits of the state, from their begin until they are on disk.",
+            "Commits of the state, from their beginning until they are on disk.",
             buckets=_COMMIT_SECONDS,
             registry=self._registry,
         )
@@ -233,9 +233,13 @@ class _WhenAsked(Collector):
         self.source: Callable[[], SourceFigures] | None = None
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        depth = GaugeMetricFamily("reconciler_queue_depth", "Keys that are due, by class.", labels=["priority"])
+        depth = GaugeMetricFamily(
+            "reconciler_queue_depth", "Recordings that are due, by class of work.", labels=["priority"]
+        )
         age = GaugeMetricFamily(
-            "reconciler_queue_oldest_seconds", "How long the oldest due key has waited.", labels=["priority"]
+            "reconciler_queue_oldest_seconds",
+            "How long the oldest of them has waited, by class of work.",
+            labels=["priority"],
         )
         for priority, (ready, oldest_seconds) in self.depths().items():
             depth.add_metric([priority.name.lower()], ready)

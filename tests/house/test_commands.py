@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from itertools import dropwhile
 from pathlib import Path
 
 import click
 import pytest
 
-from tests.house.pages import PAGES
+from tests.house.pages import PAGES, prose, quoted
 from tests.house.shown import check_usage, command_group, shown_commands
 from tests.world.places import CHECKOUT
 
@@ -32,6 +33,22 @@ def test_every_shown_command_exists() -> None:
                 wrong.append(f"{shown}: {error.format_message()}")
     assert not wrong, "\n".join(wrong)
     assert seen, "no page shows a command in a block marked sh or console"
+
+
+def test_every_command_within_a_sentence_exists() -> None:
+    group = command_group()
+    wrong, seen = [], 0
+    for page in PAGES:
+        for words in (
+            shlex.split(code) for code in quoted(prose(page)) if re.match(r"([A-Z_]+=\S+\s+)?reconciler\s", code)
+        ):
+            seen += 1
+            try:
+                check_usage(group, words[words.index("reconciler") + 1 :])
+            except click.UsageError as error:
+                wrong.append(f"{page}: {words}: {error.format_message()}")
+    assert not wrong, "\n".join(wrong)
+    assert seen > 20
 
 
 def test_every_command_is_shown() -> None:
