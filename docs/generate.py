@@ -114,6 +114,7 @@ EVENTS: Final = {
     "revision_unsigned": "under `verify: warn`, one that would be refused",
     "hook_taken": "a Git host said that the branch moved",
     "hook_refused": "a delivery was not taken, and why",
+    "cache_exposed": "others may write the folder that `cache_dir` names, and so replace the index and the mirror",
     "state_exposed": "others may write the folder of the state, and so replace it: said at the start, and by `doctor`",
     "state_unwritable": "the state cannot be written; nothing is sent without it",
     "state_writable_again": "it can",

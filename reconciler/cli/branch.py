@@ -6,6 +6,7 @@ import posixpath
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,15 +32,15 @@ from reconciler.settings import (
     Settings,
     SignatureSettings,
     SourceSettings,
+    make_state_folder,
+    mirrors_folder,
     read_token,
-    state_folder,
 )
 from reconciler.state import Store, Writer, open_store
 from reconciler.telemetry import Log, SourceFigures
 from reconciler.web import Hook, Limiter
 
-#: Below the state folder.
-_MIRRORS = "mirrors"
+#: Below the folder of the mirrors.
 _GPG_HOME = "gnupg"
 #: What has no meaning without a Git source; and what of that somebody relies on.
 _OF_GIT = (
@@ -167,7 +168,10 @@ def open_branch(settings: Settings, state: str, store: Store, writer: Writer, cl
     Raises:
         ReconcilerError: there is none that may be, or one of the settings cannot be used.
     """
-    source = _source(settings, state_folder(state) / _MIRRORS, store.in_force(), writer.describe, clock, log)
+    folder = mirrors_folder(settings.store.cache_dir, state)
+    with suppress(OSError):  # whoever makes the mirror says why it cannot be made
+        make_state_folder(folder.parent)
+    source = _source(settings, folder, store.in_force(), writer.describe, clock, log)
     source.open()
     return source
 

@@ -330,6 +330,21 @@ def check_folder(folder: Path, why: str) -> Iterator[Finding]:
         yield Finding("state", Level.WARNING, message, f"make it yours alone: chmod 700 {folder}")
 
 
+def check_cache(folder: Path, why: str) -> Iterator[Finding]:
+    """Judge the folder of what can be made again.
+
+    Args:
+        folder: where it is, there or not.
+        why: what others may do to it; empty for nothing.
+    """
+    if why:
+        message = f"whoever may write {folder} may replace the index and the mirror: {why}"
+        yield Finding("cache", Level.WARNING, message, f"make it yours alone: chmod 700 {folder}")
+    if os.path.lexists(folder) and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        message = f"{folder} is no folder that this user may write, so that every start reads every file"
+        yield Finding("cache", Level.WARNING, message, "name another with --cache-dir")
+
+
 def check_source(address: str, newest: Revision, in_force: str | None) -> Finding:
     """Say what the Git branch is at, and what the daemon has in force."""
     message = f"{address} is at {newest.id[:12]} by {newest.author}: {newest.subject}"

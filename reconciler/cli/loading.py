@@ -80,13 +80,13 @@ def explain_problems(loaded: Loaded, source: Files, also: Sequence[Problem] = ()
 
 
 def index_for(paths: Iterable[str], settings: Settings, state: str) -> Index | None:
-    """Return the index of some paths, beside the state; None where the state's place is none."""
+    """Return the index of some paths; None where it belongs beside the state, whose place is none."""
     # Imported late: a hook that checks one file needs neither.
     from reconciler.desired import Index
-    from reconciler.settings import state_folder
+    from reconciler.settings import cache_folder
 
     try:
-        return Index(state_folder(state), paths, document_limits(settings.documents))
+        return Index(cache_folder(settings.store.cache_dir, state), paths, document_limits(settings.documents))
     except (StoreError, FileNotFoundError):
         return None  # whoever needs the state, or the working directory, says what is wrong
 

@@ -43,6 +43,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 COMMON: Final[tuple[Setting[Any], ...]] = (ApiSettings.api_url, StoreSettings.state, *LogSettings.settings)
 DOCUMENTS: Final = DocumentSettings.settings
 REACH: Final[tuple[Setting[Any], ...]] = (ApiSettings.allow_http, ApiSettings.transport, *PaceSettings.settings)
+#: What takes the index, or a mirror.
+CACHE: Final[tuple[Setting[Any], ...]] = (StoreSettings.cache_dir,)
 #: What takes the lease on the state.
 WRITING: Final[tuple[Setting[Any], ...]] = (
     StoreSettings.wait_seconds,

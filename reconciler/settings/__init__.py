@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from reconciler.settings.keys import KeyRing as KeyRing
     from reconciler.settings.keys import KeySource as KeySource
     from reconciler.settings.keys import read_token as read_token
+    from reconciler.settings.place import cache_folder as cache_folder
     from reconciler.settings.place import exposed_folder as exposed_folder
     from reconciler.settings.place import is_our_folder as is_our_folder
     from reconciler.settings.place import make_state_folder as make_state_folder
+    from reconciler.settings.place import mirrors_folder as mirrors_folder
     from reconciler.settings.place import state_address as state_address
     from reconciler.settings.place import state_folder as state_folder
     from reconciler.settings.place import state_path as state_path
@@ -78,9 +80,11 @@ else:
                 "read_token",
             ),
             "place": (
+                "cache_folder",
                 "exposed_folder",
                 "is_our_folder",
                 "make_state_folder",
+                "mirrors_folder",
                 "state_address",
                 "state_folder",
                 "state_path",

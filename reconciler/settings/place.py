@@ -1,11 +1,12 @@
-"""Where the state is: the file and the folder that a state URL names.
+"""Where the state is, the file and the folder that a state URL names; and where what can be made again is kept.
 
-A room of its own, light, because what is kept beside the state is asked for by commands that never open it. What must
+Light, because what is kept beside the state is asked for by commands that never open it. What must
 never happen here: a URL in an error, since a password may stand in it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
-from reconciler.model import StoreError
+from reconciler.model import SettingsError, StoreError
 from reconciler.settings.files import check_inside, write_whole
 
 #: What hides the folder from Git.
 _IGNORED: Final = b"*\n"
+_MIRRORS: Final = "mirrors"
 
 
 def state_folder(url: str) -> Path:
@@ -28,6 +30,46 @@ def state_folder(url: str) -> Path:
         StoreError: the URL is of another form.
     """
     return state_path(url).parent
+
+
+def cache_folder(cache_dir: str, state: str) -> Path:
+    """Return the folder for what can be made again: the setting `cache_dir`, or where it is empty that of the state.
+
+    Raises:
+        SettingsError: `cache_dir` is no path, or leads out of the working directory by a link.
+        StoreError: it is empty, and the state URL is of another form.
+    """
+    if not cache_dir:
+        return state_folder(state)
+    if cache_dir.startswith("~"):
+        raise SettingsError(f"cache_dir: {cache_dir} would be a folder of that name; only a shell reads ~ as your home")
+    try:
+        if not cache_dir.startswith("/"):
+            check_inside(cache_dir)
+        return Path(cache_dir).absolute()
+    except FileNotFoundError:
+        raise SettingsError(
+            f"cache_dir: {cache_dir} is below the working directory, and that has been removed; name an absolute place"
+        ) from None
+    except (OSError, ValueError) as error:  # no path at all is a ValueError
+        reason = (error.strerror if isinstance(error, OSError) else None) or "it is no path"
+        raise SettingsError(f"cache_dir: {reason}") from None
+
+
+def mirrors_folder(cache_dir: str, state: str) -> Path:
+    """Return the folder for the mirrors of the one daemon that may write a state.
+
+    A mirror has no lock of its own: whoever holds the state owns it. So daemons that have each a state of their own and
+    share a `cache_dir` share no mirror.
+
+    Raises:
+        SettingsError: see `cache_folder`.
+        StoreError: as well.
+    """
+    folder = cache_folder(cache_dir, state)
+    if not cache_dir:
+        return folder / _MIRRORS
+    return folder / f"{_MIRRORS}-{hashlib.sha256(os.fsencode(state_path(state))).hexdigest()[:16]}"
 
 
 def make_state_folder(folder: Path) -> None:

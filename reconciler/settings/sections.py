@@ -39,6 +39,7 @@ class StoreSettings(Section):
     """Where the state is kept, how long its history is, and who waits for it."""
 
     state = text("sqlite:///.reconciler/state.db", "Where the state is kept.")
+    cache_dir = text("", "Folder for what can be made again, the index and the mirror; empty for that of the state.")
     wait_seconds = number(
         0.0,
         "How long to wait for another writer to give the state back, before exit 6; a standby waits long.",

@@ -350,6 +350,17 @@ def test_a_first_start_without_a_commit_to_take_exits_1_with_the_reason(world: G
     assert "Traceback" not in done.stderr
 
 
+def test_the_mirror_goes_to_the_folder_for_caches(world: GitScene, tmp_path: Path) -> None:
+    (one,) = world.recordings(1)
+    world.team.publish({"docs/one.yaml": one.document("paused")})
+    cache = tmp_path / "cache"
+    with world.daemon("--cache-dir", str(cache)) as daemon:
+        daemon.wait_for("applied", name=one.name)
+    assert [len(list(mirrors.iterdir())) for mirrors in cache.glob("mirrors-*")] == [1]
+    assert cache.stat().st_mode & 0o777 == 0o700
+    assert not list(tmp_path.rglob("mirrors"))
+
+
 # The end
 
 

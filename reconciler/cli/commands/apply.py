@@ -17,6 +17,7 @@ from reconciler.cli.exits import DONE
 from reconciler.cli.heap import spare_what_is_loaded
 from reconciler.cli.loading import index_for, load_or_exit, refuse_empty
 from reconciler.cli.options import (
+    CACHE,
     COMMON,
     DOCUMENTS,
     LIMITS,
@@ -97,7 +98,7 @@ class _Request:
 )
 @click.option("--yes", "-y", is_flag=True, envvar="RECONCILER_YES", help="Do not ask.")
 @click.option("--sandbox", is_flag=True, help="Use an embedded sandbox in place of the API.")
-@setting_options(*COMMON, *DOCUMENTS, *REACH, *LIMITS, *WRITING)
+@setting_options(*COMMON, *DOCUMENTS, *CACHE, *REACH, *LIMITS, *WRITING)
 @click.pass_context
 def command(
     context: click.Context,

@@ -17,6 +17,7 @@ from reconciler.cli.checks import (
     Finding,
     Level,
     check_address,
+    check_cache,
     check_clock,
     check_folder,
     check_installation,
@@ -47,7 +48,7 @@ from reconciler.cli.process import run_async
 from reconciler.desired import Source, cross_check, load_documents
 from reconciler.model import Problem, ReconcilerError, RecordingKey, SettingsError, StoreError, parse_uuid
 from reconciler.providers import Budgets, DatedTransport, Survey, Timeouts, refuse_writes
-from reconciler.settings import SECTIONS, Setting, Settings, exposed_folder, state_folder
+from reconciler.settings import SECTIONS, Setting, Settings, StoreSettings, cache_folder, exposed_folder, state_folder
 from reconciler.state import examine
 from reconciler.telemetry import hide, make_log
 
@@ -119,6 +120,7 @@ def _examine(
         yield check_watching(paths)
         yield from check_repository(paths[0])
     yield from _examine_state(settings)
+    yield from _examine_cache(settings.store)
     yield check_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0], settings.pace.concurrency)
     address = check_address(settings.api.api_url, allow_http=settings.api.allow_http)
     yield address
@@ -193,6 +195,16 @@ def _examine_state(settings: Settings) -> Iterable[Finding]:
         return [*check_state(examine(settings.store.state)), *check_folder(folder, exposed_folder(folder))]
     except StoreError as error:
         return [Finding("state", Level.FAILURE, str(error), "mend it as it says, or name another with --state")]
+
+
+def _examine_cache(store: StoreSettings) -> Iterable[Finding]:
+    if not store.cache_dir:
+        return []  # that of the state has been looked at
+    try:
+        folder = cache_folder(store.cache_dir, store.state)
+        return check_cache(folder, exposed_folder(folder))
+    except SettingsError as error:
+        return [Finding("cache", Level.FAILURE, str(error), "name another with --cache-dir")]
 
 
 async def _ask(settings: Settings, known: dict[str, list[RecordingKey]]) -> list[Finding]:

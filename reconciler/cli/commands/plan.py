@@ -13,6 +13,7 @@ from reconciler.cli.exits import CHANGES_PRESENT, DONE, ERROR, UNAUTHORIZED
 from reconciler.cli.loading import commits_of_hook, explain_problems, index_for, load_or_explain
 from reconciler.cli.looking import say_note
 from reconciler.cli.options import (
+    CACHE,
     COMMON,
     DOCUMENTS,
     LIMITS,
@@ -93,7 +94,7 @@ from reconciler.telemetry import visible
 @label_option("Show and count only recordings whose document has this label, or had it when it was taken away.")
 @click.option("--out", type=click.Path(dir_okay=False), help="Save the plan for `apply --plan`.")
 @click.option("--sandbox", is_flag=True, help="Use an embedded sandbox in place of the API.")
-@setting_options(*COMMON, *DOCUMENTS, *REACH, *LIMITS)
+@setting_options(*COMMON, *DOCUMENTS, *CACHE, *REACH, *LIMITS)
 @click.pass_context
 def command(
     context: click.Context,

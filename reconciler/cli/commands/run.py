@@ -22,6 +22,7 @@ from reconciler.cli.exits import DONE, ERROR
 from reconciler.cli.heap import give_large_blocks_back, spare_what_is_loaded
 from reconciler.cli.loading import index_for, refuse_empty
 from reconciler.cli.options import (
+    CACHE,
     COMMON,
     DOCUMENTS,
     LIMITS,
@@ -65,6 +66,7 @@ from reconciler.settings import (
     Settings,
     SignatureSettings,
     SourceSettings,
+    cache_folder,
     exposed_folder,
     state_folder,
 )
@@ -86,6 +88,7 @@ ONE_RUN = "reconciler run --once"
 @setting_options(
     *COMMON,
     *DOCUMENTS,
+    *CACHE,
     *REACH,
     *LIMITS,
     *WRITING,
@@ -120,6 +123,9 @@ def command(context: click.Context, paths: tuple[str, ...], once: bool, sandbox:
     adopt_libraries(log)
     if why := exposed_folder(state_folder(state)):
         log.warning("state_exposed", folder=str(state_folder(state)), why=why)
+    cache = cache_folder(settings.store.cache_dir, state)
+    if cache != state_folder(state) and (why := exposed_folder(cache)):
+        log.warning("cache_exposed", folder=str(cache), why=why)
     metrics = Metrics(__version__)
     with ExitStack() as parts:
         parts.callback(drain_standard_error)

@@ -12,6 +12,7 @@ import click
 from reconciler.cli.exits import DONE, ERROR
 from reconciler.cli.loading import commits_of_hook, counted, index_for, show_problems, warn
 from reconciler.cli.options import (
+    CACHE,
     COMMON,
     DEFAULT_FOLDER,
     DOCUMENTS,
@@ -46,7 +47,7 @@ from reconciler.settings import Settings
 )
 @click.option("--staged", is_flag=True, help="Take the documents from Git's index, as a commit hook must.")
 @click.option("--require-documents", is_flag=True, help="Exit with 1 when no document is found.")
-@setting_options(*COMMON, *DOCUMENTS)
+@setting_options(*COMMON, *DOCUMENTS, *CACHE)
 @click.pass_context
 def command(
     context: click.Context, paths: tuple[str, ...], output: str, root: str, staged: bool, require_documents: bool

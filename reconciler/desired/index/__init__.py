@@ -1,4 +1,4 @@
-"""What valid files declared when they were last read, kept beside the state so that nobody reads them twice.
+"""What valid files declared when they were last read, kept on disk so that nobody reads them twice.
 
     columns (recordings without objects) -> file (the index on disk, and when it may be believed)
 

@@ -1,4 +1,4 @@
-"""The index on disk: written whole beside the state, read whole, believed only where everything about it fits.
+"""The index on disk: written whole into the folder for caches, read whole, believed only where all about it fits.
 
 What must never happen in this room: an index that is wrong, old, foreign or cut short becomes an error or an answer; a
 file that others may have written is believed; anything but plain values is read out of it.
@@ -91,7 +91,7 @@ class Index:
         """Take part in nothing yet: the file is opened by `read`, and made by `write`.
 
         Args:
-            folder: the one that the state is in, there or not.
+            folder: the one for caches, there or not.
             paths: as they were given, since files are shown by them.
             limits: an index of files that were read under other limits does not count.
         """

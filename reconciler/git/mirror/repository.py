@@ -1,4 +1,4 @@
-"""A bare mirror of one branch: shallow, without what is too large, without a work tree. Kept under the state folder.
+"""A bare mirror of one branch: shallow, without what is too large, without a work tree. Its folder is one state's own.
 
 Objects are read as they are stored. What must never happen in this room: a file of the repository is written to disk
 under its own name; an object that is not here is fetched when it is read; the accepted revision moves by itself.
