@@ -20,6 +20,7 @@ from reconciler.cli.program import cli
 from reconciler.cli.reports import FORMATS
 from reconciler.desired.documents.parse import parse_documents
 from reconciler.desired.documents.plain import load_plain
+from reconciler.model.actions import Reason
 from reconciler.model.statuses import Phase
 from reconciler.plan.plan import Cause
 from reconciler.providers.bird.guard import Route
@@ -32,7 +33,7 @@ from tests.world.places import CHECKOUT
 #: The pages with YAML, which is checked each in its own way.
 DOCUMENTS, CONFIGURE = "docs/reference/documents.md", "docs/how-to/configure.md"
 PRE_COMMIT, GITHUB, GITLAB = (f"docs/how-to/{name}.md" for name in ("pre-commit", "github-actions", "gitlab-ci"))
-DEVELOP = "docs/develop.md"
+DEVELOP, METRICS = "docs/develop.md", "docs/reference/metrics.md"
 
 
 def test_the_readme_can_be_read_in_one_go() -> None:
@@ -147,6 +148,11 @@ def test_every_phase_is_explained() -> None:
     assert shown == [phase.value for phase in Phase]
 
 
+def test_every_reason_is_explained() -> None:
+    cells = rows("docs/explanation/how-it-works.md", "The decision")
+    assert {word for *_, cell in cells for word in quoted(cell)} == {reason.value for reason in Reason}
+
+
 def test_every_cause_is_explained() -> None:
     cells = [quoted(cell)[0] for cell, *_ in rows("docs/how-to/review.md", "Why is an action there?")]
     assert [cell for cell in cells if not cell.startswith("-")] == [cause.value for cause in Cause]
@@ -196,6 +202,20 @@ def test_links_lead_somewhere() -> None:
                 dead.append(f"{page}: {target}: no such heading")
     assert not dead
     assert seen > 100
+
+
+def test_what_the_pages_call_by_name_is_there() -> None:
+    """Settings, events, reasons, fields and formats in the code; options at a command."""
+    name = r"[a-z]+(?:_[a-z0-9]+)+|--[a-z-]+"
+    source = [path.read_text() for path in (CHECKOUT / "reconciler").rglob("*.py")]
+    source += [PAGES["docs/reference/commands.md"], PAGES[METRICS], "--help --version"]
+    known = {each for text in source for each in re.findall(rf"{name}|reconciler\.[a-z]+/v\d+", text)}
+    unknown = []
+    for page in PAGES.keys() - {"docs/long-tests.md"}:  # which shows the options of other programs
+        named = {code.split()[0] for code in quoted(prose(page)) if re.fullmatch(rf"(?:{name})(?: [A-Z=]+)?", code)}
+        named |= set(re.findall(r"reconciler\.[a-z]+/v\d+", PAGES[page]))
+        unknown += [f"{page}: {each}" for each in named - known]
+    assert sorted(unknown) == []
 
 
 def test_what_the_pages_name_in_the_tree_is_there() -> None:
