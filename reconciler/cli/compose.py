@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from reconciler.cli.terminal import progress
-from reconciler.controller import Observed, doubtful, observe_all
+from reconciler.cli.terminal import reading_calls
+from reconciler.controller import Observed, Pace, look
 from reconciler.model import Clock, Desired, Record, RecordingKey, SettingsError, StoreError
-from reconciler.providers import is_loopback
-from reconciler.reconcile import CONTRADICTED_SECONDS, Observer
-from reconciler.settings import Settings, state_folder
+from reconciler.providers import is_loopback, turns_at_once
+from reconciler.reconcile import Observer
+from reconciler.settings import PaceSettings, Settings, state_folder
 from reconciler.state import Retention, open_store
 
 if TYPE_CHECKING:
@@ -32,6 +31,16 @@ def system_clock() -> Clock:
 def retention(settings: Settings) -> Retention:
     """Return how much of the history is kept."""
     return Retention(settings.store.history_days or None, settings.store.history_rows or None)
+
+
+def pace(settings: PaceSettings) -> Pace:
+    """Return how much a command that ends does at once, and for how long it tries what does not succeed."""
+    return Pace(
+        settings.concurrency,
+        turns_at_once(settings.concurrency, settings.rate_limit),
+        settings.give_up_seconds,
+        settings.confirm_seconds,
+    )
 
 
 def new_run_id() -> str:
@@ -146,46 +155,7 @@ async def observe(
 
     clock = system_clock()
     rate = reading_rate(settings.pace.rate_limit, state)
-    reading = bird(settings, desired, sandbox=sandbox, state=state, before_write=refuse_writes, rate=rate)
-    async with reading as (api, _):
-        return await look(desired, applied, settings, api, Observer(api, clock.now), clock)
-
-
-async def look(
-    desired: Sequence[Desired],
-    applied: Mapping[RecordingKey, Record],
-    settings: Settings,
-    api: Bird,
-    observer: Observer,
-    clock: Clock,
-) -> Observed:
-    """Look at the live state of every document's recording. Whoever asks to stop meanwhile breaks it off.
-
-    What contradicts a record of a moment ago is looked at twice.
-    """
-    keys = [document.key for document in desired]
-    observed = await _look_at(keys, settings, api, observer, clock)
-    doubted = doubtful(desired, applied, observed.live)
-    if doubted:
-        await asyncio.sleep(CONTRADICTED_SECONDS)
-        again = await _look_at(doubted, settings, api, observer, clock)
-        observed.doubted = {key: observed.live.pop(key) for key in doubted}
-        observed.live |= again.live
-        observed.failures |= again.failures
-    return observed
-
-
-async def _look_at(
-    keys: Collection[RecordingKey], settings: Settings, api: Bird, observer: Observer, clock: Clock
-) -> Observed:
-    with progress("Reading calls", len({key.call for key in keys})) as tick:
-        return await observe_all(
-            keys,
-            api,
-            observer,
-            clock=clock,
-            concurrency=settings.pace.concurrency,
-            give_up_seconds=settings.pace.give_up_seconds,
-            progress=tick,
-            stop=asyncio.Event(),
-        )
+    client = bird(settings, desired, sandbox=sandbox, state=state, before_write=refuse_writes, rate=rate)
+    async with client as (api, _):
+        observer = Observer(api, clock.now)
+        return await look(desired, applied, api, observer, clock=clock, pace=pace(settings.pace), reading=reading_calls)

@@ -4,59 +4,36 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 import click
 
 from reconciler.cli.exits import DONE, INTERRUPTED, LIMIT_REFUSED, SOME_FAILED, STALE_PLAN, UNAUTHORIZED
 from reconciler.cli.terminal import drain_standard_error
-from reconciler.controller import Observed
+from reconciler.controller import Ended
 from reconciler.model import (
     LOST,
     CredentialRefused,
-    LeaseLost,
     LiveStatus,
     Outcome,
     Phase,
-    Postponed,
-    RecordingKey,
     StalePlan,
-    Status,
 )
-from reconciler.plan import Plan
-from reconciler.reconcile import Sender, Turn
+from reconciler.reconcile import Turn
 from reconciler.report import REASONS
 from reconciler.telemetry import visible
 
-if TYPE_CHECKING:
-    from reconciler.providers import Accepted
 
+def conclude(ended: Ended | None) -> int:
+    """Say what became of a convergence, and choose the exit code.
 
-class Tally:
-    """Sends what it is given, and knows what was sent and what was accepted."""
-
-    def __init__(self, sender: Sender) -> None:
-        self._sender = sender
-        self.sent: set[RecordingKey] = set()
-        self.accepted: set[RecordingKey] = set()
-
-    async def set_status(self, key: RecordingKey, status: Status) -> Accepted:
-        """See `reconciler.reconcile.Sender`."""
-        self.sent.add(key)
-        try:
-            accepted = await self._sender.set_status(key, status)
-        except (Postponed, LeaseLost):  # it never left
-            self.sent.discard(key)
-            raise
-        self.accepted.add(key)
-        return accepted
-
-
-def conclude(
-    plan: Plan, observed: Observed, turns: dict[RecordingKey, Turn], tally: Tally, *, interrupted: bool
-) -> int:
-    """Say what became of it, and choose the exit code."""
+    Args:
+        ended: how it ended; None where the plan was not agreed to.
+    """
     drain_standard_error()
+    if ended is None:
+        click.echo("Nothing was sent.", err=True)
+        return DONE
+    plan, turns = ended.plan, ended.turns
     outcomes = Counter(turn.outcome for turn in turns.values() if turn.outcome is not None)
     for line in _shortfalls((action.name, turns[action.key]) for action in plan.actions if action.key in turns):
         click.echo(line, err=True)
@@ -67,10 +44,10 @@ def conclude(
     lost = sum(turn.reason in LOST and turn.outcome is None for turn in turns.values())
     failed = outcomes[Outcome.FAILED] + len(plan.unread) + lost
     skipped = outcomes[Outcome.SKIPPED] + len(plan.withheld)
-    if interrupted:
-        confirmed = sum(key in turns and turns[key].outcome is Outcome.APPLIED for key in tally.accepted)
+    if ended.interrupted:
+        confirmed = sum(key in turns and turns[key].outcome is Outcome.APPLIED for key in ended.accepted)
         click.echo(
-            f"Interrupted: {len(tally.sent)} sent, {len(tally.accepted)} accepted, {confirmed} confirmed. Run it again:"
+            f"Interrupted: {len(ended.sent)} sent, {len(ended.accepted)} accepted, {confirmed} confirmed. Run it again:"
             " it looks first, and sends only what is still needed."
         )
         return INTERRUPTED
@@ -78,7 +55,7 @@ def conclude(
         f"Applied: {applied} applied, {unconfirmed} unconfirmed, {rejected} rejected,"
         f" {failed} failed, {skipped} skipped."
     )
-    looked_at = observed.live.values()
+    looked_at = ended.observed.live.values()
     if looked_at and all(live.status is LiveStatus.GONE for live in looked_at):
         click.echo(
             "Warning: the API knows none of these recordings. If their calls are still going on, check --api-url,"
@@ -87,9 +64,9 @@ def conclude(
         )
     return _code(
         turns.values(),
-        unauthorized=observed.unauthorized,
+        unauthorized=ended.observed.unauthorized,
         refused=bool(plan.refusals),
-        failed=unconfirmed + rejected + failed > 0 or bool(observed.failures),
+        failed=unconfirmed + rejected + failed > 0 or bool(ended.observed.failures),
     )
 
 

@@ -9,11 +9,12 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final, TextIO
 
 import click
 
+from reconciler.cli.heap import spare_what_is_loaded
 from reconciler.telemetry import Outlet
 
 #: How often the bar is drawn at most, and how long it is.
@@ -40,6 +41,19 @@ def drain_standard_error() -> None:
 
 #: The one that is in use, once there is one.
 _outlets: list[Outlet] = []
+
+
+def reading_calls(calls: int) -> AbstractContextManager[Callable[[], object]]:
+    """Show the progress of reading so many calls."""
+    return progress("Reading calls", calls)
+
+
+@contextmanager
+def converging(recordings: int) -> Iterator[Callable[[], object]]:
+    """Show the progress of bringing so many recordings to their end; spare the collector what is loaded by then."""
+    spare_what_is_loaded()
+    with progress("Converging", recordings) as tick:
+        yield tick
 
 
 @contextmanager

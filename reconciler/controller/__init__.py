@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from reconciler.controller.daemon import Daemon as Daemon
     from reconciler.controller.daemon import Reach as Reach
     from reconciler.controller.daemon import Timing as Timing
-    from reconciler.controller.once import Observed as Observed
+    from reconciler.controller.observing import Observed as Observed
+    from reconciler.controller.observing import look as look
+    from reconciler.controller.once import Agreed as Agreed
+    from reconciler.controller.once import Ended as Ended
+    from reconciler.controller.once import Wanted as Wanted
     from reconciler.controller.once import converge as converge
-    from reconciler.controller.once import doubtful as doubtful
-    from reconciler.controller.once import observe_all as observe_all
+    from reconciler.controller.pace import Pace as Pace
     from reconciler.controller.standing import Standings as Standings
     from reconciler.controller.systemd import notify as notify
 else:
@@ -27,12 +30,17 @@ else:
                 "Reach",
                 "Timing",
             ),
-            "once": (
+            "observing": (
                 "Observed",
-                "converge",
-                "doubtful",
-                "observe_all",
+                "look",
             ),
+            "once": (
+                "Agreed",
+                "Ended",
+                "Wanted",
+                "converge",
+            ),
+            "pace": ("Pace",),
             "standing": ("Standings",),
             "systemd": ("notify",),
         },

@@ -1,148 +1,186 @@
-"""Look at many calls, or bring many recordings to their end, once: what the commands do and the daemon does for ever.
+"""Bring many recordings to what is desired, once: the one program of `apply` and of `run --once`.
 
-Both go through the work queue, so that a command waits, retries and shares looks exactly as the daemon does. A command
-ends, therefore what keeps failing is given up after a while and reported.
+Look at everything, make the plan, have it reviewed, then give each recording turns until it is at its end. Turns come
+from the work queue, so that a command waits, retries and shares looks exactly as the daemon does; since it ends, what
+keeps failing is given up after a while and reported.
+
+What must never happen here: a PATCH before the plan has been reviewed, or for what the plan withholds.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Protocol
 
+from reconciler.controller.observing import Observed, look
+from reconciler.controller.pace import Pace, Progress, work_through
 from reconciler.model import (
-    CallKey,
+    Action,
     Clock,
     CredentialRefused,
     Desired,
-    Live,
+    LeaseLost,
     Outcome,
     Phase,
+    Postponed,
     Priority,
-    ProviderError,
     Reason,
     Record,
     RecordingKey,
-    Unavailable,
+    Status,
 )
-from reconciler.plan import contradicts
-from reconciler.reconcile import LiveReader, Observer, Turn, with_look
-from reconciler.work import Again, Workers, retry_seconds
-
-K = TypeVar("K", CallKey, RecordingKey)
-
-#: Told after each finished piece of work.
-Progress = Callable[[], object]
+from reconciler.plan import Limits, Plan, make_plan
+from reconciler.providers import Accepted
+from reconciler.reconcile import LiveReader, LiveState, Observer, Reconciler, Sender, Turn
+from reconciler.work import Again
 
 
-@dataclass(slots=True)
-class Observed:
-    """What a look at many calls found."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a convergence starts from: the documents, what is recorded, and the limits that the plan is held against."""
 
-    live: dict[RecordingKey, Live] = field(default_factory=dict)
-    #: Calls that could not be read, and why.
-    failures: dict[CallKey, ProviderError] = field(default_factory=dict)
-    #: What was seen first of recordings that were looked at twice.
-    doubted: dict[RecordingKey, Live] = field(default_factory=dict)
-
-    def records(self, applied: Mapping[RecordingKey, Record]) -> Mapping[RecordingKey, Record]:
-        """Return our records as they stood before the look that counts: with the first of two."""
-        if not self.doubted:
-            return applied
-        return {**applied, **{key: with_look(applied[key], live) for key, live in self.doubted.items()}}
-
-    @property
-    def unauthorized(self) -> bool:
-        """Whether a workspace refused the key."""
-        return any(isinstance(error, CredentialRefused) for error in self.failures.values())
-
-    def unread(self, keys: Iterable[RecordingKey]) -> frozenset[RecordingKey]:
-        """Return those of the keys whose call could not be read."""
-        return frozenset(key for key in keys if key.call in self.failures)
+    desired: tuple[Desired, ...]
+    records: Mapping[RecordingKey, Record]
+    limits: Limits
+    #: How long a call may live, in seconds.
+    call_seconds: float
+    #: The Git commit of all documents; None where that is not known.
+    revision: str | None = None
 
 
-async def observe_all(
-    keys: Collection[RecordingKey],
-    reader: LiveReader,
-    observer: Observer,
-    *,
-    clock: Clock,
-    concurrency: int,
-    give_up_seconds: float,
-    progress: Progress,
-    stop: asyncio.Event,
-) -> Observed:
-    """Look at the live state of many recordings: one list for each call, however many recordings it has.
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """A plan that may be sent."""
 
-    Args:
-        keys: the recordings.
-        reader: the API client.
-        observer: is told each answer, so that a PATCH that follows at once need not look again.
-        clock: time and chance.
-        concurrency: how many calls are read at once.
-        give_up_seconds: how long a call that cannot be read is tried again.
-        progress: told once for each call.
-        stop: ends it early.
-    """
-    wanted: dict[CallKey, set[str]] = {}
-    for key in keys:
-        wanted.setdefault(key.call, set()).add(key.recording_id)
-    observed = Observed()
-    refused: dict[str, CredentialRefused] = {}
-    attempts: dict[CallKey, int] = {}
-    started = clock.monotonic()
-
-    def give_up(call: CallKey, error: ProviderError) -> None:
-        observed.failures[call] = error
-        progress()
-
-    async def look(call: CallKey, priority: Priority) -> Again | None:
-        if call.workspace_id in refused:
-            give_up(call, refused[call.workspace_id])
-            return None
-        asked_at = clock.now()
-        try:
-            answers = await reader.observe_call(call, wanted[call], priority=priority)
-        except CredentialRefused as error:
-            refused[call.workspace_id] = error
-            give_up(call, error)
-            return None
-        except Unavailable as error:
-            if clock.monotonic() - started >= give_up_seconds:
-                give_up(call, error)
-                return None
-            attempts[call] = attempts.get(call, 0) + 1
-            seconds = retry_seconds(attempts[call], clock.random, at_least=error.retry_after or 0.0)
-            return Again(seconds, Priority.RETRY)
-        except ProviderError as error:
-            give_up(call, error)
-            return None
-        observer.put(call, asked_at, answers)
-        for recording_id in wanted[call]:
-            observed.live[RecordingKey(*call, recording_id)] = answers[recording_id]
-        progress()
-        return None
-
-    # Reads may be broken off at once: whoever asks to stop here has sent nothing.
-    await _work_all(wanted, look, Priority.EDIT, clock, concurrency, stop, drain_seconds=0.0)
-    return observed
+    plan: Plan
+    #: Ends the convergence early once it is set; turns under way end first.
+    stop: asyncio.Event
+    #: The actions that were approved, where nothing but these may be sent.
+    expected: Mapping[RecordingKey, Action] | None = None
 
 
-def doubtful(
-    desired: Iterable[Desired], applied: Mapping[RecordingKey, Record], live: Mapping[RecordingKey, Live]
-) -> list[RecordingKey]:
-    """Return the recordings whose look contradicts what was seen of them a moment ago: to be looked at once more."""
-    found = []
-    for document in desired if applied else ():
-        record, seen = applied.get(document.key), live.get(document.key)
-        differs = seen is not None and not seen.satisfies(document.status)
-        if seen is not None and differs and contradicts(record, document.status, seen):
-            found.append(document.key)
-    return found
+class Operator(Protocol):
+    """Whoever started the program: is shown the progress and the plan, and says whether it may be sent."""
+
+    def reading(self, calls: int, /) -> AbstractContextManager[Progress]:
+        """Show the progress of reading so many calls."""
+        ...
+
+    async def review(self, plan: Plan, observed: Observed, /) -> Agreed | None:
+        """Show the plan, and answer what of it may be sent; None for nothing."""
+        ...
+
+    def converging(self, recordings: int, /) -> AbstractContextManager[Progress]:
+        """Show the progress of bringing so many recordings to their end."""
+        ...
+
+
+class Api(LiveReader, Sender, Protocol):
+    """What a convergence needs of the API client."""
+
+
+#: Makes what does the turns, given the live state as the plan saw it, and the actions that alone may be sent.
+MakeReconciler = Callable[[LiveState, Mapping[RecordingKey, Action] | None], Reconciler]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a convergence ended."""
+
+    plan: Plan
+    observed: Observed
+    #: The last turn of each recording that came to an end.
+    turns: Mapping[RecordingKey, Turn]
+    #: The recordings to which a PATCH was sent, and those whose PATCH was accepted.
+    sent: frozenset[RecordingKey]
+    accepted: frozenset[RecordingKey]
+    #: Whether somebody asked to stop.
+    interrupted: bool
 
 
 async def converge(
+    wanted: Wanted,
+    api: Api,
+    operator: Operator,
+    make_reconciler: MakeReconciler,
+    *,
+    clock: Clock,
+    pace: Pace,
+) -> Ended | None:
+    """Look, plan, have the plan reviewed, and send it; return how that ended, None where it may not be sent.
+
+    Args:
+        wanted: what is desired and what is recorded.
+        api: the API client.
+        operator: sees the plan before anything is sent.
+        make_reconciler: makes what does the turns.
+        clock: time and chance.
+        pace: how much is done at once, and for how long.
+
+    Raises:
+        ReconcilerError: what `operator` or a turn raises.
+    """
+    observer = Observer(api, clock.now)
+    observed = await look(
+        wanted.desired, wanted.records, api, observer, clock=clock, pace=pace, reading=operator.reading
+    )
+    plan = make_plan(
+        wanted.desired,
+        observed.records(wanted.records),
+        observed.live,
+        now=clock.now(),
+        limits=wanted.limits,
+        revision=wanted.revision,
+        unread=observed.unread(document.key for document in wanted.desired),
+        call_seconds=wanted.call_seconds,
+    )
+    agreed = await operator.review(plan, observed)
+    if agreed is None:
+        return None
+    plan = agreed.plan
+    tally = _Tally(api)
+    reconciler = make_reconciler(LiveState(observer, tally, observed.live), agreed.expected)
+    keys = [action.key for action in plan.actions if action.key not in plan.withheld]
+    with operator.converging(len(keys)) as progress:
+        turns = await give_turns(
+            keys,
+            reconciler.reconcile,
+            clock=clock,
+            concurrency=pace.turns_at_once,
+            give_up_seconds=pace.give_up_seconds,
+            look_again_seconds=pace.look_again_seconds,
+            progress=progress,
+            stop=agreed.stop,
+        )
+    return Ended(
+        plan, observed, turns, frozenset(tally.sent), frozenset(tally.accepted), interrupted=agreed.stop.is_set()
+    )
+
+
+class _Tally:
+    """Sends what it is given, and knows what was sent and what was accepted."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        self.sent: set[RecordingKey] = set()
+        self.accepted: set[RecordingKey] = set()
+
+    async def set_status(self, key: RecordingKey, status: Status) -> Accepted:
+        """See `reconciler.reconcile.Sender`."""
+        self.sent.add(key)
+        try:
+            accepted = await self._sender.set_status(key, status)
+        except (Postponed, LeaseLost):  # it never left
+            self.sent.discard(key)
+            raise
+        self.accepted.add(key)
+        return accepted
+
+
+async def give_turns(
     keys: Iterable[RecordingKey],
     reconcile: Callable[[RecordingKey, Priority], Awaitable[Turn]],
     *,
@@ -186,7 +224,7 @@ async def converge(
         progress()
         return None
 
-    await _work_all(keys, turn, Priority.EDIT, clock, concurrency, stop)
+    await work_through(keys, turn, Priority.EDIT, clock, concurrency, stop)
     return turns
 
 
@@ -196,28 +234,3 @@ def _settled(turn: Turn) -> bool:
         # A doubt, or a request of an earlier process, is over in moments; until then nothing has been decided.
         return turn.reason in (None, Reason.NOT_CONTROLLABLE)
     return turn.phase in (Phase.HELD, Phase.REFUSED, Phase.UNCONFIRMED) or isinstance(turn.error, CredentialRefused)
-
-
-async def _work_all(
-    keys: Iterable[K],
-    turn: Callable[[K, Priority], Awaitable[Again | None]],
-    priority: Priority,
-    clock: Clock,
-    concurrency: int,
-    stop: asyncio.Event,
-    *,
-    drain_seconds: float = 10.0,
-) -> None:
-    raised: list[Exception] = []
-
-    def failed(_key: K, error: Exception) -> None:
-        raised.append(error)
-        stop.set()
-
-    workers = Workers(turn, concurrency=concurrency, now=clock.monotonic, failed=failed)
-    # Those of one call side by side, so that they share its looks.
-    for key in sorted(keys):
-        workers.add(key, priority)
-    await workers.work(stop, until_idle=True, drain_seconds=drain_seconds)
-    if raised:
-        raise raised[0]

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller.once import converge
+from reconciler.controller.once import give_turns
 from reconciler.model.documents import Desired
 from reconciler.model.keys import RecordingKey
 from reconciler.model.records import Record
@@ -131,7 +131,7 @@ def test_a_convergence_looks_at_each_call_twice_and_reads_and_writes_each_record
 
         monkeypatch.setattr(bench.pen, "save", counting)
         with counted(monkeypatch) as queries:
-            turns = await converge(
+            turns = await give_turns(
                 keys,
                 bench.reconciler.reconcile,
                 clock=bench.time.clock,

@@ -21,8 +21,8 @@ from collections.abc import Awaitable
 from datetime import datetime
 from typing import Any
 
-from reconciler.cli import program
-from reconciler.cli.commands import run
+from reconciler.cli import daemon, program, running
+from reconciler.controller import once
 from reconciler.model.keys import RecordingKey
 from reconciler.model.records import Event, Record
 from reconciler.model.statuses import Live, Status
@@ -172,6 +172,8 @@ def run_once(order: dict[str, Any]) -> int:
 
 if __name__ == "__main__":
     # Set by name: the command's module takes its parts from its own namespace.
-    vars(run).update(Reconciler=_Dying, Observer=_Eyes)
+    vars(running).update(Reconciler=_Dying)
+    vars(daemon).update(Observer=_Eyes)
+    vars(once).update(Observer=_Eyes)
     for line in sys.stdin:
         print(run_once(json.loads(line)), flush=True)

@@ -15,8 +15,7 @@ import sys
 import threading
 from pathlib import Path
 
-from reconciler.cli import program
-from reconciler.cli.commands import run
+from reconciler.cli import program, running
 from reconciler.model.keys import RecordingKey
 from reconciler.model.work import Priority
 from reconciler.reconcile.surroundings import Turn
@@ -73,6 +72,6 @@ def write(entry: dict[str, int]) -> None:
 if __name__ == "__main__":
     FILE = Path(sys.argv[1])
     EVERY = int(sys.argv[2])
-    # Set by name: the command's module takes its parts from its own namespace.
-    vars(run).update(Reconciler=_Watched)
+    # Set by name: the module that puts a run together takes its parts from its own namespace.
+    vars(running).update(Reconciler=_Watched)
     program.main(sys.argv[3:])

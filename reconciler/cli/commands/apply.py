@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, partial
 
 import click
 
-from reconciler.cli.compose import bird, look, new_run_id, retention, system_clock
-from reconciler.cli.ending import Tally, conclude
-from reconciler.cli.exits import DONE
-from reconciler.cli.heap import spare_what_is_loaded
+from reconciler.cli.compose import bird, new_run_id, pace, retention, system_clock
+from reconciler.cli.ending import conclude
 from reconciler.cli.loading import index_for, load_or_exit, refuse_empty
 from reconciler.cli.options import (
     CACHE,
@@ -37,12 +36,14 @@ from reconciler.cli.process import run_async, stop_on_signals
 from reconciler.cli.recorded import records_of, revisions_of
 from reconciler.cli.reports import say_unread
 from reconciler.cli.streams import lost
-from reconciler.cli.terminal import confirm, progress, standard_error
-from reconciler.controller import converge
+from reconciler.cli.terminal import confirm, converging, reading_calls, standard_error
+from reconciler.controller import Agreed, Observed, Wanted, converge
 from reconciler.desired import Loaded, Revisions, Source
 from reconciler.model import (
+    Action,
     ActionKind,
     ReconcilerError,
+    RecordingKey,
 )
 from reconciler.plan import (
     Plan,
@@ -53,16 +54,13 @@ from reconciler.plan import (
     check_place,
     hold_against,
     load_saved,
-    make_plan,
     narrow,
 )
-from reconciler.providers import turns_at_once
 from reconciler.reconcile import (
     Desires,
     Guards,
     LiveState,
     NoMeters,
-    Observer,
     Reconciler,
     RefusedKeys,
     Run,
@@ -156,98 +154,100 @@ def _check_digest(digest: str, plan_file: str | None) -> None:
 async def _apply(request: _Request, loaded: Loaded, revisions: Revisions, store: Store, writer: Writer) -> int:
     settings, clock = request.settings, system_clock()
     desired = loaded.desired
-    applied = records_of(store, loaded, request.paths)
+    documents = {document.key: document for document in desired}
+    records = records_of(store, loaded, request.paths)
     managed = store.count_last_applied()
+    run_id = new_run_id()
+    log = make_log(
+        settings.log.log_format,
+        settings.log.log_level,
+        run_id=run_id,
+        stream=standard_error(),
+        color=in_color(settings.log),
+        secrets=settings.keys.secrets,
+    )
+    sparing = Sparing(log, clock.monotonic)
     with ExitStack() as sending:
-        async with bird(
+        operator = _Operator(request, revisions, managed, writer, sending)
+        client = bird(
             settings,
             desired,
             sandbox=request.sandbox,
             state=request.state,
             before_write=partial(check_lease, writer),
-        ) as (api, _):
-            observer = Observer(api, clock.now)
-            observed = await look(desired, applied, settings, api, observer, clock)
-            plan = make_plan(
-                desired,
-                observed.records(applied),
-                observed.live,
-                now=clock.now(),
-                limits=command_limits(settings.limits),
-                revision=revisions.whole,
-                unread=observed.unread(document.key for document in desired),
-                call_seconds=settings.pace.call_seconds,
-            )
-            if (whose := revisions.describe()) is not None:
-                writer.describe(whose)
-            if observed.failures:
-                say_unread(list(observed.failures.values()))
-            if request.saved is not None:
-                check_fits(request.saved, plan)
-                # What is in sync is recorded as well: nothing is sent for it, and drift is known from then on.
-                plan = hold_against(
-                    narrow(plan, request.saved.keys),
-                    command_limits(settings.limits),
-                    managed,
-                )
-            click.echo(as_text(plan, paint=painter(in_color(settings.log))), nl=False)
-            if why := lost():
-                raise ReconcilerError(
-                    f"standard output cannot be written: {why}; the plan was not shown, nothing was sent"
-                )
-            # Until here a signal ends the program wherever it is; from here on, what is under way ends in order.
-            stop = sending.enter_context(stop_on_signals())
-            if not await _agreed(plan, request, stop):
-                click.echo("Nothing was sent.", err=True)
-                return DONE
-            documents = {document.key: document for document in desired}
-            run_id = new_run_id()
-            tally = Tally(api)
-            log = make_log(
-                settings.log.log_format,
-                settings.log.log_level,
-                run_id=run_id,
-                stream=standard_error(),
-                color=in_color(settings.log),
-                secrets=settings.keys.secrets,
-            )
-            sparing = Sparing(log, clock.monotonic)
-            reconciler = Reconciler(
-                Desires(
-                    base=Source(request.paths, max_file_bytes=1).base,
-                    document_of=documents.get,
-                    revision_of=lambda key: revisions.of((documents.get(key) or applied[key]).file),
-                    newest_revision=lambda: None,
-                ),
-                State(store, writer),
-                LiveState(observer, tally, observed.live),
-                Guards(
-                    window=Window(command_limits(settings.limits)),
-                    managed=lambda: managed,
-                    postponed=api.postponed,
-                    refused_keys=RefusedKeys(
-                        clock, sparing, settings.keys.fingerprint, authorized_again=lambda _workspace_id: None
+        )
+        async with client as (api, _):
+
+            def reconciler(live_state: LiveState, expected: Mapping[RecordingKey, Action] | None) -> Reconciler:
+                return Reconciler(
+                    Desires(
+                        base=Source(request.paths, max_file_bytes=1).base,
+                        document_of=documents.get,
+                        revision_of=lambda key: revisions.of((documents.get(key) or records[key]).file),
+                        newest_revision=lambda: None,
                     ),
-                    expected=None if request.saved is None else {action.key: action for action in plan.actions},
-                ),
-                TurnSettings(settings.pace.confirm_seconds, settings.pace.call_seconds, watches=False),
-                Run(clock, log, sparing, NoMeters(), run_id, command="apply"),
-            )
-            keys = [action.key for action in plan.actions if action.key not in plan.withheld]
-            with progress("Converging", len(keys)) as tick:
-                spare_what_is_loaded()
-                turns = await converge(
-                    keys,
-                    reconciler.reconcile,
-                    clock=clock,
-                    concurrency=turns_at_once(settings.pace.concurrency, settings.pace.rate_limit),
-                    give_up_seconds=settings.pace.give_up_seconds,
-                    look_again_seconds=settings.pace.confirm_seconds,
-                    progress=tick,
-                    stop=stop,
+                    State(store, writer),
+                    live_state,
+                    Guards(
+                        window=Window(command_limits(settings.limits)),
+                        managed=lambda: managed,
+                        postponed=api.postponed,
+                        refused_keys=RefusedKeys(
+                            clock, sparing, settings.keys.fingerprint, authorized_again=lambda _workspace_id: None
+                        ),
+                        expected=expected,
+                    ),
+                    TurnSettings(settings.pace.confirm_seconds, settings.pace.call_seconds, watches=False),
+                    Run(clock, log, sparing, NoMeters(), run_id, command="apply"),
                 )
-            sparing.end()
-            return conclude(plan, observed, turns, tally, interrupted=stop.is_set())
+
+            wanted = Wanted(
+                desired, records, command_limits(settings.limits), settings.pace.call_seconds, revisions.whole
+            )
+            ended = await converge(wanted, api, operator, reconciler, clock=clock, pace=pace(settings.pace))
+        sparing.end()
+        return conclude(ended)
+
+
+class _Operator:
+    """The person at the terminal, or the pipeline, that is shown the plan and has said or says yes."""
+
+    def __init__(
+        self, request: _Request, revisions: Revisions, managed: int, writer: Writer, sending: ExitStack
+    ) -> None:
+        self._request = request
+        self._revisions = revisions
+        self._managed = managed
+        self._writer = writer
+        #: Holds what ends only once everything has been sent and the API client is closed: the care of signals.
+        self._sending = sending
+
+    reading = staticmethod(reading_calls)
+    converging = staticmethod(converging)
+
+    async def review(self, plan: Plan, observed: Observed) -> Agreed | None:
+        """Show the plan and ask; of a saved plan only what it holds is left.
+
+        Raises:
+            ReconcilerError: the saved plan does not fit any more, or the plan could not be shown.
+        """
+        settings, saved = self._request.settings, self._request.saved
+        if (whose := self._revisions.describe()) is not None:
+            self._writer.describe(whose)
+        if observed.failures:
+            say_unread(list(observed.failures.values()))
+        if saved is not None:
+            check_fits(saved, plan)
+            # What is in sync is recorded as well: nothing is sent for it, and drift is known from then on.
+            plan = hold_against(narrow(plan, saved.keys), command_limits(settings.limits), self._managed)
+        click.echo(as_text(plan, paint=painter(in_color(settings.log))), nl=False)
+        if why := lost():
+            raise ReconcilerError(f"standard output cannot be written: {why}; the plan was not shown, nothing was sent")
+        # Until here a signal ends the program wherever it is; from here on, what is under way ends in order.
+        stop = self._sending.enter_context(stop_on_signals())
+        if not await _agreed(plan, self._request, stop):
+            return None
+        return Agreed(plan, stop, None if saved is None else {action.key: action for action in plan.actions})
 
 
 async def _agreed(plan: Plan, request: _Request, stop: asyncio.Event) -> bool:

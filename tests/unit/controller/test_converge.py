@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from reconciler.controller.once import Observed, converge, observe_all
+from reconciler.controller.observing import Observed, observe_all
+from reconciler.controller.once import give_turns
 from reconciler.model.actions import Reason, Rule
 from reconciler.model.errors import (
     CredentialRefused,
@@ -229,7 +230,7 @@ async def converge_by(
         await asyncio.sleep(0.01)
         return script(each, taken[each])
 
-    turns = await converge(
+    turns = await give_turns(
         keys,
         reconcile,
         clock=clock(),

@@ -25,7 +25,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from reconciler.controller.once import converge
+from reconciler.controller.once import give_turns
 from reconciler.model.documents import Desired
 from reconciler.model.errors import ProviderError, Unavailable
 from reconciler.model.keys import RecordingKey
@@ -772,7 +772,7 @@ async def test_confirming_a_thousand_patches_on_a_hundred_calls_takes_far_fewer_
     async with SandboxServer(world) as server:
         scene = Scene(tmp_path, server.url, real_time=True, patient=True, access_key=DEFAULT_KEY)
         scene.declare(*keys)
-        turns = await converge(
+        turns = await give_turns(
             keys,
             scene.reconciler.reconcile,
             clock=scene.clock,
