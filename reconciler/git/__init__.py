@@ -1,8 +1,8 @@
 """Everything that starts the git program: a person's own repository, asked and never told, and the mirror of a branch.
 
-One runner (`command`) starts it for a checkout and one (`mirror.command`) for the mirror, both with guards that no
-setting of a repository passes. What must never happen here: a program that a repository names is run, or something is
-written to a repository that is not our own mirror.
+`ask` alone starts it, with guards that no setting of a repository passes: for the `repositories` that people work in,
+and by `mirror.command` for the mirror. What must never happen here: a program that a repository names is run, or
+something is written to a repository that is not our own mirror, but for the one commit that a person asked for.
 """
 
 from typing import TYPE_CHECKING
@@ -10,18 +10,14 @@ from typing import TYPE_CHECKING
 from reconciler import face
 
 if TYPE_CHECKING:
+    from reconciler.git.ask import GitError as GitError
+    from reconciler.git.ask import check_version as check_version
+    from reconciler.git.ask import withhold as withhold
     from reconciler.git.blobs import DIGEST_BYTES as DIGEST_BYTES
     from reconciler.git.blobs import WIDE_BYTES as WIDE_BYTES
     from reconciler.git.blobs import blob_of as blob_of
     from reconciler.git.blobs import content_digest as content_digest
     from reconciler.git.blobs import is_same as is_same
-    from reconciler.git.command import GitError as GitError
-    from reconciler.git.command import LacksObjects as LacksObjects
-    from reconciler.git.command import Location as Location
-    from reconciler.git.command import Repository as Repository
-    from reconciler.git.command import check_version as check_version
-    from reconciler.git.command import locate as locate
-    from reconciler.git.command import withhold as withhold
     from reconciler.git.commit import check_committable as check_committable
     from reconciler.git.commit import commit_file as commit_file
     from reconciler.git.content import Entry as Entry
@@ -47,25 +43,25 @@ if TYPE_CHECKING:
     from reconciler.git.mirror.repository import Way as Way
     from reconciler.git.mirror.signatures import Verdict as Verdict
     from reconciler.git.mirror.signatures import Verifier as Verifier
+    from reconciler.git.repositories import LacksObjects as LacksObjects
+    from reconciler.git.repositories import Location as Location
+    from reconciler.git.repositories import Repository as Repository
+    from reconciler.git.repositories import locate as locate
 else:
     __getattr__ = face(
         __name__,
         {
+            "ask": (
+                "GitError",
+                "check_version",
+                "withhold",
+            ),
             "blobs": (
                 "DIGEST_BYTES",
                 "WIDE_BYTES",
                 "blob_of",
                 "content_digest",
                 "is_same",
-            ),
-            "command": (
-                "GitError",
-                "LacksObjects",
-                "Location",
-                "Repository",
-                "check_version",
-                "locate",
-                "withhold",
             ),
             "commit": (
                 "check_committable",
@@ -103,6 +99,12 @@ else:
             "mirror.signatures": (
                 "Verdict",
                 "Verifier",
+            ),
+            "repositories": (
+                "LacksObjects",
+                "Location",
+                "Repository",
+                "locate",
             ),
         },
     )

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
 from pathlib import Path
 
+from reconciler.git.ask import GitError, check_version, run_before_the_user
 from reconciler.git.blobs import is_same
-from reconciler.git.command import REACHING_GUARDS, GitError, Location, Repository, check_version, locations
 from reconciler.git.content import list_index, list_tree, resolve
+from reconciler.git.repositories import Location, Repository, locations
 from reconciler.model import ReconcilerError
 from reconciler.settings import read_regular
 
@@ -107,14 +107,11 @@ def commit_file(file: str, message: str) -> str:
     location = _locate(file)
     repository = location.repository
     check_version()
-    command = ["git", *REACHING_GUARDS, "commit", "--quiet", f"--message={message}", "--", location.path]
+    command = ["commit", "--quiet", f"--message={message}", "--", location.path]
     try:
-        # By its number: standard output is for data, and a hook may write anything.
-        done = subprocess.run(  # noqa: S603 - no shell, paths after `--`
-            command, cwd=repository.root, env=repository.environment(), stdout=2, check=False
-        )
+        code = run_before_the_user(command, repository.environment(), folder=repository.root)
     except OSError as error:
         raise ReconcilerError(f"git cannot be run: {error.strerror}; {file} is edited and not committed") from error
-    if done.returncode == 0:
+    if code == 0:
         return repository.ask("rev-parse", "--short", "HEAD").decode(errors="replace").strip()
-    raise ReconcilerError(f"git did not commit (it ended with {done.returncode}); {file} is edited and not committed")
+    raise ReconcilerError(f"git did not commit (it ended with {code}); {file} is edited and not committed")

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from reconciler.git.command import GitError, LacksObjects, Repository
+from reconciler.git.ask import GitError
+from reconciler.git.repositories import LacksObjects, Repository
 from reconciler.model import Revision
 from reconciler.telemetry import scrub, visible
 

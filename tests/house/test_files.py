@@ -17,7 +17,7 @@ OPENERS = {
     "reconciler.cli.streams": "the standard streams of this process, and /dev/null",
     "reconciler.cli.checks": "the kernel's limits, at fixed places below /proc",
     "reconciler.desired.index.file": "its own file, with O_EXCL or O_NONBLOCK, and O_NOFOLLOW",
-    "reconciler.git.mirror.command": "temporary files without a name",
+    "reconciler.git.ask": "temporary files without a name",
     "reconciler.git.mirror.signatures": "a signature for ssh-keygen, in a temporary file",
     "reconciler.desired.shipped": "the schemas and the sample, which ship with the program",
     "reconciler.desired.sources.folder": "documents, with a guard of its own against what is no regular file",

@@ -9,14 +9,8 @@ from pathlib import Path
 
 from tests.house.source import TREES, foreign_imports
 
-#: Which modules may start a program, and which of them starts what.
-STARTERS = {
-    "reconciler.git.commit",
-    "reconciler.git.command",
-    "reconciler.git.mirror.command",
-    "reconciler.git.mirror.objects",
-    "reconciler.git.mirror.signatures",
-}
+#: The one module that may start a program: git, and the programs by which git checks signatures.
+STARTERS = {"reconciler.git.ask"}
 
 
 #: What starts a program, by its name in `os` or `asyncio`.
@@ -39,7 +33,7 @@ def test_only_the_named_modules_start_a_program() -> None:
 
 
 def test_git_is_never_started_without_its_guards() -> None:
-    from reconciler.git.command import GUARDS, REACHING_GUARDS
+    from reconciler.git.ask import GUARDS, REACHING_GUARDS
 
     for guards in (GUARDS, REACHING_GUARDS):
         assert "safe.bareRepository=explicit" in guards, "else a folder of the content can be the repository"
@@ -55,11 +49,11 @@ def test_git_is_never_started_without_its_guards() -> None:
                 guarded = isinstance(guard, ast.Name) and guard.id in ("GUARDS", "REACHING_GUARDS")
                 if not guarded and module != "reconciler.cli.options":
                     unguarded.append(f"{module}:{node.lineno}")
-    assert not unguarded, "a git that is started without GUARDS of reconciler.git.command:\n" + "\n".join(unguarded)
+    assert not unguarded, "a git that is started without GUARDS of reconciler.git.ask:\n" + "\n".join(unguarded)
 
 
 def test_every_variable_that_speaks_of_one_repository_is_handled() -> None:
-    from reconciler.git.command import LOCAL_VARIABLES
+    from reconciler.git.ask import LOCAL_VARIABLES
 
     said = subprocess.run(["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True, check=True).stdout
     # Settings that a person gives for one command stay, as `safe.directory` may be; the guards come after them.

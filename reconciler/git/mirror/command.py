@@ -9,29 +9,26 @@ outlives its purpose.
 from __future__ import annotations
 
 import os
-import selectors
-import signal
-import subprocess
-import tempfile
 import threading
-import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from reconciler.git.command import REACHING_GUARDS, command_line, is_withheld
+from reconciler.git.ask import (
+    QUESTION_SECONDS,
+    QUIETLY,
+    Ended,
+    TookTooLong,
+    TooLong,
+    is_withheld,
+    run_attended,
+    run_bounded,
+)
 from reconciler.git.mirror.address import Address
 from reconciler.model import ReconcilerError
 from reconciler.telemetry import scrub
 
-#: A question to the objects that are here takes milliseconds; this only ends what hangs, as on a dead network mount.
-_LOCAL_SECONDS: Final = 120
-#: How often a fetch under way is asked whether anybody still needs it.
-_LOOK_SECONDS: Final = 0.1
-#: How long git may take to tidy up, its lock files above all, once it is told to end.
-_END_SECONDS: Final = 2.0
 #: Of git's own variables those that say how the user reaches a host and where the user's settings are. The others
 #: would lead it elsewhere, change what its answers mean, or make it talk about what it sends.
 _KEPT: Final = ("GIT_ASKPASS", "GIT_CONFIG_", "GIT_EXEC_PATH", "GIT_HTTP_", "GIT_PROXY_", "GIT_SSH", "GIT_SSL_")
@@ -39,8 +36,6 @@ _KEPT: Final = ("GIT_ASKPASS", "GIT_CONFIG_", "GIT_EXEC_PATH", "GIT_HTTP_", "GIT
 _FOREIGN: Final = frozenset({"GIT_CONFIG_PARAMETERS", "SSH_ASKPASS"})
 #: More than the listing of a million files; a few objects can be nested so that they stand for billions of names.
 _ANSWER_BYTES: Final = 128 * 1024 * 1024
-#: Of what git says, more than anybody is told.
-_SAID_BYTES: Final = 64 * 1024
 #: What holds for every question: nothing that a repository or a server brings may run.
 SAFELY: Final = {
     "core.fsmonitor": "false",
@@ -89,9 +84,9 @@ class GitCommand:
             GitFailed: git says no, takes too long, answers more than `most_bytes`, or is not there.
         """
         done = self.run(*arguments, stdin=stdin, most_bytes=most_bytes)
-        if done.returncode != 0:
-            raise GitFailed(self._said(done.stderr) or f"git ended with {done.returncode}")
-        return done.stdout
+        if done.code != 0:
+            raise GitFailed(self._said(done.said) or f"git ended with {done.code}")
+        return done.answer
 
     def run(
         self,
@@ -100,43 +95,21 @@ class GitCommand:
         most_bytes: int = _ANSWER_BYTES,
         settings: Mapping[str, str] = _NONE,
         environment: Mapping[str, str] = _NONE,
-    ) -> subprocess.CompletedProcess[bytes]:
+    ) -> Ended:
         """Run git on what is here and return how it ended.
 
         Raises:
             GitFailed: it takes too long, answers more than `most_bytes`, or is not there.
         """
-        command = command_line(*arguments)
-        # Files, so that one pipe is left, which can be read as far as wanted and no further.
-        with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as said:
-            asked.write(stdin)
-            asked.seek(0)
-            try:
-                process = subprocess.Popen(  # noqa: S603 - a fixed program, no shell, revisions and paths where options cannot be
-                    command,
-                    stdin=asked,
-                    stdout=subprocess.PIPE,
-                    stderr=said,
-                    env={**self.environment({**SAFELY, **settings}), **environment},
-                )
-            except OSError as error:
-                raise GitUnavailable(_no_git(error)) from error
-            late = threading.Timer(_LOCAL_SECONDS, process.kill)
-            late.daemon = True
-            late.start()
-            try:
-                with process:
-                    answer = b"" if process.stdout is None else process.stdout.read(most_bytes + 1)
-                    if len(answer) > most_bytes:
-                        process.kill()
-            finally:
-                late.cancel()
-            if len(answer) > most_bytes:
-                raise GitFailed(f"git {arguments[0]} answers more than {most_bytes:,} bytes; see --path")
-            if process.returncode == -signal.SIGKILL:
-                raise GitUnavailable(f"git was killed, or took longer than {_LOCAL_SECONDS} s")
-            said.seek(0)
-            return subprocess.CompletedProcess(command, process.returncode, answer, said.read(_SAID_BYTES))
+        given = {**self.environment({**SAFELY, **settings}), **environment}
+        try:
+            return run_bounded(arguments, given, stdin=stdin, most_bytes=most_bytes)
+        except OSError as error:
+            raise GitUnavailable(_no_git(error)) from error
+        except TooLong as error:
+            raise GitFailed(f"git {arguments[0]} answers more than {most_bytes:,} bytes; see --path") from error
+        except TookTooLong as error:
+            raise GitUnavailable(f"git was killed, or took longer than {QUESTION_SECONDS} s") from error
 
     def fetch(self, *arguments: str, settings: Mapping[str, str], stop: threading.Event) -> None:
         """Run `git fetch`, the one that reaches out, until it ends, takes too long, or `stop` is set.
@@ -165,43 +138,16 @@ class GitCommand:
 
     def _attend(self, *arguments: str, environment: Mapping[str, str], stop: threading.Event) -> None:
         try:
-            process = subprocess.Popen(  # noqa: S603 - a fixed program, no shell
-                ["git", *REACHING_GUARDS, *arguments],  # noqa: S607 - the user's git
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env=environment,
-                # A session of its own has no terminal to ask on, and ends as a whole.
-                start_new_session=True,
-            )
+            done = run_attended(arguments, environment, seconds=self._timeout_seconds, stop=stop)
         except OSError as error:
             raise GitUnavailable(_no_git(error)) from error
-        with process:
-            try:
-                said = self._wait(process, stop)
-            finally:
-                # Also where this thread is interrupted: no fetch goes on for a daemon that is gone.
-                if process.returncode is None:
-                    _end(process)
-        if process.returncode != 0:
-            raise GitFailed(said or f"git ended with {process.returncode}")
-
-    def _wait(self, process: subprocess.Popen[bytes], stop: threading.Event) -> str:
-        """Wait for the end of a process and return what it said; end it when its time is over, or nobody needs it.
-
-        Its end counts, not that of its words: what it leaves behind, as ssh does for the next connection or a helper
-        that remembers a password, may hold them open for hours.
-        """
-        deadline = time.monotonic() + self._timeout_seconds
-        said = _Words(process)
-        while process.poll() is None:
-            late = time.monotonic() >= deadline
-            if late or stop.is_set():
-                _end(process)
-                limit = f"it took longer than git_timeout_seconds allows ({self._timeout_seconds:g} s)"
-                return limit if late else "it was ended before its time"
-            said.listen()
-        return self._said(said.all())
+        except TookTooLong as error:
+            limit = f"it took longer than git_timeout_seconds allows ({self._timeout_seconds:g} s)"
+            raise GitFailed(limit) from error
+        if done is None:
+            raise GitFailed("it was ended before its time")
+        if done.code != 0:
+            raise GitFailed(self._said(done.said) or f"git ended with {done.code}")
 
     def _said(self, stderr: bytes) -> str:
         """Return what git said, in a line: what a server or a helper said goes before git's own conclusion."""
@@ -242,65 +188,11 @@ class GitCommand:
         return {
             **kept,
             **configured,
-            # None: it goes before whatever the user's settings say of single protocols.
-            "GIT_ALLOW_PROTOCOL": "",
+            # No protocol either: that goes before whatever the user's settings say of single ones.
+            **QUIETLY,
             "GIT_DIR": str(self._folder),
-            "GIT_NO_LAZY_FETCH": "1",
-            "GIT_NO_REPLACE_OBJECTS": "1",
-            "GIT_OPTIONAL_LOCKS": "0",
-            "GIT_TERMINAL_PROMPT": "0",
-            "LC_ALL": "C",
             "SSH_ASKPASS_REQUIRE": "never",
         }
-
-
-class _Words:
-    """What a process says on its standard error, the beginning of it: a server decides how long it is."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-        self._pipe = -1 if process.stderr is None else process.stderr.fileno()
-        os.set_blocking(self._pipe, False)
-        self._said = b""
-        self._open = True
-
-    def listen(self) -> None:
-        """Take in what is said next, or wait for a moment for the end."""
-        if self._open:
-            with selectors.DefaultSelector() as ready:
-                ready.register(self._pipe, selectors.EVENT_READ)
-                if ready.select(_LOOK_SECONDS):
-                    self._take()
-            return
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_LOOK_SECONDS)
-
-    def all(self) -> bytes:
-        """Return what was said until now."""
-        while self._open and len(self._said) < _SAID_BYTES and self._take():
-            pass
-        return self._said
-
-    def _take(self) -> bool:
-        try:
-            part = os.read(self._pipe, _SAID_BYTES)
-        except BlockingIOError:
-            return False
-        self._open = bool(part)
-        self._said += part[: _SAID_BYTES - len(self._said)]
-        return self._open
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(_END_SECONDS)
-            return
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
 
 
 def _no_git(error: OSError) -> str:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from heapq import heapify, heappop, heappush
 from itertools import takewhile
-from typing import Final, NamedTuple
+from typing import IO, Final, NamedTuple
 
-from reconciler.git.command import command_line
 from reconciler.git.content import Entry, committed_at, header_field, revision_from
-from reconciler.git.mirror.command import GitFailed, GitUnavailable
+from reconciler.git.mirror.command import GitFailed
 from reconciler.model import Revision
 
 #: Of a commit, as much as its header and a signature can have; what its author says beyond that nobody shows.
@@ -35,24 +33,12 @@ class Commit(NamedTuple):
 
 
 class Objects:
-    """Reads objects, one after the other, from one git that stays until it is closed."""
+    """Reads objects, one after the other, from one git that stays (see `conversation`)."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        """Start it.
-
-        Raises:
-            GitFailed: git cannot be run.
-        """
-        try:
-            self._process = subprocess.Popen(  # noqa: S603 - a fixed program, no shell
-                command_line("cat-file", "--batch"),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=environment,
-            )
-        except OSError as error:
-            raise GitUnavailable(f"git cannot be run: {error.strerror or type(error).__name__}") from error
+    def __init__(self, asked: IO[bytes], answers: IO[bytes]) -> None:
+        """Take the pipes: where objects are asked for, and where they come."""
+        self._asked = asked
+        self._answers = answers
 
     def commit(self, identifier: str) -> Commit | None:
         """Return a commit as git understands it; None when it is not here.
@@ -107,9 +93,7 @@ class Objects:
 
     def _read(self, identifier: str, most_bytes: int) -> bytes | None:
         """Return an object's content, of a longer one the beginning; None when it is not here."""
-        asked, answers = self._process.stdin, self._process.stdout
-        if asked is None or answers is None:
-            raise GitFailed("git has no pipes")
+        asked, answers = self._asked, self._answers
         try:
             asked.write(f"{identifier}\n".encode())
             asked.flush()
@@ -128,11 +112,6 @@ class Objects:
         if left:
             raise GitFailed("the mirror cannot be read: an object ends too early")
         return content
-
-    def close(self) -> None:
-        """End the git that was asked."""
-        self._process.kill()
-        self._process.communicate()
 
 
 def differences(

@@ -11,14 +11,15 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from reconciler.git.ask import conversation
 from reconciler.git.content import Entry, entries_from
 from reconciler.git.mirror.address import Address
-from reconciler.git.mirror.command import SAFELY, GitCommand, GitFailed
+from reconciler.git.mirror.command import SAFELY, GitCommand, GitFailed, GitUnavailable
 from reconciler.git.mirror.objects import Commit, Objects, differences, newest_first
 from reconciler.model import Revision
 from reconciler.settings import read_regular, write_whole
@@ -141,15 +142,15 @@ class Mirror:
         Raises:
             GitFailed: nobody can tell now. What is here may hold what was judged, and is not thrown away for that.
         """
-        if self._command.run("rev-parse", "--verify", "--quiet", _ACCEPTED).returncode != 0:
+        if self._command.run("rev-parse", "--verify", "--quiet", _ACCEPTED).code != 0:
             return not (self.folder / _ACCEPTED).exists()
-        return self._command.run("ls-tree", "-r", "-z", "--name-only", _ACCEPTED).returncode == 0
+        return self._command.run("ls-tree", "-r", "-z", "--name-only", _ACCEPTED).code == 0
 
     @property
     def accepted(self) -> str | None:
         """The revision in force, hexadecimal; None before the first."""
         done = self._command.run("rev-parse", "--verify", "--quiet", f"{_ACCEPTED}^{{commit}}")
-        return done.stdout.decode().strip() if done.returncode == 0 else None
+        return done.answer.decode().strip() if done.code == 0 else None
 
     def accept(self, commit: str) -> None:
         """Make a commit the revision in force."""
@@ -196,7 +197,7 @@ class Mirror:
 
     def has(self, commit: str) -> bool:
         """Return whether a commit is here with its tree."""
-        return self._command.run("cat-file", "-e", f"{commit}^{{tree}}").returncode == 0
+        return self._command.run("cat-file", "-e", f"{commit}^{{tree}}").code == 0
 
     def is_damaged(self) -> bool:
         """Return whether the mirror is gone, or a pack is not what it was when it came: every byte is read."""
@@ -205,7 +206,7 @@ class Mirror:
         packs = {pack.with_suffix("") for pack in (self.folder / "objects" / "pack").glob("*.pack")}
         for pack in sorted(packs):
             index = pack.with_suffix(".idx")
-            if not index.exists() or self._command.run("verify-pack", str(index)).returncode != 0:
+            if not index.exists() or self._command.run("verify-pack", str(index)).code != 0:
                 return True
         return False
 
@@ -413,12 +414,14 @@ class Mirror:
     def verify(self, commit: str, settings: Mapping[str, str], environment: Mapping[str, str]) -> tuple[bool, str]:
         """Return whether a commit carries a good signature, by git's exit code alone, and what git said of it."""
         done = self._command.run("verify-commit", commit, settings=settings, environment=environment)
-        return done.returncode == 0, done.stderr.decode(errors="replace")
+        return done.code == 0, done.said.decode(errors="replace")
 
     @contextmanager
     def _objects(self) -> Iterator[Objects]:
-        objects = Objects(self._command.environment(SAFELY))
-        try:
-            yield objects
-        finally:
-            objects.close()
+        with ExitStack() as stack:
+            try:
+                talking = conversation(["cat-file", "--batch"], self._command.environment(SAFELY))
+                pipes = stack.enter_context(talking)
+            except OSError as error:
+                raise GitUnavailable(f"git cannot be run: {error.strerror or type(error).__name__}") from error
+            yield Objects(*pipes)

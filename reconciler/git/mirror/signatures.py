@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import tempfile
 from base64 import b64encode
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from reconciler.git.ask import TookTooLong, run_tool
 from reconciler.git.mirror.repository import Mirror
 from reconciler.model import SettingsError
 from reconciler.settings import read_regular, stamp_of
@@ -168,11 +168,11 @@ class Verifier:
             str(keyring),
         ]
         try:
-            done = subprocess.run(command, capture_output=True, check=False, timeout=_TOOL_SECONDS)  # noqa: S603 - no shell
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise SettingsError(f"gpg_keyring: gpg cannot be run: {type(error).__name__}; install gnupg") from error
-        if done.returncode != 0:
-            said = _first_line(done.stderr.decode(errors="replace"))
+            done = run_tool(command, _TOOL_SECONDS)
+        except (OSError, TookTooLong) as error:
+            raise SettingsError(f"gpg_keyring: gpg cannot be run: {_why(error)}; install gnupg") from error
+        if done.code != 0:
+            said = _first_line(done.said.decode(errors="replace"))
             raise SettingsError(f"gpg_keyring: gpg cannot import {keyring}: {said}")
 
 
@@ -189,14 +189,19 @@ def _complaints(path: Path) -> list[tuple[int, str]]:
         signature.flush()
         command = ["ssh-keygen", "-Y", "find-principals", "-f", str(path), "-s", signature.name]
         try:
-            done = subprocess.run(command, capture_output=True, check=False, timeout=_TOOL_SECONDS)  # noqa: S603 - no shell
-        except (OSError, subprocess.TimeoutExpired) as error:
-            why = f"ssh-keygen cannot be run: {type(error).__name__}; install the client of OpenSSH"
+            done = run_tool(command, _TOOL_SECONDS)
+        except (OSError, TookTooLong) as error:
+            why = f"ssh-keygen cannot be run: {_why(error)}; install the client of OpenSSH"
             raise SettingsError(f"allowed_signers: {why}") from error
-    said = done.stderr.decode(errors="replace")
+    said = done.said.decode(errors="replace")
     return [
         (int(number), scrub(why.strip())) for number, why in re.findall(r"^.*:(\d{1,9}): (.+)$", said, re.MULTILINE)
     ]
+
+
+def _why(error: Exception) -> str:
+    """Return why a program could not be run."""
+    return "it took too long" if isinstance(error, TookTooLong) else type(error).__name__
 
 
 def _reason(said: str) -> str:

@@ -1,11 +1,10 @@
-"""The user's own git, asked and never told, and the one way to start it on a repository that people work in.
+"""The repositories that people work in: which one a path is in, asked and never told.
 
 A repository's content is hostile input: it must choose neither which repository is asked nor what runs. Git itself
 takes any folder with `HEAD`, `objects` and `refs` for a repository and believes its settings, and such a folder can be
 committed like any other. So the repository is found here, by the `.git` that no commit can hold, git is started in its
-root, and folders that only look like a repository are refused. What must never happen in this room: a hook, a filter, a
-watcher or a transport of any repository runs; a repository inside of another one's content answers in its place; one of
-our keys or tokens is in git's environment.
+root, and folders that only look like a repository are refused. What must never happen in this room: a repository inside
+of another one's content answers in its place; anything is written to one of them.
 """
 
 # Paths are strings: links in them must stay as they were given.
@@ -14,90 +13,23 @@ our keys or tokens is in git's environment.
 from __future__ import annotations
 
 import os
-import re
-import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Final
 
-from reconciler.model import ReconcilerError
+from reconciler.git.ask import (
+    NO_GIT,
+    QUESTION_SECONDS,
+    QUIETLY,
+    GitError,
+    TookTooLong,
+    check_version,
+    own_environment,
+    reason_of,
+    run_whole,
+)
 from reconciler.settings import read_regular, working_folder, write_whole
 from reconciler.telemetry import visible
-
-#: A listing of a hundred thousand files takes a second; this only ends what hangs, as on a dead network mount.
-_SECONDS: Final = 120
-#: The first version that can be told to refuse a folder that only looks like a repository.
-_LEAST_VERSION: Final = (2, 38)
-#: No watcher, no hook, no transport, no repository that nobody named. They win over the settings of any file.
-GUARDS: Final = (
-    "--no-pager",
-    "--literal-pathspecs",
-    "-c",
-    "safe.bareRepository=explicit",
-    "-c",
-    "core.fsmonitor=false",
-    "-c",
-    "core.hooksPath=/dev/null",
-    "-c",
-    "protocol.allow=never",
-)
-#: What holds for a command that shall run the user's own hooks, or reach a host.
-REACHING_GUARDS: Final = ("--no-pager", "--literal-pathspecs", "-c", "safe.bareRepository=explicit")
-#: What speaks of one repository: `git rev-parse --local-env-vars`. The one that is asked may be another. Not among them
-#: is `GIT_CONFIG_COUNT` and what comes with it, since a person or a CI system gives settings so, `safe.directory` above
-#: all; the guards come after them.
-LOCAL_VARIABLES: Final = frozenset(
-    {
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-        "GIT_COMMON_DIR",
-        "GIT_CONFIG",
-        "GIT_DIR",
-        "GIT_GRAFT_FILE",
-        "GIT_IMPLICIT_WORK_TREE",
-        "GIT_INDEX_FILE",
-        "GIT_INTERNAL_SUPER_PREFIX",
-        "GIT_NAMESPACE",
-        "GIT_NO_REPLACE_OBJECTS",
-        "GIT_OBJECT_DIRECTORY",
-        "GIT_PREFIX",
-        "GIT_QUARANTINE_PATH",
-        "GIT_REPLACE_REF_BASE",
-        "GIT_SHALLOW_FILE",
-        "GIT_WORK_TREE",
-    }
-)
-_NO_GIT: Final = "there is no `git` command: install git"
-#: What changes what a path means, so that ours would not be taken literally, or git would say no.
-_PATHSPECS: Final = frozenset(f"GIT_{how}_PATHSPECS" for how in ("GLOB", "ICASE", "LITERAL", "NOGLOB"))
-#: How variables begin that are none of git's business.
-_OURS: Final = ("BIRD_", "RECONCILER_")
-#: Others of that kind, which the settings name; see `withhold`.
-_withheld: set[str] = set()
-#: Nothing is fetched (a partial clone would), written, replaced or asked of a person; words are in English.
-_QUIETLY: Final[Mapping[str, str]] = {
-    "GIT_ALLOW_PROTOCOL": "",
-    "GIT_NO_LAZY_FETCH": "1",
-    "GIT_NO_REPLACE_OBJECTS": "1",
-    "GIT_OPTIONAL_LOCKS": "0",
-    "GIT_TERMINAL_PROMPT": "0",
-    "LC_ALL": "C",
-}
-
-
-def withhold(variables: Iterable[str]) -> None:
-    """Keep more variables from every git that is started from now on: those that settings name as holding a key."""
-    _withheld.update(variables)
-
-
-def is_withheld(variable: str) -> bool:
-    """Return whether a variable of the environment may hold a key or a token of ours, which no git is given."""
-    return variable.startswith(_OURS) or variable in _withheld
-
-
-class GitError(ReconcilerError):
-    """Git could not be asked, or said no; the message says why, in its own words where it has any."""
 
 
 class LacksObjects(GitError):
@@ -121,7 +53,7 @@ class Repository:
         Raises:
             GitError: there is no git, it says no, or it takes too long.
         """
-        return _ask(self.root, {**self.environment(), **_QUIETLY}, arguments, stdin)
+        return _ask(self.root, {**self.environment(), **QUIETLY}, arguments, stdin)
 
     def ask_of_objects(self, *arguments: str, stdin: bytes) -> bytes:
         """Run git on its objects alone, so that those that are not here are missing, and no more is known of them.
@@ -142,12 +74,12 @@ class Repository:
             write_whole(Path(folder, "HEAD"), b"ref: refs/heads/none\n")
             settings = b"[core]\nrepositoryformatversion = 1\nbare = true\n"
             write_whole(Path(folder, "config"), settings + (b"[extensions]\nobjectFormat = sha256\n" if wide else b""))
-            environment = {**_own_environment(), **_QUIETLY, "GIT_DIR": folder, "GIT_OBJECT_DIRECTORY": objects}
+            environment = {**own_environment(), **QUIETLY, "GIT_DIR": folder, "GIT_OBJECT_DIRECTORY": objects}
             return _ask(folder, environment, arguments, stdin)
 
     def environment(self) -> dict[str, str]:
         """Return the environment in which git finds this repository and no other."""
-        kept = _own_environment()
+        kept = own_environment()
         if self.index_file:
             kept["GIT_INDEX_FILE"] = self.index_file
         if self.git_dir:
@@ -166,73 +98,21 @@ class Location:
     path: str
 
 
-def _own_environment() -> dict[str, str]:
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name not in LOCAL_VARIABLES | _PATHSPECS and not is_withheld(name)
-    }
-
-
 def _ask(folder: str, environment: Mapping[str, str], arguments: Sequence[str], stdin: bytes = b"") -> bytes:
     check_version()
     try:
-        done = subprocess.run(  # noqa: S603 - a fixed program, no shell, revisions and paths where options cannot be
-            command_line(*arguments),
-            cwd=folder,
-            input=stdin,
-            capture_output=True,
-            check=True,
-            timeout=_SECONDS,
-            env=environment,
-        )
-    except subprocess.CalledProcessError as error:
-        why = reason_of(error.stderr) or f"it ended with {error.returncode}"
-        # It is kept from fetching what a partial clone leaves out.
-        kind = LacksObjects if b"promisor" in error.stderr or b"transport '" in error.stderr else GitError
-        raise kind(f"git cannot read the repository {visible(folder)}: {why}") from error
-    except (OSError, subprocess.SubprocessError) as error:
+        done = run_whole(arguments, environment, folder=folder, stdin=stdin)
+    except (OSError, TookTooLong) as error:
         if isinstance(error, FileNotFoundError) and error.filename == "git":
-            raise GitError(_NO_GIT) from error
-        raise GitError(f"git cannot read the repository {visible(folder)}: {type(error).__name__}") from error
-    return done.stdout
-
-
-def command_line(*arguments: str) -> Sequence[str]:
-    """Return the command that asks git."""
-    return ["git", *GUARDS, *arguments]
-
-
-@cache
-def check_version() -> str:
-    """Return what git says of its version.
-
-    Raises:
-        GitError: there is no git, or it is too old to be kept from repositories that others put into the content.
-    """
-    try:
-        said = subprocess.run(command_line("--version"), capture_output=True, check=True, timeout=_SECONDS).stdout  # noqa: S603 - fixed
-    except FileNotFoundError as error:
-        raise GitError(_NO_GIT) from error
-    except (OSError, subprocess.SubprocessError) as error:
-        raise GitError(f"git cannot be run: {type(error).__name__}") from error
-    version = visible(said.decode(errors="replace").strip())
-    found = re.search(r"(\d{1,6})\.(\d{1,6})", version)
-    if found is None or (int(found[1]), int(found[2])) < _LEAST_VERSION:
-        raise GitError(
-            f"this is {version}, and git 2.38 or newer is needed: older ones run what a repository's files say"
-        )
-    return version
-
-
-def reason_of(said: bytes) -> str:
-    """Return why git failed, on one line, in its own words; empty where it said nothing."""
-    lines = [visible(line.strip())[:300] for line in said.decode(errors="replace").splitlines()]
-    lines = [line for line in lines if line and not line.startswith(("hint:", "warning:"))]
-    # The first line says what is wrong. Where the repository belongs to somebody else, the remedy stands below it.
-    remedy = next((line for line in lines if line.startswith("git config ")), "")
-    first = lines[0].removeprefix("fatal: ").removeprefix("error: ") if lines else ""
-    return f"{first}; if you trust it: {remedy}" if remedy else first
+            raise GitError(NO_GIT) from error
+        why = f"it took longer than {QUESTION_SECONDS} s" if isinstance(error, TookTooLong) else type(error).__name__
+        raise GitError(f"git cannot read the repository {visible(folder)}: {why}") from error
+    if done.code != 0:
+        why = reason_of(done.said) or f"it ended with {done.code}"
+        # It is kept from fetching what a partial clone leaves out.
+        kind = LacksObjects if b"promisor" in done.said or b"transport '" in done.said else GitError
+        raise kind(f"git cannot read the repository {visible(folder)}: {why}")
+    return done.answer
 
 
 # Which repository a path is in.
@@ -317,7 +197,7 @@ def _toplevel(folder: str, git_dir: str) -> str | None:
     for root in (folder, *map(str, Path(folder).parents)):
         if _own_git_dir(root) == git_dir:
             return os.path.realpath(root)
-    environment = {**_own_environment(), **_QUIETLY, "GIT_DIR": git_dir}
+    environment = {**own_environment(), **QUIETLY, "GIT_DIR": git_dir}
     try:
         said = _ask(folder, environment, ("rev-parse", "--show-toplevel"))
     except GitError:
