@@ -366,7 +366,7 @@ def _events_in(
         name = ast.unparse(call.func)
         if name == "Alarm":
             yield from (str(word.value) for word in call.args if isinstance(word, ast.Constant))
-        elif re.fullmatch(r"(self\.)?_?(log(\.(debug|info|warning|error))?|sparing\.say)", name):
+        elif re.fullmatch(r"(\w+\.)*_?(log(\.(debug|info|warning|error))?|sparing\.say)", name):
             event = call.args[name.endswith(".say")]
             if isinstance(event, ast.Constant):
                 yield str(event.value)
