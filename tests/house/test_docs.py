@@ -47,12 +47,13 @@ def test_the_generated_pages_are_fresh() -> None:
     assert not stale, "run `make docs`"
 
 
-def test_every_page_says_for_whom_it_is() -> None:
-    silent = [
-        page
-        for page, text in PAGES.items()
-        if page != "README.md" and not re.match(r"(<!--.*-->\n\n)?# .+\n\n\*\S[^|]*\.", text)
-    ]
+def test_every_page_says_its_kind_and_for_whom_it_is() -> None:
+    kinds = {"tutorial": "Tutorial", "how-to": "How-to", "reference": "Reference", "explanation": "Explanation"}
+    silent = []
+    for page, text in PAGES.items():
+        kind = kinds.get(page.split("/")[1] if page.count("/") == 2 else "", "")
+        if page != "README.md" and not re.match(rf"(<!--.*-->\n\n)?# .+\n\n\*{kind}[^|]*\.", text):
+            silent.append(page)
     assert not silent
 
 
@@ -216,6 +217,21 @@ def test_what_the_pages_call_by_name_is_there() -> None:
         named |= set(re.findall(r"reconciler\.[a-z]+/v\d+", PAGES[page]))
         unknown += [f"{page}: {each}" for each in named - known]
     assert sorted(unknown) == []
+
+
+def test_what_the_map_calls_by_name_is_in_the_file_that_it_names() -> None:
+    """Of each item of a list: classes, functions and tables, in one of the files or folders beside them."""
+    wrong, seen = [], 0
+    for item in re.split(r"^(?=\d+\. |- |#|\w)", prose(DEVELOP), flags=re.MULTILINE):
+        places = [CHECKOUT / code for code in quoted(item) if re.fullmatch(r"(reconciler|tests|docs)/[a-z_./]+", code)]
+        files = [file for place in places for file in ([place] if place.is_file() else place.rglob("*.py"))]
+        text = "".join(file.read_text() for file in files)
+        for name in quoted(item):
+            if text and re.fullmatch(r"_?[A-Z]\w+|_\w+|\w+\(\)", name) and "NAME" not in name:
+                seen += 1
+                wrong += [f"{name}: {item}"] if not re.search(rf"\b{name.removesuffix('()')}\b", text) else []
+    assert not wrong, "\n".join(wrong)
+    assert seen > 8
 
 
 def test_what_the_pages_name_in_the_tree_is_there() -> None:
