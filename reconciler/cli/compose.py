@@ -80,22 +80,26 @@ async def bird(
         The client, and what to tell of documents that are declared later: the sandbox then has their recordings too.
     """
     from reconciler.cli.embedded import SANDBOX_FILE, embedded_sandbox
-    from reconciler.providers import PATIENCE_SECONDS, Bird, Budgets, Circuits
+    from reconciler.providers import PATIENCE_SECONDS, Bird, Budgets, Circuits, Connection, Gate, Listeners
+
+    clock = system_clock()
 
     def client(api_url: str, key_for: Callable[[str], str]) -> Bird:
         return Bird(
             api_url=api_url,
             key_for=key_for,
-            budget=Budgets(
-                settings.pace.rate_limit if rate is None else rate,
-                concurrency=settings.pace.concurrency,
-                patience_seconds=None if patient else PATIENCE_SECONDS,
+            gate=Gate(
+                Budgets(
+                    settings.pace.rate_limit if rate is None else rate,
+                    concurrency=settings.pace.concurrency,
+                    patience_seconds=None if patient else PATIENCE_SECONDS,
+                ),
+                Circuits(clock.monotonic, clock.random, on_circuit),
             ),
-            circuits=Circuits(on_change=on_circuit),
-            transport=settings.api.transport,
-            on_request=on_request,
-            on_notice=on_notice,
             before_write=before_write,
+            now=clock.now,
+            connection=Connection(settings.api.transport),
+            listeners=Listeners(on_request, on_notice),
         )
 
     if not sandbox:

@@ -61,7 +61,7 @@ async def work_through(
         raised.append(error)
         stop.set()
 
-    workers = Workers(turn, concurrency=concurrency, now=clock.monotonic, failed=failed)
+    workers = Workers(turn, concurrency=concurrency, now=clock.monotonic, failed=failed, group_of=lambda _key: None)
     # Those of one call side by side, so that they share its looks.
     for key in sorted(keys):
         workers.add(key, priority)

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from reconciler.providers.bird import Bird as Bird
     from reconciler.providers.bird import CircuitChange as CircuitChange
     from reconciler.providers.bird import Circuits as Circuits
+    from reconciler.providers.bird import Connection as Connection
     from reconciler.providers.bird import DatedTransport as DatedTransport
+    from reconciler.providers.bird import Listeners as Listeners
     from reconciler.providers.bird import Proof as Proof
     from reconciler.providers.bird import RequestMetric as RequestMetric
     from reconciler.providers.bird import Route as Route
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from reconciler.providers.gate.budget import Budgets as Budgets
     from reconciler.providers.gate.budget import guest_rate as guest_rate
     from reconciler.providers.gate.budget import turns_at_once as turns_at_once
+    from reconciler.providers.gate.gate import Gate as Gate
     from reconciler.providers.inventory import Discovered as Discovered
     from reconciler.providers.inventory import Scope as Scope
     from reconciler.providers.inventory import discover as discover
@@ -42,7 +45,9 @@ else:
                 "Bird",
                 "CircuitChange",
                 "Circuits",
+                "Connection",
                 "DatedTransport",
+                "Listeners",
                 "Proof",
                 "RequestMetric",
                 "Route",
@@ -65,6 +70,7 @@ else:
                 "guest_rate",
                 "turns_at_once",
             ),
+            "gate.gate": ("Gate",),
             "inventory": (
                 "Discovered",
                 "Scope",

@@ -37,7 +37,7 @@ class Guards:
     """Who may see what."""
 
     #: Answers the token that `/status` and `/metrics` ask for; None where they ask for none.
-    token: Callable[[], str] | None = None
+    token: Callable[[], str] | None
     #: Whether `/metrics` asks for none all the same.
     metrics_open: bool = False
     #: The names besides this machine's own to which it answers; None for any name at all.

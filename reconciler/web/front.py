@@ -55,7 +55,7 @@ class Front:
         #: What it does in place of working; for people.
         self.stage = "starting"
 
-    def attach(self, answers: Answers, nudge: Callable[[], None] | None = None) -> None:
+    def attach(self, answers: Answers, nudge: Callable[[], None] | None) -> None:
         """Let the daemon answer, whose loop is running.
 
         Args:

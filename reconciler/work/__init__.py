@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from reconciler.work.backoff import repeat_seconds as repeat_seconds
     from reconciler.work.backoff import retry_seconds as retry_seconds
     from reconciler.work.queue import Again as Again
-    from reconciler.work.queue import Workers as Workers
+    from reconciler.work.workers import Workers as Workers
 else:
     __getattr__ = face(
         __name__,
@@ -26,9 +26,7 @@ else:
                 "repeat_seconds",
                 "retry_seconds",
             ),
-            "queue": (
-                "Again",
-                "Workers",
-            ),
+            "queue": ("Again",),
+            "workers": ("Workers",),
         },
     )

@@ -131,7 +131,7 @@ class Page:
         log = make_log("json", "info", run_id="test", stream=self._lines)
         hook = make_hook(Settings(settings), self._nudge, lambda: self.now, log)
         front = Front(lambda: b"", standstill_seconds=120)
-        self._app = make_app(front, "", Guards(), hook)
+        self._app = make_app(front, "", Guards(token=None), hook)
 
     def _nudge(self) -> None:
         self.nudges += 1

@@ -199,7 +199,7 @@ class Convergence(RuleBasedStateMachine):
         bench = self.bench
         bench.pen.before = self._before_write
         bench.pen.after = lambda _events: self._step()
-        self.queue: KeyedQueue[RecordingKey] = KeyedQueue()
+        self.queue: KeyedQueue[RecordingKey] = KeyedQueue(lambda _key: None)
         self.world.drifted.clear()
         self.world.refused.clear()
         self._announce(bench.documents)

@@ -6,7 +6,6 @@ import json
 import resource
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
@@ -47,7 +46,7 @@ from reconciler.cli.options import (
 from reconciler.cli.process import run_async
 from reconciler.desired import Source, cross_check, load_documents
 from reconciler.model import Problem, ReconcilerError, RecordingKey, SettingsError, StoreError, parse_uuid
-from reconciler.providers import Budgets, DatedTransport, Survey, Timeouts, refuse_writes
+from reconciler.providers import Budgets, Circuits, Connection, DatedTransport, Gate, Survey, Timeouts, refuse_writes
 from reconciler.settings import SECTIONS, Setting, Settings, StoreSettings, cache_folder, exposed_folder, state_folder
 from reconciler.state import examine
 from reconciler.telemetry import hide, make_log
@@ -210,15 +209,19 @@ def _examine_cache(store: StoreSettings) -> Iterable[Finding]:
 async def _ask(settings: Settings, known: dict[str, list[RecordingKey]]) -> list[Finding]:
     """Ask the API, for one workspace after the other until it is out of reach."""
     findings: list[Finding] = []
+    clock = system_clock()
     try:
-        transport = DatedTransport(settings.api.transport, settings.api.api_url, lambda: datetime.now(UTC))
+        transport = DatedTransport(settings.api.transport, settings.api.api_url, clock.now)
         survey = Survey(
             api_url=settings.api.api_url,
             key_for=settings.keys.key_for,
-            budget=Budgets(reading_rate(settings.pace.rate_limit, settings.store.state), concurrency=1),
+            gate=Gate(
+                Budgets(reading_rate(settings.pace.rate_limit, settings.store.state), concurrency=1),
+                Circuits(clock.monotonic, clock.random, on_change=lambda _change: None),
+            ),
             before_write=refuse_writes,
-            transport=transport,
-            timeouts=_TIMEOUTS,
+            now=clock.now,
+            connection=Connection(transport, _TIMEOUTS),
         )
     except SettingsError as error:
         return [Finding("reach", Level.FAILURE, str(error), "set --api-url, or mend the proxy's variable")]

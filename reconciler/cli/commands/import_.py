@@ -108,22 +108,27 @@ def command(
 
 
 async def _discover(scope: Scope, settings: Settings) -> Discovered:
-    from reconciler.providers import Budgets, Survey, refuse_writes
+    from reconciler.providers import Budgets, Circuits, Connection, Gate, Survey, refuse_writes
 
     check_reach(settings, [scope.workspace_id])
+    clock = system_clock()
     async with Survey(
         api_url=settings.api.api_url,
         key_for=settings.keys.key_for,
-        budget=Budgets(
-            reading_rate(settings.pace.rate_limit, settings.store.state), concurrency=settings.pace.concurrency
+        gate=Gate(
+            Budgets(
+                reading_rate(settings.pace.rate_limit, settings.store.state), concurrency=settings.pace.concurrency
+            ),
+            Circuits(clock.monotonic, clock.random, on_change=lambda _change: None),
         ),
         before_write=refuse_writes,
-        transport=settings.api.transport,
+        now=clock.now,
+        connection=Connection(settings.api.transport),
     ) as survey:
         return await discover(
             survey,
             scope,
-            clock=system_clock(),
+            clock=clock,
             concurrency=settings.pace.concurrency,
             give_up_seconds=settings.pace.give_up_seconds,
         )

@@ -1,7 +1,7 @@
 """The Bird voice API behind a wall: a few reads, one write, our own values and errors.
 
-`client` says what is asked and what the answers mean, `wire` sends one request and maps every failure, `answers` reads
-what came back, `circuit` leaves a workspace alone that does not answer, `survey` lists what there is, and `guard`
+`client` says what is asked and what the answers mean, `survey` lists what there is. `wire` sends one request and maps
+every failure; `request` builds it, `transport` holds the connections, and `answers` reads what came back. `guard`
 stands below them all and lets nothing else out. This package alone knows httpx and aiohttp.
 
 What must never happen here: a write other than one status of one recording; a redirect that is followed; a repeated
@@ -15,7 +15,8 @@ from reconciler.providers.bird.client import Accepted, Bird
 from reconciler.providers.bird.dates import DatedTransport
 from reconciler.providers.bird.guard import ForbiddenRequest, Route, refuse_writes
 from reconciler.providers.bird.survey import CallPage, CallRecord, Proof, RecordingRecord, Survey
-from reconciler.providers.bird.wire import RequestMetric, Timeouts, TransportName
+from reconciler.providers.bird.transport import TransportName
+from reconciler.providers.bird.wire import Connection, Listeners, RequestMetric, Timeouts
 from reconciler.providers.gate.circuit import CircuitChange, Circuits
 
 __all__ = [
@@ -25,8 +26,10 @@ __all__ = [
     "CallRecord",
     "CircuitChange",
     "Circuits",
+    "Connection",
     "DatedTransport",
     "ForbiddenRequest",
+    "Listeners",
     "Proof",
     "RecordingRecord",
     "RequestMetric",

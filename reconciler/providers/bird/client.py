@@ -15,8 +15,6 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 from urllib.parse import quote
 
-import httpx
-
 from reconciler.model import (
     UUID_PATTERN,
     CallKey,
@@ -31,9 +29,8 @@ from reconciler.model import (
     parse_uuid,
 )
 from reconciler.providers.bird.guard import STATUS_BODIES, Route, call_path, recording_path
-from reconciler.providers.bird.wire import RequestMetric, Timeouts, TransportName, Wire
-from reconciler.providers.gate.budget import Budgets
-from reconciler.providers.gate.circuit import Circuits
+from reconciler.providers.bird.wire import NOBODY, Connection, Listeners, Wire
+from reconciler.providers.gate.gate import Gate
 from reconciler.telemetry import scrub
 
 #: The largest page that every list takes: Bird's pages name 99, 100 and 1000 as the maximum, and defaults of 10 and 25.
@@ -84,50 +81,31 @@ class Bird:
 
     def __init__(
         self,
-        *,
         api_url: str,
         key_for: Callable[[str], str],
-        budget: Budgets,
+        gate: Gate,
         before_write: Callable[[], None],
-        circuits: Circuits | None = None,
-        transport: TransportName | httpx.AsyncBaseTransport = "aiohttp",
-        timeouts: Timeouts | None = None,
-        on_request: Callable[[RequestMetric], None] | None = None,
-        on_notice: Callable[[str, str], object] | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime],
+        connection: Connection,
+        listeners: Listeners = NOBODY,
     ) -> None:
         """Prepare the client; nothing is sent before the first question.
 
         Args:
             api_url: where the API is, such as ``https://api.bird.com``; a path in it becomes a prefix.
             key_for: gives the access key of a workspace; asked for each request, so that a changed key is picked up.
-            budget: the gate that every request passes; its width is the size of the connection pool.
+            gate: what every request passes.
             before_write: asked when a write has got its place, and once more when its connection is there, just before
                 its first byte; what it raises is raised in place of the write.
-            circuits: leave a workspace alone whose requests fail one after the other.
-            transport: ``aiohttp``, the fallback ``httpx``, or a double.
-            timeouts: the defaults of `Timeouts` unless given.
-            on_request: told of every request that has ended.
-            on_notice: told, once each, the name and value of a `Deprecation` or `Sunset` header.
             now: the wall clock, in aware UTC.
+            connection: how requests are carried.
+            listeners: who is told of requests.
 
         Raises:
             SettingsError: the address, or the environment's proxy, cannot be used.
         """
-        self._budget = budget
-        self._circuits = circuits or Circuits()
-        self._wire = Wire(
-            api_url=api_url,
-            key_for=key_for,
-            budget=budget,
-            circuits=self._circuits,
-            transport=transport,
-            timeouts=Timeouts() if timeouts is None else timeouts,
-            now=now,
-            on_request=on_request,
-            on_notice=on_notice,
-            before_write=before_write,
-        )
+        self._gate = gate
+        self._wire = Wire(api_url, key_for, gate, before_write, now, connection, listeners)
 
     async def __aenter__(self) -> Self:
         return self
@@ -143,13 +121,11 @@ class Bird:
 
     def postponed(self, workspace_id: str) -> Postponed | None:
         """Return why a PATCH to a workspace could not leave now, or None: to be asked before its intent is recorded."""
-        return self._circuits.postponed(workspace_id, write=True) or self._budget.postponed(
-            workspace_id, Priority.WRITE
-        )
+        return self._gate.postponed(workspace_id)
 
     def rest_seconds(self, workspace_id: str) -> float:
         """Return in how many seconds a PATCH may find out whether the workspace answers again; 0 where it may now."""
-        return self._circuits.rest_seconds(workspace_id, write=True)
+        return self._gate.circuits.rest_seconds(workspace_id, write=True)
 
     async def probe(self, call: CallKey) -> None:
         """Ask about one call for no other reason than to see whether its workspace is answered; any answer will do.
@@ -167,17 +143,17 @@ class Bird:
     @property
     def least_rate(self) -> float:
         """The lowest present rate of all workspaces, in requests per second; 0 where there is no limit."""
-        return self._budget.least_rate()
+        return self._gate.budget.least_rate()
 
     @property
     def open_circuits(self) -> int:
         """How many workspaces are left alone because they do not answer."""
-        return self._circuits.open
+        return self._gate.circuits.open
 
     @property
     def in_flight(self) -> int:
         """How many requests are under way."""
-        return self._budget.in_flight
+        return self._gate.budget.in_flight
 
     async def observe_call(self, call: CallKey, wanted: Collection[str], *, priority: Priority) -> dict[str, Live]:
         """Look at recordings of one call: one list as a rule, whatever their number.

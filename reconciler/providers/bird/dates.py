@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from reconciler.providers.bird.guard import refuse_writes
-from reconciler.providers.bird.wire import TransportName, checked_url, make_transport
+from reconciler.providers.bird.transport import TransportName, checked_url, make_transport
 
 
 class DatedTransport(httpx.AsyncBaseTransport):

@@ -11,8 +11,6 @@ circuit that stays open because that request was cancelled.
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -52,11 +50,7 @@ class Circuits:
     """The circuits of all workspaces."""
 
     def __init__(
-        self,
-        *,
-        now: Callable[[], float] = time.monotonic,
-        chance: Callable[[], float] = random.random,
-        on_change: Callable[[CircuitChange], None] = lambda _change: None,
+        self, now: Callable[[], float], chance: Callable[[], float], on_change: Callable[[CircuitChange], None]
     ) -> None:
         """Begin with every circuit closed.
 

@@ -30,7 +30,8 @@ from reconciler.model.moments import Clock
 from reconciler.model.records import Resting
 from reconciler.model.work import Priority
 from reconciler.reconcile.accounts import UNAUTHORIZED_SECONDS
-from reconciler.work.queue import Again, Workers
+from reconciler.work.queue import Again
+from reconciler.work.workers import Workers
 from tests.world.nouns import NOW, key
 from tests.world.virtual_loop import run_virtually
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import random
 import re
 import socket
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, suppress
@@ -39,7 +41,16 @@ from reconciler.model.errors import (
 from reconciler.model.keys import CallKey, RecordingKey
 from reconciler.model.statuses import LiveStatus, Status
 from reconciler.model.work import Priority
-from reconciler.providers.bird import Bird, ForbiddenRequest, RequestMetric, Timeouts, TransportName
+from reconciler.providers.bird import (
+    Bird,
+    Circuits,
+    Connection,
+    ForbiddenRequest,
+    Listeners,
+    RequestMetric,
+    Timeouts,
+    TransportName,
+)
 from reconciler.providers.bird.answers import (
     RETRY_AFTER_LIMIT_SECONDS,
     error_words,
@@ -49,8 +60,10 @@ from reconciler.providers.bird.answers import (
 )
 from reconciler.providers.bird.client import CALL_PAGES, LOOKUP_PAGES
 from reconciler.providers.bird.guard import STATUS_BODIES, GuardedTransport, Route, recording_path
-from reconciler.providers.bird.wire import BODY_LIMIT, UNACKNOWLEDGED_MS
+from reconciler.providers.bird.transport import UNACKNOWLEDGED_MS
+from reconciler.providers.bird.wire import BODY_LIMIT
 from reconciler.providers.gate.budget import Budgets
+from reconciler.providers.gate.gate import Gate
 from reconciler.telemetry.scrubbing import scrub
 from tests.world.fake_bird import API_URL, KEY, FakeBird
 from tests.world.sockets import a_server, answering, both_transports, full_queue, read_request, response
@@ -81,13 +94,11 @@ def a_bird(
     return Bird(
         api_url=api_url,
         key_for=key_for,
-        budget=budget or Budgets(0.0),
+        gate=Gate(budget or Budgets(0.0), Circuits(time.monotonic, random.random, on_change=lambda _change: None)),
         before_write=before_write,
-        transport=transport or fake.transport,
-        timeouts=timeouts,
-        on_request=on_request,
-        on_notice=on_notice,
         now=now,
+        connection=Connection(transport or fake.transport, timeouts or Timeouts()),
+        listeners=Listeners(on_request, on_notice),
     )
 
 

@@ -35,12 +35,22 @@ from reconciler.model.statuses import Outcome, Phase
 from reconciler.model.work import Priority
 from reconciler.plan.limits import Limits
 from reconciler.plan.window import Window
-from reconciler.providers.bird import Bird, CircuitChange, Circuits, RequestMetric, Timeouts, TransportName
+from reconciler.providers.bird import (
+    Bird,
+    CircuitChange,
+    Circuits,
+    Connection,
+    Listeners,
+    RequestMetric,
+    Timeouts,
+    TransportName,
+)
 from reconciler.providers.bird.guard import Route
 from reconciler.providers.bird.sandbox import DEFAULT_KEY, SandboxServer, SeedRecording, World
 from reconciler.providers.bird.sandbox.world import Behaviour
 from reconciler.providers.gate.budget import PATIENCE_SECONDS, REST_SECONDS, Budgets
 from reconciler.providers.gate.circuit import FAILURES, LONGEST_SECONDS
+from reconciler.providers.gate.gate import Gate
 from reconciler.reconcile.accounts import UNAUTHORIZED_SECONDS, RefusedKeys
 from reconciler.reconcile.observer import Observer
 from reconciler.reconcile.parts import Desires, Guards, LiveState, Run, State, TurnSettings
@@ -50,7 +60,8 @@ from reconciler.settings.keys import KEY_FILE_VARIABLE, KeyRing
 from reconciler.state.opening import open_store, open_writer
 from reconciler.telemetry.alarm import Sparing
 from reconciler.telemetry.metrics import ApiState, Metrics
-from reconciler.work.queue import Again, Workers
+from reconciler.work.queue import Again
+from reconciler.work.workers import Workers
 from tests.world.bench import Lines, Time
 from tests.world.clocks import FakeClock
 from tests.world.documents import document as written
@@ -259,13 +270,11 @@ class Scene:
         self.bird = Bird(
             api_url=address,
             key_for=key_ring.key_for if key_ring else lambda _: access_key,
-            budget=self.budget,
+            gate=Gate(self.budget, Circuits(self.clock.monotonic, lambda: 0.5, on_change=self.circuit_changes.append)),
             before_write=lambda: None,
-            circuits=Circuits(now=self.clock.monotonic, chance=lambda: 0.5, on_change=self.circuit_changes.append),
-            transport=transport,
-            timeouts=timeouts or Timeouts(),
-            on_request=self.metrics.append,
             now=self.clock.now,
+            connection=Connection(transport, timeouts or Timeouts()),
+            listeners=Listeners(self.metrics.append),
         )
         clock, sparing = self.clock, Sparing(self.log, self.clock.monotonic)
         self.reconciler = Reconciler(
@@ -569,7 +578,7 @@ async def workers_bring(scene: Scene, keys: list[RecordingKey], until: Callable[
             done.set()
         return result.again
 
-    workers = Workers(turn, concurrency=8, now=scene.clock.monotonic, failed=failed)
+    workers = Workers(turn, concurrency=8, now=scene.clock.monotonic, failed=failed, group_of=lambda _key: None)
     for each in keys:
         workers.add(each, Priority.EDIT)
     stop = asyncio.Event()

@@ -37,7 +37,7 @@ async def paused(bench: Bench) -> None:
 
 async def seconds_of_turns(bench: Bench, keys: list[RecordingKey], seconds: float) -> None:
     """Give recordings the turns that they ask for, for so long."""
-    queue: KeyedQueue[RecordingKey] = KeyedQueue()
+    queue: KeyedQueue[RecordingKey] = KeyedQueue(lambda _key: None)
     for each in keys:
         queue.add(each, Priority.EDIT, bench.time.elapsed)
     until = bench.time.elapsed + seconds

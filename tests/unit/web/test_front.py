@@ -110,7 +110,7 @@ async def test_what_fails_fails_where_it_was_asked() -> None:
     front = Front(lambda: b"", standstill_seconds=60)
     with daemon(front) as there:
         there.status = lambda: 1 / 0  # type: ignore[method-assign,assignment,return-value]
-        there.do(lambda: front.attach(Answers(there.healthy, lambda: True, lambda: b"", there.status)))
+        there.do(lambda: front.attach(Answers(there.healthy, lambda: True, lambda: b"", there.status), nudge=None))
         with pytest.raises(ZeroDivisionError):
             await front.status()
 

@@ -37,8 +37,8 @@ class Daemon:
     def app(self, guards: Guards | None = None) -> ASGIApp:
         metrics = Metrics("1.2.3").render
         front = Front(metrics, standstill_seconds=120)
-        front.attach(Answers(lambda: self.healthy, lambda: self.ready, metrics, lambda: self.status))
-        return make_app(front, CONTENT_TYPE, guards or Guards())
+        front.attach(Answers(lambda: self.healthy, lambda: self.ready, metrics, lambda: self.status), nudge=None)
+        return make_app(front, CONTENT_TYPE, guards or Guards(token=None))
 
 
 @asynccontextmanager
@@ -169,7 +169,7 @@ OPEN = ("/healthz", "/readyz")
     ["localhost", "LOCALHOST:8420", "localhost.", "127.0.0.1", "127.8.9.10:1", "[::1]", "[::1]:8420", "page.example:7"],
 )
 async def test_this_machine_may_be_called_by_its_own_names_and_by_those_that_are_allowed(host: str) -> None:
-    async with page(Daemon(), Guards(hosts=parse_hosts("page.example, other.example"))) as client:
+    async with page(Daemon(), Guards(token=None, hosts=parse_hosts("page.example, other.example"))) as client:
         assert [(await client.get(path, headers={"Host": host})).status_code for path in GUARDED] == [
             200,
             200,

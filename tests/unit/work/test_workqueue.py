@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from reconciler.model.work import Priority
-from reconciler.work.queue import AGEING_SECONDS, Again, Depth, KeyedQueue, Workers
+from reconciler.work.queue import AGEING_SECONDS, Again, Depth, KeyedQueue
+from reconciler.work.workers import Workers
 from tests.world.virtual_loop import run_virtually
 
 EDIT, CONFIRM, RETRY, RESYNC = Priority.EDIT, Priority.CONFIRM, Priority.RETRY, Priority.RESYNC
@@ -46,7 +47,7 @@ class QueueAndModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue: KeyedQueue[str] = KeyedQueue()
+        self.queue: KeyedQueue[str] = KeyedQueue(lambda _key: None)
         self.now = 1000.0
         self.waiting: dict[str, Wish] = {}
         self.working: dict[str, Wish | None] = {}
@@ -133,7 +134,7 @@ def pop_all(queue: KeyedQueue[str], now: float) -> list[str]:
 
 
 def test_urgent_first_and_within_a_class_the_longest_due_first() -> None:
-    queue: KeyedQueue[str] = KeyedQueue()
+    queue: KeyedQueue[str] = KeyedQueue(lambda _key: None)
     for number, priority in enumerate(reversed(Priority)):
         queue.add(f"{priority.name} late", priority, 10.0 + number / 100)
         queue.add(f"{priority.name} early", priority, 9.0 + number / 100)
@@ -142,7 +143,7 @@ def test_urgent_first_and_within_a_class_the_longest_due_first() -> None:
 
 
 def test_what_waits_long_rises_so_that_nothing_starves() -> None:
-    queue: KeyedQueue[str] = KeyedQueue()
+    queue: KeyedQueue[str] = KeyedQueue(lambda _key: None)
     queue.add("resync", RESYNC, 0.0)
     for second in range(1, 200):
         queue.add(f"edit {second}", EDIT, float(second))
@@ -155,7 +156,7 @@ def test_what_waits_long_rises_so_that_nothing_starves() -> None:
 
 
 def test_an_edit_lifts_a_key_that_waits_for_its_resync() -> None:
-    queue: KeyedQueue[str] = KeyedQueue()
+    queue: KeyedQueue[str] = KeyedQueue(lambda _key: None)
     for key in "abc":
         queue.add(key, RESYNC, 0.0)
     queue.add("c", EDIT, 1.0)
@@ -164,7 +165,7 @@ def test_an_edit_lifts_a_key_that_waits_for_its_resync() -> None:
 
 
 def test_a_resync_does_not_make_an_edit_less_urgent() -> None:
-    queue: KeyedQueue[str] = KeyedQueue()
+    queue: KeyedQueue[str] = KeyedQueue(lambda _key: None)
     queue.add("a", EDIT, 0.0)
     queue.add("a", RESYNC, 1.0)
     assert queue.pop(1.0) == ("a", EDIT)
@@ -172,7 +173,7 @@ def test_a_resync_does_not_make_an_edit_less_urgent() -> None:
 
 
 def test_a_confirmation_keeps_its_urgency_when_a_resync_came_in_during_the_turn() -> None:
-    queue: KeyedQueue[str] = KeyedQueue()
+    queue: KeyedQueue[str] = KeyedQueue(lambda _key: None)
     queue.add("a", EDIT, 0.0)
     queue.pop(0.0)
     queue.add("a", RESYNC, 0.5)
@@ -181,7 +182,7 @@ def test_a_confirmation_keeps_its_urgency_when_a_resync_came_in_during_the_turn(
 
 
 def test_a_turn_that_wishes_nothing_is_over() -> None:
-    queue: KeyedQueue[str] = KeyedQueue()
+    queue: KeyedQueue[str] = KeyedQueue(lambda _key: None)
     queue.add("a", EDIT, 0.0)
     queue.pop(0.0)
     assert "a" in queue
@@ -191,7 +192,7 @@ def test_a_turn_that_wishes_nothing_is_over() -> None:
 
 
 def test_a_key_that_is_due_in_a_year_and_asked_for_again_and_again_leaves_nothing_behind() -> None:
-    queue: KeyedQueue[str] = KeyedQueue()
+    queue: KeyedQueue[str] = KeyedQueue(lambda _key: None)
     year = 365 * 86400.0
     queue.add("due before it", RESYNC, 0.0, year / 2)
     for period in range(10_000):
@@ -204,7 +205,7 @@ def test_a_key_that_is_due_in_a_year_and_asked_for_again_and_again_leaves_nothin
 
 
 def test_keys_need_not_be_comparable() -> None:
-    queue: KeyedQueue[object] = KeyedQueue()
+    queue: KeyedQueue[object] = KeyedQueue(lambda _key: None)
     keys = [object() for _ in range(10)]
     for key in keys:
         queue.add(key, RETRY, 0.0, 1.0)
@@ -325,7 +326,9 @@ def never_fails(key: str, error: Exception) -> Again | None:
 def workers_of(
     turn: Turn, *, concurrency: int = 4, failed: Callable[[str, Exception], Again | None] = never_fails
 ) -> Workers[str]:
-    return Workers(turn, concurrency=concurrency, now=asyncio.get_running_loop().time, failed=failed)
+    return Workers(
+        turn, concurrency=concurrency, now=asyncio.get_running_loop().time, failed=failed, group_of=lambda _key: None
+    )
 
 
 def elapsed() -> float:
@@ -612,7 +615,9 @@ def test_a_key_that_becomes_due_while_turns_are_started_is_not_slept_through() -
             done.append(key)
             return Again(1.0, Priority.CONFIRM) if len(done) < 5 else None
 
-        workers = Workers(turn, concurrency=2, now=lambda: next(ticks), failed=lambda _key, _error: None)
+        workers = Workers(
+            turn, concurrency=2, now=lambda: next(ticks), failed=lambda _key, _error: None, group_of=lambda _key: None
+        )
         workers.add("a", Priority.EDIT)
         async with asyncio.timeout(5):
             await workers.work(asyncio.Event(), until_idle=True)

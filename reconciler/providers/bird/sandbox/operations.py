@@ -19,6 +19,7 @@ from reconciler.providers.bird.sandbox.wire import (
     Filter,
     Invalid,
     Query,
+    anything,
     call_json,
     call_recording_json,
     date_time,
@@ -39,8 +40,8 @@ _CALL_FILTERS: Final[Mapping[str, Filter]] = {
     "startAt": date_time(),
     "endAt": date_time(),
     # Of these two Bird's sets are not known in full, so that any word has to be taken.
-    "status": Filter(),
-    "type": Filter(),
+    "status": Filter(anything),
+    "type": Filter(anything),
     "to": text_of(1, 100),
     "from": text_of(1, 100),
     "duration": whole_number(),
@@ -49,8 +50,8 @@ _CALL_FILTERS: Final[Mapping[str, Filter]] = {
 _CALL_LOG_FILTERS: Final = {
     **_CALL_FILTERS,
     "id": uuid(),
-    "channelId": Filter(repeats=True),
-    "tag": Filter(repeats=True),
+    "channelId": Filter(anything, repeats=True),
+    "tag": Filter(anything, repeats=True),
 }
 _RECORDING_FILTERS: Final[Mapping[str, Filter]] = {
     "startAt": date_time(),
@@ -59,9 +60,9 @@ _RECORDING_FILTERS: Final[Mapping[str, Filter]] = {
     "sourceId": uuid(),
     "channelId": uuid(),
     "direction": _DIRECTION,
-    "from": Filter(),
-    "to": Filter(),
-    "status": Filter(),
+    "from": Filter(anything),
+    "to": Filter(anything),
+    "status": Filter(anything),
 }
 
 

@@ -90,9 +90,7 @@ class SandboxServer:
         await self._server.wait_closed()
 
 
-def run_sandbox(
-    host: str, port: int, world: World, key: str = DEFAULT_KEY, *, ready: Callable[[str], None] = lambda _: None
-) -> None:
+def run_sandbox(host: str, port: int, world: World, key: str, *, ready: Callable[[str], None]) -> None:
     """Serve a world until SIGINT or SIGTERM. To be called in the main thread, without a running loop.
 
     Args:

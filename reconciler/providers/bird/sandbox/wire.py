@@ -204,8 +204,12 @@ class Query:
 class Filter:
     """What one query parameter may be: `refuse` answers what is wrong with a value, or None."""
 
-    refuse: Callable[[str], str | None] = lambda _: None
+    refuse: Callable[[str], str | None]
     repeats: bool = False
+
+
+def anything(_value: str) -> None:
+    """Refuse nothing."""
 
 
 def one_of(*words: str) -> Filter:
