@@ -8,6 +8,7 @@ say is taken from there, and what it cannot say (the meaning of a log event) is 
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from reconciler.cli import exits
 from reconciler.cli.options import COMMON
 from reconciler.cli.program import cli
 from reconciler.model.work import Priority
+from reconciler.settings.schema import settings_schema
 from reconciler.settings.sections import SECTIONS
 from reconciler.settings.setting import Setting
 from reconciler.settings.table import COMMAND_OPTIONS, SETTINGS
@@ -28,6 +30,7 @@ from reconciler.telemetry.metrics import ApiState, Metrics, SourceFigures
 CHECKOUT: Final = Path(__file__).parents[1]
 PACKAGE: Final = CHECKOUT / "reconciler"
 REFERENCE: Final = CHECKOUT / "docs" / "reference"
+SETTINGS_SCHEMA: Final = CHECKOUT / "schemas" / "settings.schema.json"
 _MARK: Final = "<!-- Written by docs/generate.py: change what it says in the code, then `make docs`. -->\n\n"
 
 #: Where each command is shown in use: the title and the page.
@@ -137,16 +140,19 @@ EVENTS: Final = {
 
 
 def pages() -> dict[Path, str]:
-    """Return the text of every generated page, by its path."""
+    """Return the text of every generated page, and of the schema of a settings file, by its path."""
     return {
-        REFERENCE / f"{name}.md": _MARK + text.strip() + "\n"
-        for name, text in (
-            ("commands", _commands()),
-            ("settings", _settings()),
-            ("exit-codes", _exit_codes()),
-            ("metrics", _metrics()),
-            ("log-events", _log_events()),
-        )
+        SETTINGS_SCHEMA: json.dumps(settings_schema(), indent=2) + "\n",
+        **{
+            REFERENCE / f"{name}.md": _MARK + text.strip() + "\n"
+            for name, text in (
+                ("commands", _commands()),
+                ("settings", _settings()),
+                ("exit-codes", _exit_codes()),
+                ("metrics", _metrics()),
+                ("log-events", _log_events()),
+            )
+        },
     }
 
 

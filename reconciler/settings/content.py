@@ -37,8 +37,8 @@ def read_settings(content: object, file: str, *, found: bool = False) -> Setting
         found: whether it was found in the working directory, and nobody has named it.
 
     Raises:
-        SettingsError: an unknown name, a value of the wrong kind, a key given by value, or, in a file that was found,
-            anything that such a file may not say.
+        SettingsError: an unknown name, one that is said twice, a value of the wrong kind, a key given by value, or, in
+            a file that was found, anything that such a file may not say.
     """
     if content is None:
         return SettingsFile()
@@ -46,11 +46,15 @@ def read_settings(content: object, file: str, *, found: bool = False) -> Setting
         raise SettingsError(f"{file}: settings are a mapping of names to values")
     values: dict[str, object] = {}
     workspaces: dict[str, KeySource] = {}
+    said: set[str] = set()
     for written, value in content.items():
         name = str(written).replace("-", "_")
         option, setting = COMMAND_OPTIONS.get(name), SETTINGS.get(name)
         if name != "workspaces" and option is None and setting is None:
             raise SettingsError(f"{file}: unknown setting `{_shortened(written)}`{_nearest(name)}")
+        if name in said:
+            raise SettingsError(f"{file}: `{name}` is said twice, with dashes and with underscores")
+        said.add(name)
         if found:
             _check_found(name, value, file)
         if option is not None:
@@ -58,7 +62,7 @@ def read_settings(content: object, file: str, *, found: bool = False) -> Setting
         elif setting is None:
             workspaces = _read_workspaces(value, file)
         else:
-            values[name] = _single(value, name, file, as_digits=setting.kind == "flag")
+            values[name] = _of_its_kind(_single(value, name, file), setting, file)
     return SettingsFile(values, workspaces)
 
 
@@ -84,16 +88,32 @@ def _check_found(name: str, value: object, file: str) -> None:
         )
 
 
+def _of_its_kind(value: object, setting: Setting[Any], file: str) -> object:
+    """Return a value as an option takes it: a number as its digits, since an option's type would cut a fraction off.
+
+    Raises:
+        SettingsError: it is `true` or `false` where neither is meant.
+    """
+    if isinstance(value, bool) and setting.kind not in ("flag", "choice"):
+        what = "a text, so put it in quotes" if setting.kind == "text" else "a number"
+        raise SettingsError(f"{file}: `{setting.name}` takes {what}")
+    return _as_digits(value) if setting.kind != "text" else value
+
+
 def _single(value: object, name: str, file: str, *, or_list: bool = False, as_digits: bool = False) -> object:
     """Return a value as an option takes it; `as_digits` has a number stand for its digits, as on a command line."""
     if isinstance(value, list) and or_list:
         return [_single(each, name, file, as_digits=as_digits) for each in value]
     if isinstance(value, Mapping | list):
         raise SettingsError(f"{file}: `{name}` takes a single value")
-    if not as_digits or isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    # An option that takes no number would stumble over one.
-    return str(int(value) if float(value).is_integer() else value)
+    return _as_digits(value) if as_digits else value
+
+
+def _as_digits(value: object) -> object:
+    """Return the digits of a number; an option that takes none would stumble over it. What is no number stays so."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _is_lower(setting: Setting[Any], value: object) -> bool:

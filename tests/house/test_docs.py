@@ -42,7 +42,7 @@ def test_the_readme_can_be_read_in_one_go() -> None:
 
 def test_the_generated_pages_are_fresh() -> None:
     generated = runpy.run_path(str(CHECKOUT / "docs" / "generate.py"))["pages"]()
-    assert len(generated) == 5
+    assert len(generated) == 6
     stale = [path.name for path, text in generated.items() if not path.is_file() or path.read_text() != text]
     assert not stale, "run `make docs`"
 

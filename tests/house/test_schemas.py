@@ -37,9 +37,10 @@ FILES = (
     "daemon.schema.json",
     "status.schema.json",
     "history.schema.json",
+    "settings.schema.json",
 )
 SCHEMAS: dict[str, dict[str, Any]] = {file: json.loads(read_schema(file)) for file in FILES}
-DESIRED, ONE, MANY, PLAN, DAEMON, STATUS, HISTORY = SCHEMAS.values()
+DESIRED, ONE, MANY, PLAN, DAEMON, STATUS, HISTORY, _ = SCHEMAS.values()
 SAMPLES = sorted((CHECKOUT / "desired_state").glob("*.yaml"))
 
 

@@ -12,7 +12,7 @@ from reconciler.desired import schema_text
 @click.argument("kind", required=False)
 @setting_options(*COMMON)
 def command(kind: str | None) -> None:
-    """Print the JSON Schema of KIND: CallRecording, CallRecordingSet, Plan, Status, History or Daemon.
+    """Print the JSON Schema of KIND: CallRecording, CallRecordingSet, Plan, Status, History, Daemon or Settings.
 
     Without KIND, that of any document.
     """

@@ -38,9 +38,10 @@ _FILES: Final = {
     "Daemon": "daemon.schema.json",
     "Status": "status.schema.json",
     "History": "history.schema.json",
+    "Settings": "settings.schema.json",
 }
-#: The forms that commands write.
-_WRITTEN: Final = ("Plan", "Daemon", "Status", "History")
+#: The forms that commands write, and that of a settings file.
+_OTHERS: Final = ("Plan", "Daemon", "Status", "History", "Settings")
 
 
 #: Any value that JSON can express. The libraries each have a type for it, and no two agree.
@@ -64,14 +65,15 @@ def schema_text(kind: str | None = None) -> str:
     """Return a JSON Schema as shipped.
 
     Args:
-        kind: `CallRecording`, `CallRecordingSet`, `Plan`, `Status`, `History`, or None for documents of any kind.
+        kind: `CallRecording`, `CallRecordingSet`, `Plan`, `Daemon`, `Status`, `History`, `Settings`, or None for
+            documents of any kind.
 
     Raises:
         SettingsError: no schema has that name.
     """
     if kind is None:
         return read_schema(_FILES[ANY_KIND])
-    names = (*KINDS, *_WRITTEN)
+    names = (*KINDS, *_OTHERS)
     if kind not in names:
         near = nearest(kind, names)
         hint = f"did you mean `{near}`?" if near else f"there are {', '.join(names)}"

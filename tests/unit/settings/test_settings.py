@@ -123,7 +123,7 @@ def test_a_section_shows_what_it_holds() -> None:
 def test_names_may_be_written_with_dashes_or_underscores() -> None:
     content = {"rate-limit": 10, "confirm_seconds": 5, "workspaces": {WORKSPACE.upper(): {"access_key_env": "KEY_A"}}}
     assert read_settings(content, "reconciler.yaml") == SettingsFile(
-        {"rate_limit": 10, "confirm_seconds": 5}, {WORKSPACE: KeySource("KEY_A", None)}
+        {"rate_limit": "10", "confirm_seconds": "5"}, {WORKSPACE: KeySource("KEY_A", None)}
     )
 
 
@@ -156,6 +156,11 @@ def test_an_empty_file_is_one_without_settings(content: object) -> None:
         ("rate_limit", "a mapping of names to values"),
         ({"rate_limit": [1]}, "`rate_limit` takes a single value"),
         ({"state": {"url": "x"}}, "`state` takes a single value"),
+        ({"state": True}, "`state` takes a text, so put it in quotes"),
+        ({"rate_limit": True}, "`rate_limit` takes a number"),
+        ({"concurrency": False}, "`concurrency` takes a number"),
+        ({"rate-limit": 1, "rate_limit": 2}, "`rate_limit` is said twice"),
+        ({"no-refresh": True, "no_refresh": False}, "`no_refresh` is said twice"),
         ({"all": [1]}, "`all` takes a single value"),
         ({"format": {"a": "b"}}, "`format` takes a single value"),
         ({"report": [["a"]]}, "`report` takes a single value"),
@@ -268,7 +273,7 @@ def test_a_found_file_raises_no_limit(name: str, more: Callable[[float], object]
 def test_a_found_file_does_not_lift_a_limit_by_saying_0(zero: object) -> None:
     with pytest.raises(SettingsError, match="`rate_limit` may be at most 45 and not 0"):
         read_settings({"rate_limit": zero}, "reconciler.yaml", found=True)
-    assert read_settings({"max_resumes": 0}, "reconciler.yaml", found=True).values == {"max_resumes": 0}
+    assert read_settings({"max_resumes": 0}, "reconciler.yaml", found=True).values == {"max_resumes": "0"}
 
 
 def test_a_name_without_end_is_neither_quoted_whole_nor_compared() -> None:
