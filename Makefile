@@ -45,7 +45,7 @@ format: $(VENV)/.dev ## mend format and what else can be mended without a person
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.dev ## write the reference pages that follow from the code
+docs: $(VENV)/.dev ## write what follows from the code: reference pages, the schema of settings
 	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/.dev ## measure, in less than ten minutes; JSON goes to build/benchmarks
