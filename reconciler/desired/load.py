@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from reconciler.desired.documents.conflicts import FileDocuments, cross_check
 from reconciler.desired.documents.limits import DocumentLimits, Patience
@@ -65,8 +65,7 @@ class Loaded:
         return tuple(sorted(self.columns.desired(), key=_name))
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(NamedTuple):
     """What the files of a walk hold, each by itself."""
 
     #: Of the valid files.

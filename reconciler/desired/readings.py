@@ -111,7 +111,7 @@ class Readings:
         if isinstance(found, Refused):
             self._judged[file] = _Judged(digest or _digest(data))
             # What the reader met may be as large as the file, and there may be many such files.
-            return Reading(file, stamp, _unexplained(file), replace(found, reason=None))
+            return Reading(file, stamp, _unexplained(file), found._replace(reason=None))
         self._judged.pop(file, None)
         revision = self._source.revision_of(file)
         return Reading(file, stamp, replace(found, revision=revision) if revision else found)

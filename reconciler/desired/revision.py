@@ -7,11 +7,9 @@ was told not to look at. What must never happen in this room: a commit is named 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from reconciler.desired.baseline.forest import Forest
-from reconciler.desired.baseline.listing import list_documents
 from reconciler.desired.sources.names import SUFFIXES
 from reconciler.git import (
     DIGEST_BYTES,
@@ -27,8 +25,7 @@ from reconciler.git import (
 from reconciler.model import Problem, ReconcilerError, Revision
 
 
-@dataclass(frozen=True, slots=True)
-class Revisions:
+class Revisions(NamedTuple):
     """Which files are as the last commit has them."""
 
     repository: Repository | None = None
@@ -110,6 +107,10 @@ def _blobs(repository: Repository, commit: str, given: Sequence[tuple[str, str]]
     """Return the IDs of the documents of a commit, hexadecimal, as they are shown."""
     if len(given) == 1 and (plain := _plain_blobs(repository, commit, *given[0])) is not None:
         return plain
+    # Imported late: most folders hold nothing but files.
+    from reconciler.desired.baseline.forest import Forest
+    from reconciler.desired.baseline.listing import list_documents
+
     return {file: blob.id for file, blob in list_documents(Forest(repository, commit), given).files.items()}
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Final
@@ -73,7 +72,7 @@ def load_among(files: Files, others: Files, is_member: Callable[[str], bool], li
     """
     tree, rest = files.walk(), others.walk()
     # What is not looked at there may be in conflict, so it is named as well.
-    tree = replace(tree, warnings=tuple(sorted({*tree.warnings, *rest.warnings})))
+    tree = tree._replace(warnings=tuple(sorted({*tree.warnings, *rest.warnings})))
     parsed = parse_files(files, tree, limits).documents()
     problems = cross_check(parsed)
     members = [documents for documents in parsed if is_member(documents.file)]

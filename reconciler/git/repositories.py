@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from reconciler.git.ask import (
     NO_GIT,
@@ -36,8 +36,7 @@ class LacksObjects(GitError):
     """The repository is a partial clone, and what was asked for is not here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Repository:
+class Repository(NamedTuple):
     """A repository with a work tree."""
 
     #: The real path of the work tree's root.
@@ -89,8 +88,7 @@ class Repository:
         return {**kept, "GIT_CEILING_DIRECTORIES": str(Path(self.root).parent)}
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(NamedTuple):
     """Where a path is in a repository."""
 
     repository: Repository

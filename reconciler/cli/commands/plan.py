@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
@@ -42,12 +43,10 @@ from reconciler.cli.reports import (
     write_reports,
 )
 from reconciler.desired import (
-    Compared,
     Loaded,
     Source,
     load_documents,
     matches,
-    read_change,
     uncollected,
 )
 from reconciler.model import (
@@ -64,6 +63,9 @@ from reconciler.plan import Outline, Plan, as_saved, make_change_plan, make_outl
 from reconciler.settings import Settings
 from reconciler.state import open_store
 from reconciler.telemetry import visible
+
+if TYPE_CHECKING:
+    from reconciler.desired import Compared
 
 
 @click.command("plan")
@@ -223,6 +225,8 @@ class _Question:
         Returns:
             None for such a change.
         """
+        from reconciler.desired import read_change  # late: most plans are of no change
+
         change = read_change(self._compared(base), self.paths, max_file_bytes=self.settings.documents.max_file_bytes)
         for warning in change.warnings:
             click.echo(f"Warning: {warning}", err=True)
@@ -265,6 +269,8 @@ class _Question:
 
     def _compared(self, base: str | None) -> Compared:
         """Return what is compared: what was asked for, or what pre-commit says where it is given two commits."""
+        from reconciler.desired import Compared
+
         if not self.staged:
             return Compared("HEAD" if base is None else base)
         before, to = commits_of_hook()

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from reconciler.desired.baseline.commit import Baseline, read_listing
 from reconciler.desired.baseline.files import ABSENT, GitFiles, LackingObjects, counted, readable
@@ -25,8 +25,7 @@ from reconciler.git import (
 from reconciler.model import ReconcilerError
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
+class Compared(NamedTuple):
     """What a change is between."""
 
     #: A branch, tag or commit, as git takes it.

@@ -7,7 +7,8 @@ be read counts as one that is not there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from reconciler.desired.baseline.files import GitFiles, LackingObjects, counted, lacking
 from reconciler.desired.baseline.listing import Listing
@@ -24,8 +25,7 @@ from reconciler.git import (
 from reconciler.model import Desired, Problem, ReconcilerError
 
 
-@dataclass(frozen=True, slots=True)
-class Baseline:
+class Baseline(NamedTuple):
     """What the documents said at a commit."""
 
     #: As it was asked for, such as `main`.

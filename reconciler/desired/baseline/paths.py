@@ -7,8 +7,8 @@ nothing passes for an empty one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from reconciler.desired.baseline.files import lacking
 from reconciler.desired.baseline.forest import Forest
@@ -26,8 +26,7 @@ from reconciler.model import ReconcilerError
 from reconciler.telemetry import visible
 
 
-@dataclass(frozen=True, slots=True)
-class GivenPaths:
+class GivenPaths(NamedTuple):
     """Some given paths in one repository."""
 
     repository: Repository

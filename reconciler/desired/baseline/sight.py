@@ -10,12 +10,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from reconciler.desired.baseline.forest import Forest
-from reconciler.desired.baseline.listing import list_documents
 from reconciler.desired.sources.folder import Source
 from reconciler.desired.sources.tree import Tree
 from reconciler.git import GitError, Location, index_of, list_unwatched, locate, may_leave_out
@@ -67,8 +64,8 @@ class Checkout(Source):
         ]
         if left.error:
             warnings.append(f"whether files are left out of the work tree is not known: {left.error}")
-        return replace(
-            tree, hidden=files, unseen=tuple(sorted({*tree.unseen, *submodules})), warnings=tuple(sorted(warnings))
+        return tree._replace(
+            hidden=files, unseen=tuple(sorted({*tree.unseen, *submodules})), warnings=tuple(sorted(warnings))
         )
 
     def _leave_out(self) -> _Left:
@@ -98,6 +95,10 @@ class Checkout(Source):
             if not may_leave_out(repository, asked):
                 continue
             left = {file for file, tag in list_unwatched(repository, asked).items() if tag in "Ss"}
+            # Imported late: nearly every work tree has all of its files.
+            from reconciler.desired.baseline.forest import Forest
+            from reconciler.desired.baseline.listing import list_documents
+
             listing = list_documents(Forest(repository, None, index=True), [(location.path, path)])
             files.update(
                 shown for shown, blob in listing.files.items() if blob.repository == repository and blob.path in left

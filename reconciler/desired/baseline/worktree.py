@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 
 from reconciler.desired.baseline.files import ABSENT, GitFiles, counted, readable
 from reconciler.desired.baseline.forest import Forest
@@ -108,7 +107,7 @@ class WorkFiles:
             )
         if self._absent:
             warnings.append(f"{counted(self._absent)}: {ABSENT}")
-        return replace(tree, files={**files, **indexed}, warnings=tuple(sorted(warnings)))
+        return tree._replace(files={**files, **indexed}, warnings=tuple(sorted(warnings)))
 
     def read(self, file: str) -> bytes | Problem:
         """Return what a file holds, or why not."""

@@ -1,8 +1,7 @@
 """Text that the parsers take without a word and read otherwise than YAML 1.2 says: found, so that it can be refused.
 
 libyaml speaks YAML 1.1 with liberties of its own. Where these change what a text means, or drop the rest of a line,
-nobody who wrote it would notice. `is_suspect` costs next to nothing and is right about whatever holds no such text;
-only what it points at is looked at closely.
+nobody who wrote it would notice. Only what `suspects` points at is looked at so closely.
 """
 
 from __future__ import annotations
@@ -20,19 +19,6 @@ from yaml.events import CollectionEndEvent, CollectionStartEvent, ScalarEvent, S
 #: As in `yaml_events`.
 AnyEvent: TypeAlias = Any
 
-#: Each begins with the one character that is looked for, so that the search runs at the speed of C; the character is
-#: looked for by its number before, which is faster still.
-#: Behind a comma, a quote, a bracket or the header of a block text, which has two marks at most; behind anything else a
-#: `#` is text.
-_HASH: Final = re.compile(rb"#(?:(?<=[,\"'\]}|>]#)|(?<=[|>][-+0-9]#)|(?<=[|>][-+0-9][-+0-9]#))")
-_HASH_BYTE: Final = ord("#")
-_QUESTION: Final = re.compile(rb"\?(?<=[\[{,\s]\?)[^\s]")
-_QUESTION_BYTE: Final = ord("?")
-_ANCHOR: Final = re.compile(rb"&[0-9A-Za-z_-]+[?:%@`]")
-_ANCHOR_BYTE: Final = ord("&")
-#: Behind a space, a `#` and what follows up to the end of the line or a quote is in a comment, or in a text that goes
-#: on until there: nothing of it is read otherwise.
-_COMMENTED: Final = re.compile(rb"#(?<!\S#)[^\r\n\"']*")
 _TEXT: Final = re.compile(r"(?<=[,\"'\]}])#|(?<=[\[{,\s])\?(?=[^\s,\]}])|&[0-9A-Za-z_-]+[?:%@`]")
 _BLOCK_HEADER: Final = re.compile(r"(?:&\S+[ \t]+)?[|>][-+0-9]*#")
 _COMMENT: Final = re.compile(r"(?<!\S)#")
@@ -51,23 +37,6 @@ class Misread(NamedTuple):
     at: int
     message: str
     hint: str
-
-
-def is_suspect(data: bytes) -> bool:
-    """Return whether a file may hold such a text; False is certain.
-
-    Comments name issues, such as `#12` in brackets, and addresses. They are left out before anything is looked at
-    closely, which takes longer than to read the file.
-    """
-    return data[-1:] in (b" ", b"\t") or (_may_hold(data) and _may_hold(_COMMENTED.sub(b"", data)))
-
-
-def _may_hold(data: bytes) -> bool:
-    return (
-        (_HASH_BYTE in data and _HASH.search(data) is not None)
-        or (_QUESTION_BYTE in data and _QUESTION.search(data) is not None)
-        or (_ANCHOR_BYTE in data and _ANCHOR.search(data) is not None)
-    )
 
 
 def find_misread(text: str, get_event: Callable[[], AnyEvent]) -> Iterator[Misread]:

@@ -29,7 +29,8 @@ from yaml.reader import ReaderError
 
 from reconciler.desired.documents import yaml_events
 from reconciler.desired.documents.limits import ALIASED_VALUES, BYTES_PER_VALUE, EXPLAINING_SECONDS, DocumentLimits
-from reconciler.desired.documents.misread import find_misread, is_suspect
+from reconciler.desired.documents.misread import find_misread
+from reconciler.desired.documents.suspects import is_suspect
 from reconciler.desired.documents.wording import cut, nearest, pointer, quoted
 from reconciler.desired.documents.yaml_events import AnyEvent
 from reconciler.model import Problem

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from reconciler.desired.documents import schema
@@ -27,8 +26,7 @@ MOST_TAG_DIRECTIVES: Final = 64
 _PERCENT: Final = ord("%")
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """A file that is invalid, before anybody has said why."""
 
     data: bytes

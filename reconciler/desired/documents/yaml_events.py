@@ -28,7 +28,7 @@ from yaml.reader import Reader
 from yaml.scanner import Scanner
 
 from reconciler.desired.documents.limits import ALIASED_CHARACTERS, ALIASED_VALUES, DocumentLimits
-from reconciler.desired.documents.misread import find_misread, is_suspect
+from reconciler.desired.documents.suspects import is_suspect
 
 BOM: Final = b"\xef\xbb\xbf"
 _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
@@ -202,6 +202,8 @@ def read_documents(data: bytes, limits: DocumentLimits) -> Iterator[Document]:
 
 
 def _refuse_misread(data: bytes) -> None:
+    from reconciler.desired.documents.misread import find_misread  # late: few files hold such text
+
     for misread in find_misread(data.decode("utf-8", errors="replace"), new_parser(data).get_event):
         raise Irregular(1 + data.decode("utf-8", errors="replace").count("\n", 0, misread.at))
 

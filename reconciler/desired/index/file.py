@@ -17,12 +17,12 @@ import time
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from datetime import datetime
 from itertools import repeat
 from operator import itemgetter
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from reconciler import __version__
 from reconciler.desired.documents.limits import DocumentLimits
@@ -53,8 +53,7 @@ _PARTS: Final = 15
 _MODE: Final = 0o400
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """What an index holds."""
 
     columns: Columns

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from reconciler.desired.sources.names import beginning_of, is_within, join_shown
 from reconciler.desired.sources.stamps import FileStamp
 from reconciler.model import Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Tree:
+class Tree(NamedTuple):
     """The result of one walk. Files are named as they are shown to people: the given path joined with the rest."""
 
     #: In no particular order: sorting a hundred thousand names takes as long as half of their `stat`.
@@ -39,8 +38,7 @@ class Tree:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """What the last walk learned about where things really are, to read the events of the operating system."""
 
     #: Given folders: real path and shown path.

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -929,7 +928,7 @@ def test_what_there_is_no_time_to_explain_is_told_by_its_line() -> None:
     text = many("status: paused}", "status: pausd}")
     refused = parse_quickly(text.encode(), "f.yaml")
     assert isinstance(refused, Refused)
-    for each in (refused, replace(refused, reason=None)):
+    for each in (refused, refused._replace(reason=None)):
         found = each.explain(Patience(0)).problems
         assert [problem.line for problem in found] == [12, 12]
         assert "'pausd' is not one of" in found[0].message

@@ -18,6 +18,7 @@ from reconciler.desired.documents import misread, yaml_events
 from reconciler.desired.documents.limits import DEFAULT_LIMITS
 from reconciler.desired.documents.parse import parse_documents
 from reconciler.desired.documents.plain import load_plain
+from reconciler.desired.documents.suspects import is_suspect
 from reconciler.model.errors import DesiredStateError
 from tests.world.places import DATA
 
@@ -264,7 +265,7 @@ def test_text_that_only_looks_like_it_is_taken(text: str) -> None:
     ],
 )
 def test_comments_and_addresses_are_not_read_a_second_time(text: str) -> None:
-    assert not misread.is_suspect(text.encode())
+    assert not is_suspect(text.encode())
 
 
 #: What begins, ends and hides such places, and little else.
@@ -274,7 +275,7 @@ PARTS = st.sampled_from([*"#?&'\" \n\t,:[]{}|>-+1ab", " #", "a: ", "\n  ", "&a:"
 @given(st.lists(PARTS, max_size=30).map("".join))
 def test_what_is_not_suspect_holds_nothing_that_would_be_read_otherwise(text: str) -> None:
     data = text.encode()
-    if misread.is_suspect(data):
+    if is_suspect(data):
         return
     try:
         list(yaml.parse(text, yaml.CSafeLoader))
