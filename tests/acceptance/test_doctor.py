@@ -25,6 +25,7 @@ from reconciler.cli import checks as doctor
 from reconciler.cli.checks import Level, check_address, check_clock, check_open_files, check_watching
 from reconciler.providers.bird import Route
 from reconciler.providers.bird.dates import _surely_ahead
+from reconciler.settings.table import SETTINGS
 from tests.world.documents import document
 from tests.world.foreign_api import ForeignApi, running
 from tests.world.ids import WORKSPACE, numbered, recording
@@ -139,6 +140,18 @@ def test_settings_are_shown_with_where_they_came_from_and_without_secrets(shell:
     assert settings["token_file"] == ("/run/<key>", "RECONCILER_TOKEN_FILE")
     # The key must not travel in the clear, so nothing was asked.
     assert (found.levels("api_url"), found.levels("rights")) == (["failure"], [])
+
+
+@pytest.mark.parametrize("option", [setting.option for setting in SETTINGS.values() if setting.names_secret])
+def test_a_secret_in_place_of_the_name_of_its_file_is_not_shown(shell: Shell, option: str):
+    secret = "canary-0123456789-canary"
+    also = ("--git", "https://127.0.0.1:1/team/repo.git") if "git" in option or "hook" in option else ()
+    for form in ("text", "json"):
+        done = shell("doctor", option, secret, *also, "--format", form)
+        assert "(no such file)" in done.out
+        assert secret not in done.out + done.err
+    shell.write("secret", secret)
+    assert "(no such file)" not in shell("doctor", option, "secret", *also).out
 
 
 def test_the_state_file_is_looked_at_and_left_alone(shell: Shell, api: ForeignApi):

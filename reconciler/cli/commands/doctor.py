@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -242,6 +243,8 @@ def _shown(setting: Setting[Any], value: object) -> _Shown:
         ParameterSource.DEFAULT_MAP: "settings file",
     }
     text = str(value).lower() if isinstance(value, bool) else str(value)
+    if setting.names_secret and text and not text.startswith("/") and not os.path.lexists(text):
+        text = "(no such file)"  # it may be the secret itself, in place of the name of its file
     return _Shown(setting.name, text, sources.get(source_of(setting), "default"))
 
 
