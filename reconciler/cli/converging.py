@@ -34,7 +34,9 @@ async def run_once(parts: Parts, documents: Documents) -> int:
 
             def reconciler(live_state: LiveState, expected: Mapping[RecordingKey, Action] | None) -> Reconciler:
                 window = Window(command_limits(settings.limits))
-                guards = make_guards(parts, api, window, authorized_again=lambda _workspace_id: None, expected=expected)
+                guards = make_guards(
+                    parts, documents, api, window, authorized_again=lambda _workspace_id: None, expected=expected
+                )
                 return make_reconciler(parts, documents, live_state, guards, parts.writer, watches=False)
 
             operator = _Pipeline(run.log, run.sparing, sending)

@@ -47,6 +47,7 @@ async def run_daemon(parts: Parts, documents: Documents, front: Front) -> int:
             window = _window(parts)
             guards = make_guards(
                 parts,
+                documents,
                 api,
                 window,
                 authorized_again=lambda workspace_id: daemon.bring_back(workspace_id),
@@ -62,6 +63,7 @@ async def run_daemon(parts: Parts, documents: Documents, front: Front) -> int:
                 follower=documents.follower,
                 catalog=documents.catalog,
                 store=parts.store,
+                records=documents.records,
                 writer=parts.writer,
                 reconciler=reconciler,
                 window=window,

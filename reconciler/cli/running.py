@@ -32,7 +32,7 @@ from reconciler.reconcile import (
 )
 from reconciler.reconcile import Writer as RecordWriter
 from reconciler.settings import Settings
-from reconciler.state import Store, Writer
+from reconciler.state import OwnRecords, Store, Writer
 from reconciler.telemetry import Metrics, Sparing
 
 if TYPE_CHECKING:
@@ -56,12 +56,14 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """The documents in force, and where they come from."""
+    """The documents in force, where they come from, and what is on record of their recordings."""
 
     catalog: Catalog
     follower: Follower
     #: The Git branch that is their source; None where they are files.
     branch: GitSource | None
+    #: Every record of the state, in memory, under the documents' keys.
+    records: OwnRecords
 
 
 def load(parts: Parts, paths: tuple[str, ...]) -> Documents:
@@ -89,7 +91,7 @@ def load(parts: Parts, paths: tuple[str, ...]) -> Documents:
         # With a file that is invalid there are documents: they come into force when they are mended.
         where = (branch.state.address,) if branch else paths
         refuse_empty(len(catalog.desired), where, settings.limits.allow_empty)
-    return Documents(catalog, follower, branch)
+    return Documents(catalog, follower, branch, parts.writer.load(catalog.desired))
 
 
 def open_api(
@@ -159,7 +161,7 @@ def make_reconciler(
             revision_of=documents.catalog.revision_of,
             newest_revision=lambda: None if branch is None else branch.newest_revision,
         ),
-        State(parts.store, writer),
+        State(documents.records, writer),
         live_state,
         guards,
         TurnSettings(
@@ -174,6 +176,7 @@ def make_reconciler(
 
 def make_guards(
     parts: Parts,
+    documents: Documents,
     api: Bird,
     window: Window,
     *,
@@ -184,6 +187,7 @@ def make_guards(
 
     Args:
         parts: those of the run.
+        documents: the documents in force.
         api: the API client.
         window: the safety limits and what they remember.
         authorized_again: told the workspace whose access key is taken again.
@@ -193,7 +197,7 @@ def make_guards(
     refused_keys = RefusedKeys(run.clock, run.sparing, parts.settings.keys.fingerprint, authorized_again)
     return Guards(
         window=window,
-        managed=parts.store.count_last_applied,
+        managed=documents.records.count_last_applied,
         postponed=api.postponed,
         refused_keys=refused_keys,
         expected=expected,

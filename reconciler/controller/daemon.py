@@ -48,8 +48,8 @@ from reconciler.model import (
 from reconciler.plan import CLOCK_STEPPED, Window
 from reconciler.providers import CircuitChange
 from reconciler.reconcile import UNAUTHORIZED_SECONDS, Reconciler, Turn
+from reconciler.state import OwnRecords, Store, Writer
 from reconciler.state import Standing as StoredStanding
-from reconciler.state import Store, Writer
 from reconciler.telemetry import Alarm, Log, Metrics, Standing, frames, scrub, scrubbed, visible
 from reconciler.work import Again, Workers, retry_seconds
 
@@ -101,6 +101,7 @@ class Daemon:
         follower: Follower,
         catalog: Catalog,
         store: Store,
+        records: OwnRecords,
         writer: Writer,
         reconciler: Reconciler,
         window: Window,
@@ -120,6 +121,7 @@ class Daemon:
         self._follower = follower
         self._catalog = catalog
         self._store = store
+        self._records = records
         self._writer = writer
         self._reconciler = reconciler
         self._timing = timing
@@ -132,7 +134,7 @@ class Daemon:
         self._override_limits = override_limits
         self._look_now = look_now
         run = Run(clock, log, run_id)
-        self._judge = Judge(window, catalog, store, writer, run, metrics)
+        self._judge = Judge(window, catalog, store, records, writer, run, metrics)
         self._desk = Desk(store, writer, run)
         self._desk.serve("approve", self._approve)
         self._desk.serve("sync", self._sync)
@@ -156,7 +158,7 @@ class Daemon:
         self._resync = Resync(
             catalog, self._every_key, self._workers, self._rests, clock, self._unreadable, self._all_answered
         )
-        self._overview = Overview(catalog, store, standings, self._rests)
+        self._overview = Overview(catalog, records, standings, self._rests)
         self._failures: Counter[RecordingKey] = Counter()
         #: How often the look of an edit has failed.
         self._failed_looks: Counter[RecordingKey] = Counter()
@@ -220,7 +222,7 @@ class Daemon:
         desired = self._catalog.desired
         changed: dict[RecordingKey, Status | None] = {}
         unsettled: set[RecordingKey] = set()
-        for standing in self._store.standings():
+        for standing in filter(None, map(self._records.standing, self._records.all_keys())):
             document = desired.get(standing.key)
             if document is None:
                 if self._follower.covers(standing.file, standing.base):
@@ -387,7 +389,7 @@ class Daemon:
 
     def _take_in(self, change: CatalogChange) -> None:
         self._declared(self._catalog.desired[key] for key in change.changed)
-        records = (self._store.get(key) for key in change.changed)
+        records = (self._records.get(key) for key in change.changed)
         last_applied = {record.key: record.last_applied for record in records if record is not None}
         self._judge.announce(change.changed, last_applied)
         # Those of one call side by side, so that they share its looks.
@@ -442,19 +444,18 @@ class Daemon:
     def _every_key(self) -> list[RecordingKey]:
         """Return every recording that has a document, or had one here, those of one call side by side.
 
-        In a thread of its own, for the state has as many rows as there are recordings. They come in order, so that the
+        In a thread of its own, for there are as many records as recordings. Nearly all come in order, so that the
         sorting finds next to nothing to do; of a hundred thousand in no order it would take a quarter of a second.
         """
         desired = self._catalog.desired
         keys = []
         found = 0
-        for standing in self._store.standings():
-            document = desired.get(standing.key)
-            if document is not None:
-                keys.append(document.key)
+        for key in self._records.all_keys():
+            if key in desired:
+                keys.append(key)
                 found += 1
-            elif self._follower.covers(standing.file, standing.base):
-                keys.append(standing.key)
+            elif (standing := self._records.standing(key)) and self._follower.covers(standing.file, standing.base):
+                keys.append(key)
         # Copied in one step, for the loop goes on changing it; nothing is missing where all were found.
         declared = list(desired)
         if found < len(declared):

@@ -17,7 +17,7 @@ from reconciler.desired import Catalog
 from reconciler.model import NO_RECORDING, Event, Judged, Outcome, Phase, RecordingKey, Request, Rule, Status
 from reconciler.plan import ENDED, ChangeSet, Refused, Verdict, Window
 from reconciler.report import refusal_data
-from reconciler.state import Store, Writer
+from reconciler.state import Ledger, OwnRecords, Writing
 from reconciler.telemetry import Metrics
 
 #: So much of what is refused is named at once, the newest.
@@ -28,11 +28,19 @@ class Judge:
     """Holds changes against the limits, for as long as the daemon runs."""
 
     def __init__(
-        self, window: Window, catalog: Catalog, store: Store, writer: Writer, run: Run, metrics: Metrics
+        self,
+        window: Window,
+        catalog: Catalog,
+        ledger: Ledger,
+        records: OwnRecords,
+        writer: Writing,
+        run: Run,
+        metrics: Metrics,
     ) -> None:
         self._window = window
         self._catalog = catalog
-        self._store = store
+        self._ledger = ledger
+        self._records = records
         self._writer = writer
         self._run = run
         self._log = run.log
@@ -60,10 +68,10 @@ class Judge:
         """
         valid: list[Judged] = []
         stale: set[RecordingKey] = set()
-        for judged in self._store.judged():
+        for judged in self._ledger.judged():
             (valid.append(judged) if self._holds(judged, phase_of) else stale.add(judged.key))
-        managed = self._store.count_last_applied()
-        known = {refused.name: Refused.known(refused) for refused in self._store.refusals()}
+        managed = self._records.count_last_applied()
+        known = {refused.name: Refused.known(refused) for refused in self._ledger.refusals()}
         verdict = self._window.resume(valid, known, managed)
         change = self._change({*fresh, *last_applied} - {judged.key for judged in valid}, last_applied)
         verdict = verdict.joined(self._window.announce(change, managed, self._run.clock.now()))
@@ -93,7 +101,7 @@ class Judge:
             last_applied: what is recorded of those that have a record.
         """
         change = self._change(changed, last_applied)
-        verdict = self._window.announce(change, self._store.count_last_applied(), self._run.clock.now())
+        verdict = self._window.announce(change, self._records.count_last_applied(), self._run.clock.now())
         # Of those without a record nothing can be on disk that the window does not know.
         self._tell(replace(verdict, forgotten=verdict.forgotten | change.changed & last_applied.keys()))
 

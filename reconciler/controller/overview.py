@@ -16,7 +16,7 @@ from reconciler.controller.rests import Rests
 from reconciler.controller.standing import Stand, Standings
 from reconciler.desired import Catalog
 from reconciler.model import Phase, Record, RecordingKey, Resting, StoreError, as_seen, instant, urgency
-from reconciler.state import Store
+from reconciler.state import OwnRecords
 
 FORMAT: Final = "reconciler.daemon/v1"
 #: How many recordings each list names at most; the most urgent ones.
@@ -27,9 +27,9 @@ _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 class Overview:
     """Renders how the recordings stand."""
 
-    def __init__(self, catalog: Catalog, store: Store, standings: Standings, rests: Rests) -> None:
+    def __init__(self, catalog: Catalog, records: OwnRecords, standings: Standings, rests: Rests) -> None:
         self._catalog = catalog
-        self._store = store
+        self._own = records
         self._standings = standings
         self._rests = rests
 
@@ -100,7 +100,7 @@ class Overview:
     def _records(self, keys: Iterable[RecordingKey], most: int) -> list[Record]:
         records = []
         for key in keys:
-            record = self._store.get(key)
+            record = self._own.get(key)
             if record is not None:
                 records.append(record)
                 if len(records) == most:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from reconciler.model import NO_RECORDING, Clock, Event, LeaseLost, ReconcilerError, Request, StoreError
-from reconciler.state import Store, Writer
+from reconciler.state import Requests, Writer
 from reconciler.telemetry import Alarm, Log, frames, scrub
 
 #: Seconds between two looks for requests: each is taken well within a second.
@@ -59,8 +59,8 @@ class Run:
 class Desk:
     """Takes requests, has them done, and answers them, one after the other."""
 
-    def __init__(self, store: Store, writer: Writer, run: Run) -> None:
-        self._store = store
+    def __init__(self, requests: Requests, writer: Writer, run: Run) -> None:
+        self._requests = requests
         self._writer = writer
         self._clock = run.clock
         self._log = run.log
@@ -83,7 +83,7 @@ class Desk:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 # In a thread: a file system that hangs must not hold up the loop.
-                found = await asyncio.to_thread(self._store.open_requests, self._clock.now(), _AT_ONCE)
+                found = await asyncio.to_thread(self._requests.open_requests, self._clock.now(), _AT_ONCE)
                 for request in found:
                     await self._serve(request)
                 if self._clock.monotonic() - forgotten_at >= _FORGET_SECONDS:
@@ -117,7 +117,7 @@ class Desk:
 
     async def _serve(self, request: Request) -> None:
         await self._writer.take(request, self._clock.now())
-        taken = await asyncio.to_thread(self._store.request, request.id)
+        taken = await asyncio.to_thread(self._requests.request, request.id)
         if taken is None or taken.taken_at is None:
             return  # Whoever asked was faster and has taken it back.
         outcome, answer = "done", None

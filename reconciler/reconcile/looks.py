@@ -118,7 +118,7 @@ class Looks:
             return seen
         watches = self._settings.watches
         if gap or (watches and self._gaps.first_look(record, live)):
-            seen_once = self._state.reader.last_event(record.key) == SEEN_ONCE
+            seen_once = await self._state.reader.last_event(record.key) == SEEN_ONCE
             # A process that looks on says that it does; one that does not adds nothing to what the last of its kind
             # has said.
             if (gap or seen_once) if watches else not seen_once:

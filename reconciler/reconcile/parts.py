@@ -46,7 +46,7 @@ class Desires(NamedTuple):
 class State(NamedTuple):
     """The state store, as turns use it."""
 
-    #: The committed rows.
+    #: The committed records, from memory, and the history.
     reader: Reader
     #: Whoever may write them; its lease is held.
     writer: Writer

@@ -31,10 +31,10 @@ class Sender(Protocol):
 
 
 class Reader(Protocol):
-    """What a turn reads of the store."""
+    """What a turn reads of the state: a record at once, and of the history what it waits for."""
 
     def get(self, key: RecordingKey) -> Record | None: ...
-    def last_event(self, key: RecordingKey) -> str | None: ...
+    async def last_event(self, key: RecordingKey) -> str | None: ...
 
 
 class Writer(Protocol):

@@ -10,9 +10,13 @@ from reconciler import face
 
 if TYPE_CHECKING:
     from reconciler.state.base import EventQuery as EventQuery
+    from reconciler.state.base import Ledger as Ledger
+    from reconciler.state.base import OwnRecords as OwnRecords
+    from reconciler.state.base import Requests as Requests
     from reconciler.state.base import Standing as Standing
     from reconciler.state.base import Store as Store
     from reconciler.state.base import Writer as Writer
+    from reconciler.state.base import Writing as Writing
     from reconciler.state.opening import open_asker as open_asker
     from reconciler.state.opening import open_store as open_store
     from reconciler.state.opening import open_writer as open_writer
@@ -28,9 +32,13 @@ else:
         {
             "base": (
                 "EventQuery",
+                "Ledger",
+                "OwnRecords",
+                "Requests",
                 "Standing",
                 "Store",
                 "Writer",
+                "Writing",
             ),
             "opening": (
                 "open_asker",

@@ -10,13 +10,14 @@ has lost the state lease.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
 from reconciler.model import (
+    Desired,
     Event,
     InForce,
     Judged,
@@ -102,6 +103,44 @@ class Records(Protocol):
 
     def count_last_applied(self) -> int:
         """Return how many recordings have a last-applied status, at a cost that does not grow with their number."""
+        ...
+
+
+class OwnRecords(Protocol):
+    """The records as their owner serves them: from memory, so that the event loop may ask for them.
+
+    What is served is on disk. Who reads a state beside its owner has `Records`.
+    """
+
+    def get(self, key: RecordingKey) -> Record | None:
+        """Return our record of one recording, or None where there is none.
+
+        Raises:
+            StoreError: it cannot be read: a newer program wrote it, or it is damaged.
+        """
+        ...
+
+    def all_keys(self) -> list[RecordingKey]:
+        """Return the keys of all records as they are at this moment, in no order. Any thread may ask."""
+        ...
+
+    def standing(self, key: RecordingKey) -> Standing | None:
+        """Return how one recording stands, or None where there is no record of it.
+
+        Raises:
+            StoreError: its record cannot be read.
+        """
+        ...
+
+    def count_last_applied(self) -> int:
+        """Return how many recordings have a last-applied status."""
+        ...
+
+    async def last_event(self, key: RecordingKey) -> str | None:
+        """Return the word of the newest event about a recording, or None where there is none.
+
+        Not from memory, and so not at once: the history may be larger than any memory.
+        """
         ...
 
 
@@ -212,6 +251,17 @@ class Writing(Protocol):
     @property
     def commits(self) -> int:
         """How many transactions have been committed, heartbeats included."""
+        ...
+
+    def load(self, declared: Mapping[RecordingKey, Desired]) -> OwnRecords:
+        """Read every record once, and serve them from memory from now on. Call it before anything is saved.
+
+        Args:
+            declared: documents, whose objects for keys the memory shares.
+
+        Raises:
+            StoreError: the state cannot be read.
+        """
         ...
 
     def save(self, record: Record, *events: Event) -> Receipt:

@@ -155,8 +155,8 @@ LASTING: dict[str, tuple[Callable[[Disk], AbstractContextManager[None]], str, st
     "failing": (unwritable_past_its_size, "state_unwritable", "the disk failed on"),
     "read-only": (read_only, "state_unwritable", "cannot be written"),
     "locked": (locked, "state_unwritable", "is locked by another program"),
-    # Found first by whoever reads; a cut log looks like a failing disk.
-    "damaged": (damaged, "state_unreadable", "state.db"),
+    # A cut log looks like a failing disk.
+    "damaged": (damaged, "state_unwritable", "state.db"),
     # On a mount a folder stands in the place of the file, elsewhere nothing.
     "away": (folder_away, "state_unwritable", "state.db"),
 }

@@ -34,7 +34,7 @@ from reconciler.reconcile.observer import Observer
 from reconciler.reconcile.parts import Desires, Guards, LiveState, Run, State, TurnSettings
 from reconciler.reconcile.surroundings import Turn
 from reconciler.reconcile.turn import Reconciler
-from reconciler.state.base import Store, Writer
+from reconciler.state.base import Log, OwnRecords, Store, Writer
 from reconciler.state.opening import open_store, open_writer
 from reconciler.state.receipts import Receipt
 from reconciler.telemetry.alarm import Sparing
@@ -342,6 +342,17 @@ class Pen:
         self.before = before
 
 
+class Desk:
+    """What a turn reads, with the history at hand: the loop stands still meanwhile, as for `Pen`."""
+
+    def __init__(self, records: OwnRecords, log: Log) -> None:
+        self.get = records.get
+        self._log = log
+
+    async def last_event(self, key: RecordingKey) -> str | None:
+        return self._log.last_event(key)
+
+
 class Bench:
     """Turns on the real store and the real observer, in a world that is all in memory."""
 
@@ -379,6 +390,7 @@ class Bench:
         """Start as a process does: with the state file and nothing else."""
         self.standings = Standings()
         self.pen = Pen(open_writer(self.url, holder="test"), blocking=self._blocking)
+        self.records = self.pen.writer.load(self.documents)
         self.window = Window(self.limits)
         for patch in self.store.patches_since(self.time.now() - Window.SPAN):
             if patch.irreversible:
@@ -389,11 +401,11 @@ class Bench:
         clock, sparing = self.time.clock, Sparing(self.log, self.time.clock.monotonic)
         self.reconciler = Reconciler(
             Desires("/srv", self._desired, revision_of=lambda _key: None, newest_revision=lambda: None),
-            State(self.store, self.standings.watch(self.pen)),
+            State(Desk(self.records, self.store) if self._blocking else self.records, self.standings.watch(self.pen)),
             LiveState(self.observer, self.world, self.first_looks),
             Guards(
                 window=self.window,
-                managed=self.store.count_last_applied,
+                managed=self.records.count_last_applied,
                 postponed=lambda _workspace_id: None,
                 refused_keys=RefusedKeys(
                     clock,

@@ -65,6 +65,7 @@ class Running:
             follower=self.follower,
             catalog=self.catalog,
             store=self.bench.store,
+            records=self.bench.records,
             writer=self.bench.pen.writer,
             reconciler=self.bench.reconciler,
             window=self.bench.window,

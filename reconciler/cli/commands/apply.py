@@ -186,7 +186,7 @@ async def _apply(request: _Request, loaded: Loaded, revisions: Revisions, store:
                         revision_of=lambda key: revisions.of((documents.get(key) or records[key]).file),
                         newest_revision=lambda: None,
                     ),
-                    State(store, writer),
+                    State(writer.load(documents), writer),
                     live_state,
                     Guards(
                         window=Window(command_limits(settings.limits)),

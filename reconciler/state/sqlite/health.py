@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.settings import state_path
+from reconciler.state import rows
 from reconciler.state.base import EventQuery
 from reconciler.state.sqlite import connection as files
-from reconciler.state.sqlite import rows, schema, selects
+from reconciler.state.sqlite import schema, selects
 from reconciler.state.sqlite.lease import Lease, LeaseClock
 from reconciler.state.sqlite.size import measure, state_bytes
 

@@ -56,6 +56,8 @@ class HeldFile:
         self.clock = clock
         self.lease = Lease(terms.holder, terms.lease_seconds, clock)
         self.commits = 0
+        #: How often a state was taken: it grows when this process goes on with another file than it began with.
+        self.epoch = 0
         self._on_wait = terms.on_wait
         self._on_commit = on_commit
         #: Why the last commit failed: the lease is then extended at the next one, whether or not that is due.
@@ -150,6 +152,7 @@ class HeldFile:
         self._identity = identity
         self._log = files.log_identity(self.path)
         self._our_folder = is_our_folder(self.path.parent)
+        self.epoch += 1
         return connection
 
     def _give_back(self, connection: sqlite3.Connection) -> None:

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Final
 
 from reconciler.model import Judged, Judgements, RecordingKey, RefusedSet, Rule, Status
-from reconciler.state.sqlite.rows import KEY, Row, micros, moment
+from reconciler.state.rows import KEY, Row, micros, moment
 
 #: Rows in one statement at most.
 _ROWS: Final = 64

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from reconciler.model import LeaseLost
+from reconciler.state.rows import moment
 from reconciler.state.sqlite.connection import transaction
-from reconciler.state.sqlite.rows import moment
 
 #: After a kill on another machine, or one that cannot be proved, the state is free after so long.
 LEASE_SECONDS: Final = 15.0

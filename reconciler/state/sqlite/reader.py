@@ -26,9 +26,10 @@ from reconciler.model import (
     Size,
     key_of_line,
 )
+from reconciler.state import rows
 from reconciler.state.base import EventQuery, SentPatch, Standing
 from reconciler.state.sqlite import connection as files
-from reconciler.state.sqlite import judgements, requests, rows, selects
+from reconciler.state.sqlite import judgements, requests, selects
 from reconciler.state.sqlite.lease import Holding, Lease, LeaseClock
 from reconciler.state.sqlite.reading import Reading
 from reconciler.state.sqlite.size import measure

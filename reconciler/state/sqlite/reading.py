@@ -16,8 +16,9 @@ from types import TracebackType
 from typing import Self
 
 from reconciler.model import StoreError
+from reconciler.state import rows
 from reconciler.state.sqlite import connection as files
-from reconciler.state.sqlite import rows, schema
+from reconciler.state.sqlite import schema
 
 
 class Reading:
@@ -100,15 +101,8 @@ class Reading:
         """Turn what a row raises that no version of this program can have written, or only a newer one."""
         try:
             yield
-        except (json.JSONDecodeError, TypeError, OverflowError) as error:
-            raise StoreError(
-                f"{self.path} is damaged: one of its records cannot be read ({type(error).__name__}); stop what writes"
-                " it, move it aside with its -wal and -shm files, and put a backup in its place, or start again"
-            ) from error
-        except (KeyError, ValueError) as error:
-            raise StoreError(
-                f"{self.path} holds the word {error}, which this reconciler does not know: use a newer one"
-            ) from error
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise not_understood(self.path, error) from error
 
     def _open(self) -> tuple[sqlite3.Connection, int] | None:
         """Open the file as it is; return a connection and the layout. None where nothing has been written yet."""
@@ -131,3 +125,13 @@ class Reading:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def not_understood(path: Path, error: Exception) -> StoreError:
+    """Return what is wrong with a row, by what was raised when it was read. Chain it with ``from``."""
+    if isinstance(error, (json.JSONDecodeError, TypeError, OverflowError)):
+        return StoreError(
+            f"{path} is damaged: one of its records cannot be read ({type(error).__name__}); stop what writes"
+            " it, move it aside with its -wal and -shm files, and put a backup in its place, or start again"
+        )
+    return StoreError(f"{path} holds the word {error}, which this reconciler does not know: use a newer one")

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.model import Request, StoreError
+from reconciler.state.rows import Row, micros, moment
 from reconciler.state.sqlite import connection as files
 from reconciler.state.sqlite import schema
 from reconciler.state.sqlite.lease import Holding, Lease, LeaseClock
-from reconciler.state.sqlite.rows import Row, micros, moment
 
 #: A writer takes no request that is older, or from further ahead: nobody waits for its answer any more.
 FRESH_SECONDS: Final = 60.0

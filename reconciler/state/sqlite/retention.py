@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from reconciler.state.rows import micros, moment
 from reconciler.state.sqlite.lease import LeaseClock
-from reconciler.state.sqlite.rows import micros, moment
 from reconciler.state.sqlite.schema import HISTORY_GUARD
 
 #: Lines that one transaction takes away at most: some ten milliseconds of work.

@@ -12,8 +12,8 @@ from functools import cache
 from typing import Final
 
 from reconciler.state.base import EventQuery
+from reconciler.state.rows import EVENT, KEY, RECORDING, RESTING, REVISION, Row, micros
 from reconciler.state.sqlite import judgements, lease
-from reconciler.state.sqlite.rows import EVENT, KEY, RECORDING, RESTING, REVISION, Row, micros
 
 #: The layouts that brought what is asked for here.
 _REVISIONS_SINCE: Final = 2

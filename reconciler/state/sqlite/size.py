@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.model import Size
-from reconciler.state.sqlite.rows import micros
+from reconciler.state.rows import micros
 
 #: The pace is that of the last days: a week has its nights and its Sunday.
 _WINDOW: Final = timedelta(days=7)

@@ -1,6 +1,7 @@
 """The writer of a state file: what is handed in becomes rows, and a batch of rows one commit.
 
-What must never happen here: a value that cannot be stored takes down the writes that share its commit.
+What must never happen here: a value that cannot be stored takes down the writes that share its commit, or a commit
+counts that no other process could read.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import chain
 from types import TracebackType
 from typing import Final, Self
 
 from reconciler.model import (
+    Desired,
     Event,
     InForce,
     Judgements,
@@ -24,11 +27,15 @@ from reconciler.model import (
     Revision,
     StoreError,
 )
+from reconciler.state import rows
 from reconciler.state.batches import Batches
+from reconciler.state.memory import Memory
 from reconciler.state.receipts import Receipt
-from reconciler.state.sqlite import requests, rows
+from reconciler.state.sqlite import judgements as said
+from reconciler.state.sqlite import requests, schema, selects, statements
 from reconciler.state.sqlite.held import HeldFile
-from reconciler.state.sqlite.judgements import statements
+from reconciler.state.sqlite.reader import SqliteStore
+from reconciler.state.sqlite.reading import not_understood
 from reconciler.state.sqlite.retention import Pruning
 
 #: What SQLite or its Python module raises for a value that cannot be stored: the fault of one write, not of the file.
@@ -58,18 +65,48 @@ class _Write:
 class _Commits:
     """Commits batches to the file; see `reconciler.state.batches.Committer`."""
 
-    def __init__(self, held: HeldFile, pruning: Pruning) -> None:
+    def __init__(self, held: HeldFile, pruning: Pruning, store: SqliteStore) -> None:
         self._held = held
         self._pruning = pruning
+        self._store = store
+        #: The records in memory, once they are served from there; those of which state; and keys of which a commit
+        #: failed, so that nobody knows what the file holds of them.
+        self.own: Memory | None = None
+        self._own_epoch = held.epoch
+        self._doubtful: set[RecordingKey] = set()
 
     def commit(self, batch: list[_Write]) -> Mapping[Receipt, StoreError]:
-        with self._held.opened() as connection:
-            try:
-                with self._held.transaction(connection):
-                    _put(connection, batch)
-                return {}
-            except _VALUE_FAULTS:
-                return self._commit_singly(connection, batch)
+        try:
+            with self._held.opened() as connection:
+                self._refresh(connection)
+                try:
+                    faults: Mapping[Receipt, StoreError] = {}
+                    with self._held.transaction(connection):
+                        _put(connection, batch)
+                except _VALUE_FAULTS:
+                    faults = self._commit_singly(connection, batch)
+                # A commit into a file that was damaged meanwhile succeeds, since this connection believes the pages
+                # that it has in memory. Another one has to read them.
+                self._store.count_last_applied()
+        except BaseException:
+            self._doubtful.update(write.key for write in batch if write.key is not None)
+            raise
+        if self.own is not None:
+            for write in batch:
+                if write.key is not None and write.receipt not in faults:
+                    self.own.put(write.key, write.row)
+        return faults
+
+    def _refresh(self, connection: sqlite3.Connection) -> None:
+        """Read again what the memory may no longer have as the file has it."""
+        if self.own is not None and self._own_epoch != self._held.epoch:
+            layout = len(schema.MIGRATIONS)
+            self.own.load(connection.execute(selects.all_recordings(layout)), {})
+        elif self.own is not None:
+            for key in self._doubtful:
+                self.own.put(key, connection.execute(selects.one_recording(len(schema.MIGRATIONS)), key).fetchone())
+        self._own_epoch = self._held.epoch
+        self._doubtful.clear()
 
     def failed(self, error: StoreError) -> None:
         self._held.failed(error)
@@ -109,7 +146,9 @@ class SqliteWriter:
 
     def __init__(self, held: HeldFile, pruning: Pruning) -> None:
         self._held = held
-        self._batches = Batches(str(held.path), _Commits(held, pruning))
+        self._store = SqliteStore(held.path, must_exist=True)
+        self._commits = _Commits(held, pruning, self._store)
+        self._batches = Batches(str(held.path), self._commits)
 
     @property
     def error(self) -> StoreError | None:
@@ -118,6 +157,12 @@ class SqliteWriter:
     @property
     def commits(self) -> int:
         return self._held.commits
+
+    def load(self, declared: Mapping[RecordingKey, Desired]) -> Memory:
+        own = Memory(self._store, partial(not_understood, self._held.path))
+        own.load(self._store.stream(lambda layout: (selects.all_recordings(layout), ())), declared)
+        self._commits.own = own
+        return own
 
     def save(self, record: Record, *events: Event) -> Receipt:
         return self._hand_in(record.key, rows.recording_row(record), events)
@@ -129,19 +174,21 @@ class SqliteWriter:
         return self._hand_in(None, None, events)
 
     def describe(self, *revisions: Revision, in_force: InForce | None = None) -> Receipt:
-        facts: list[tuple[str, rows.Row]] = [(rows.PUT_REVISION, rows.revision_row(each)) for each in revisions]
+        facts: list[tuple[str, rows.Row]] = [(statements.PUT_REVISION, rows.revision_row(each)) for each in revisions]
         if in_force is not None:
-            facts.append((rows.PUT_IN_FORCE, in_force))
+            facts.append((statements.PUT_IN_FORCE, in_force))
         return self._hand_in(None, None, (), facts)
 
     def rest(self, workspace_id: str, resting: Resting | None) -> Receipt:
         fact = (
-            (rows.DELETE_RESTING, (workspace_id,)) if resting is None else (rows.PUT_RESTING, rows.resting_row(resting))
+            (statements.DELETE_RESTING, (workspace_id,))
+            if resting is None
+            else (statements.PUT_RESTING, rows.resting_row(resting))
         )
         return self._hand_in(None, None, (), [fact])
 
     def judge(self, judgements: Judgements, *events: Event) -> Receipt:
-        return self._hand_in(None, None, events, tuple(statements(judgements)))
+        return self._hand_in(None, None, events, tuple(said.statements(judgements)))
 
     def take(self, request: Request, now: datetime) -> Receipt:
         return self._hand_in(None, None, (), (requests.taking(request, now),))
@@ -157,6 +204,7 @@ class SqliteWriter:
 
     def close(self) -> None:
         self._batches.close()
+        self._store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -186,5 +234,5 @@ def _put(connection: sqlite3.Connection, batch: list[_Write]) -> None:
     for write in batch:
         for fact in write.facts:
             connection.execute(*fact)
-    for statement, values in chain(rows.deletes(released), rows.upserts(saved), rows.inserts(events)):
+    for statement, values in chain(statements.deletes(released), statements.upserts(saved), statements.inserts(events)):
         connection.execute(statement, values)

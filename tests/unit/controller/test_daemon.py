@@ -10,9 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Iterator
+import threading
+import traceback
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -26,6 +29,7 @@ from reconciler.model.statuses import Phase, Status
 from reconciler.plan.evidence import step_of
 from reconciler.providers.bird import CircuitChange
 from reconciler.state.base import EventQuery
+from reconciler.state.sqlite.reading import Reading
 from tests.world.bench import Fault, statuses
 from tests.world.nouns import key
 from tests.world.running import HEALTH_SECONDS, PATIENCE, Running, at_work, key_of, text
@@ -39,6 +43,35 @@ def running(tmp_path: Path) -> Iterator[Running]:
 
 
 # What wakes a recording.
+
+
+async def test_the_loop_of_a_daemon_at_work_reads_no_state_by_itself(running: Running, monkeypatch: pytest.MonkeyPatch):
+    """A disk that hangs, or a database in another town, would hold up every pause."""
+    running.save(1, 2)
+    loop = threading.get_ident()
+    read: list[str] = []
+
+    def watched(name: str) -> Callable[..., Any]:
+        real = getattr(Reading, name)
+
+        def reads(reading: Reading, *given: Any) -> Any:
+            if threading.get_ident() == loop:
+                read.append("".join(traceback.format_stack(limit=6)))
+            return real(reading, *given)
+
+        return reads
+
+    async with at_work(running):
+        await running.until(lambda: running.applied(1, 2))
+        for name in ("read", "stream"):
+            monkeypatch.setattr(Reading, name, watched(name))
+        running.save(1, 2, 3, status="completed")
+        running.resync_now.set()
+        await running.until(lambda: statuses(running.world.patches).count("completed") == 3)
+        running.daemon.status()
+        await running.until(lambda: not running.daemon._workers.queue.working)
+    monkeypatch.undo()
+    assert not read, read[0]
 
 
 async def test_an_edit_is_patched_and_confirmed(running: Running):

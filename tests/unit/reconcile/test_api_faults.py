@@ -279,7 +279,7 @@ class Scene:
         clock, sparing = self.clock, Sparing(self.log, self.clock.monotonic)
         self.reconciler = Reconciler(
             Desires("/srv", self.documents.get, revision_of=lambda _key: None, newest_revision=lambda: None),
-            State(self.store, self.writer),
+            State(self.writer.load(self.documents), self.writer),
             LiveState(Observer(self.bird, clock.now), self.bird, {}),
             Guards(
                 window=Window(Limits()),

@@ -30,11 +30,12 @@ from reconciler.model.keys import RecordingKey
 from reconciler.model.records import Event, Record
 from reconciler.model.statuses import Drift, Phase, Status
 from reconciler.settings.place import state_folder
+from reconciler.state import rows
 from reconciler.state.base import Standing, Store, Writer
 from reconciler.state.opening import open_store, open_writer
 from reconciler.state.receipts import Receipt
 from reconciler.state.sqlite import connection as files
-from reconciler.state.sqlite import rows, schema
+from reconciler.state.sqlite import schema, statements
 from tests.world.old_layouts import key, old_layout, url_of
 
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
@@ -939,7 +940,7 @@ def test_a_fault_nobody_foresaw_does_not_end_the_writer(
     def fail(_: object) -> Iterator[tuple[str, rows.Row]]:
         raise RuntimeError("unforeseen")
 
-    monkeypatch.setattr(rows, "inserts", fail)
+    monkeypatch.setattr(statements, "inserts", fail)
     with pytest.raises(StoreError, match="unforeseen"):
         writer.save(record(1)).result()
     monkeypatch.undo()

@@ -1,18 +1,16 @@
-"""Rows of the state file to values and back, and the statements that write them. `selects` has those that read.
+"""Values of the state to rows and back, in one form for every kind of state.
 
-Enumerations are stored as their text, times as microseconds since 1970 in UTC, errors and details cut to a bound. Many
-rows go into one statement on purpose: Python hands its lock over at every statement, and a thread that writes row by
-row beside a busy event loop would wait for that lock once per row.
+Enumerations are stored as their text, times as microseconds since 1970 in UTC, errors and details cut to a bound.
+
+What must never happen here: a value that does not come back as it went in.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import cache, lru_cache
-from itertools import chain
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from reconciler.model import Drift, Event, Labels, Phase, Record, RecordingKey, Resting, Revision, Status, Suspend
@@ -20,8 +18,6 @@ from reconciler.state.base import SentPatch, Standing
 
 #: How much of an error's or an event's own words is kept: enough for a sentence, too little to bloat the file.
 TEXT_CHARACTERS: Final = 1000
-#: Rows in one statement at most. Past this, longer statements gained nothing measurable.
-_ROWS: Final = 64
 
 #: The columns of each table in the order of its rows, as the newest layout has them.
 KEY: Final = ("workspace_id", "channel_id", "call_id", "recording_id")
@@ -61,54 +57,13 @@ EVENT: Final = (
     *("reason", "by_kind", "by_text", "last_seen", "last_seen_at"),
 )
 REVISION: Final = ("id", "author", "subject", "committed_at")
-PUT_REVISION: Final = f"INSERT OR REPLACE INTO revisions ({', '.join(REVISION)}) VALUES (?, ?, ?, ?)"  # noqa: S608 (constants)
-PUT_IN_FORCE: Final = "INSERT OR REPLACE INTO source (id, revision, judged) VALUES (1, ?, ?)"
 RESTING: Final = ("workspace_id", "since", "cause", "reason", "blind")
-PUT_RESTING: Final = f"INSERT OR REPLACE INTO resting ({', '.join(RESTING)}) VALUES (?, ?, ?, ?, ?)"  # noqa: S608 (constants)
-DELETE_RESTING: Final = "DELETE FROM resting WHERE workspace_id = ?"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Word = TypeVar("Word", bound=StrEnum)
-#: What SQLite takes and gives.
+#: What a database takes and gives.
 Row = tuple[Any, ...]
-
-
-def upserts(rows: Sequence[Row]) -> Iterator[tuple[str, Row]]:
-    """Yield the statements, each with its values, that write rows of `recording_row`."""
-    return _statements("recordings", rows)
-
-
-def inserts(rows: Sequence[Row]) -> Iterator[tuple[str, Row]]:
-    """Yield the statements, each with its values, that append rows of `event_row`."""
-    return _statements("history", rows)
-
-
-def deletes(keys: Sequence[RecordingKey]) -> Iterator[tuple[str, Row]]:
-    """Yield the statements, each with its values, that delete the rows of keys."""
-    return _statements("released", keys)
-
-
-def _statements(what: str, rows: Sequence[Row]) -> Iterator[tuple[str, Row]]:
-    at = 0
-    while at < len(rows):
-        # Powers of two only, so that a handful of prepared statements serves every number of rows.
-        count = min(_ROWS, 1 << ((len(rows) - at).bit_length() - 1))
-        yield _statement(what, count), tuple(chain.from_iterable(rows[at : at + count]))
-        at += count
-
-
-@cache
-def _statement(what: str, count: int) -> str:
-    columns = {"recordings": RECORDING, "history": EVENT, "released": KEY}[what]
-    values = ", ".join([f"({', '.join('?' * len(columns))})"] * count)
-    if what == "released":
-        return f"DELETE FROM recordings WHERE ({', '.join(KEY)}) IN (VALUES {values})"  # noqa: S608 (constants)
-    insert = f"INSERT INTO {what} ({', '.join(columns)}) VALUES {values}"  # noqa: S608 (constants)
-    if what == "history":
-        return insert
-    update = ", ".join(f"{column} = excluded.{column}" for column in columns if column not in KEY)
-    return f"{insert} ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET {update}"
 
 
 def micros(at: datetime) -> int:
