@@ -373,9 +373,9 @@ class GitSource:
         self._describe(*self._mirror.describe(sorted({newest, *step.changed_by.values()})))
         self._mirror.note_absent([entry.id for entry in step.fresh.values()])
         self._files.read_ahead(step.fresh)
-        # Before it is followed: what could not be put in force has to be found to differ once more.
-        self._base = InForce(newest, self._judge.enforces)
+        # In this order: what could not be put in force is found to differ once more at the next look.
         self._mirror.accept(newest)
+        self._base = InForce(newest, self._judge.enforces)
         self._describe(in_force=self._base)
         self._files.take(step)
         self._unread.say(newest, found)

@@ -289,6 +289,23 @@ def test_a_repository_of_sha256_and_one_whose_branch_is_not_named_are_followed(
     assert mirror.way(commit, newer, NEVER).commits == (newer,)
 
 
+def test_a_revision_that_could_not_be_put_in_force_is_taken_in_whole_at_the_next_look(team: Team) -> None:
+    """What git cannot note, as on a full disk, is no reason to lose sight of what the revision changed."""
+    first = team.publish({"docs/a.yaml": "# 1\n", "docs/b.yaml": "# 1\n"})
+    branch = Branch(team, team.folder / "state").opened()
+    newer = team.publish({"docs/a.yaml": "# 2\n", "docs/b.yaml": None, "docs/c.yaml": "# 2\n"})
+    in_the_way = branch.source._mirror.folder / "refs" / "reconciler" / "accepted.lock"
+    in_the_way.touch()
+    assert branch.look() == first
+    assert branch.source.state.error
+    assert branch.source.walk().files.keys() == {"docs/a.yaml", "docs/b.yaml"}
+    in_the_way.unlink()
+    assert branch.source._update(NEVER) == {"docs/a.yaml", "docs/b.yaml", "docs/c.yaml"}
+    assert branch.source.newest_revision == newer
+    assert branch.source.walk().files.keys() == {"docs/a.yaml", "docs/c.yaml"}
+    assert branch.source.read("docs/a.yaml") == b"# 2\n"
+
+
 def test_what_git_packs_and_forgets_when_it_tidies_is_not_missed(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repository, "_SHALLOW_BYTES", 100)
     team.publish({"docs/a.yaml": "# 0\n"})
