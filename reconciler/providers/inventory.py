@@ -23,7 +23,7 @@ from reconciler.model import (
     Unavailable,
 )
 from reconciler.providers.bird import CallRecord, RecordingRecord, Survey
-from reconciler.providers.bird.client import ENDED_CALL
+from reconciler.providers.bird.entries import ENDED_CALL
 from reconciler.work import retry_seconds
 
 T = TypeVar("T")

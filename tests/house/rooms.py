@@ -36,6 +36,7 @@ PURE = {
     "plan.outline",
     "plan.plan",
     "plan.window",
+    "providers.bird.entries",
     "reconcile.record",
     "report",
     "telemetry.scrubbing",

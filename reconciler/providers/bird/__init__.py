@@ -1,8 +1,9 @@
 """The Bird voice API behind a wall: a few reads, one write, our own values and errors.
 
-`client` says what is asked and what the answers mean, `survey` lists what there is. `wire` sends one request and maps
-every failure; `request` builds it, `transport` holds the connections, and `answers` reads what came back. `guard`
-stands below them all and lets nothing else out. This package alone knows httpx and aiohttp.
+`client` says what is asked and what follows from the answers, `survey` lists what there is; `pages` reads a list and
+`entries` its objects. `wire` sends one request and maps every failure; `request` builds it, `transport` holds the
+connections, and `answers` reads what came back. `guard` stands below them all and lets nothing else out. This package
+alone knows httpx and aiohttp.
 
 What must never happen here: a write other than one status of one recording; a redirect that is followed; a repeated
 request (bringing a recording back is the work queue's task); a key, a phone number or a pre-signed link in an error.

@@ -7,31 +7,29 @@ asked everywhere it could be, or a list read without end.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
-from urllib.parse import quote
 
 from reconciler.model import (
     UUID_PATTERN,
     CallKey,
     Live,
-    LiveStatus,
     Postponed,
     Priority,
     RecordingKey,
     Rejected,
     Status,
-    Unanswered,
     parse_uuid,
 )
+from reconciler.providers.bird.entries import as_live, call_word, gone_detail, has_ended, is_uuid, lower, period
 from reconciler.providers.bird.guard import STATUS_BODIES, Route, call_path, recording_path
+from reconciler.providers.bird.pages import read_pages, unexpected
 from reconciler.providers.bird.wire import NOBODY, Connection, Listeners, Wire
 from reconciler.providers.gate.gate import Gate
-from reconciler.telemetry import scrub
 
 #: The largest page that every list takes: Bird's pages name 99, 100 and 1000 as the maximum, and defaults of 10 and 25.
 PAGE_SIZE: Final = 99
@@ -40,19 +38,8 @@ CALL_PAGES: Final = 100
 #: How far each list of the workspace's recordings is followed in search of one that is not on its call. An API that
 #: ignores the filter would otherwise hand over the workspace's whole history.
 LOOKUP_PAGES: Final = 10
-#: What one list may give in all, whatever it says of itself: objects, bytes of all its pages, and seconds on the wire.
-#: A hundred full pages have fewer objects, and a tenth of these bytes.
-LIST_ENTRIES: Final = 10_000
-LIST_BYTES: Final = 16 * 1024 * 1024
-LIST_SECONDS: Final = 60.0
-#: How much earlier and later than its call a recording may be dated, so that clocks which disagree do not hide it.
-LOOKUP_MARGIN: Final = timedelta(minutes=5)
-
 #: Of a recording; nothing else can be one that was asked for.
 _IDENTIFIER: Final = re.compile(UUID_PATTERN)
-
-#: Call statuses after which nothing is recorded any more (assumed); others, unknown ones too, count as under way.
-ENDED_CALL: Final = frozenset({"completed", "no-answer", "busy", "failed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +181,7 @@ class Bird:
             record = await self._get_call(call, priority)
             found, elsewhere = await self._find_in_workspace(call, missing, record, priority)
             seen |= found
-            detail, ended = _gone_detail(record), _has_ended(record)
+            detail, ended = gone_detail(record), has_ended(record)
             for recording_id, asked_at in missing.items():
                 moved = elsewhere.get(recording_id)
                 if recording_id not in found:
@@ -215,15 +202,15 @@ class Bird:
         target = f"{call_path(call)}/recordings?limit={PAGE_SIZE}"
         listed: dict[str, Live] = {}
         count = 0
-        async with aclosing(self._pages(route, call.workspace_id, target, priority)) as pages:
+        async with aclosing(read_pages(self._wire, route, call.workspace_id, target, priority)) as pages:
             async for entries, asked_at in pages:
                 for entry in entries:
-                    recording_id = _lower(entry.get("id"))
+                    recording_id = lower(entry.get("id"))
                     if _IDENTIFIER.fullmatch(recording_id):
-                        listed[recording_id] = _live(entry, asked_at)
+                        listed[recording_id] = as_live(entry, asked_at)
                 count += 1
                 if count > CALL_PAGES:
-                    raise _unexpected(route, f"does not end after {CALL_PAGES} pages", code="endless_list")
+                    raise unexpected(route, f"does not end after {CALL_PAGES} pages", code="endless_list")
         return listed
 
     async def get_recording(self, key: RecordingKey, *, priority: Priority) -> Live | None:
@@ -240,7 +227,7 @@ class Bird:
         Source: https://docs.bird.com/api/voice-api/voice-calls-api/get-a-call
         """
         record = await self._get_call(call, priority)
-        return None if record is None else _call_word(record)
+        return None if record is None else call_word(record)
 
     async def find_workspace_recording(self, key: RecordingKey, *, priority: Priority) -> Live | None:
         """Look for a recording among those of the workspace, where recordings of ended calls are kept.
@@ -270,16 +257,16 @@ class Bird:
         answer = await self._wire.get(Route.RECORDING, key.workspace_id, recording_path(key), priority)
         if answer.status == 404:
             return None, answer.asked_at
-        if not isinstance(answer.content, dict) or _lower(answer.content.get("id")) != key.recording_id:
-            raise _unexpected(Route.RECORDING, "is not the recording that was asked for")
-        return _live(answer.content, answer.asked_at), answer.asked_at
+        if not isinstance(answer.content, dict) or lower(answer.content.get("id")) != key.recording_id:
+            raise unexpected(Route.RECORDING, "is not the recording that was asked for")
+        return as_live(answer.content, answer.asked_at), answer.asked_at
 
     async def _get_call(self, call: CallKey, priority: Priority) -> Mapping[str, Any] | None:
         answer = await self._wire.get(Route.CALL, call.workspace_id, call_path(call), priority)
         if answer.status == 404:
             return None
         if not isinstance(answer.content, dict):
-            raise _unexpected(Route.CALL, "is not an object")
+            raise unexpected(Route.CALL, "is not an object")
         return answer.content
 
     async def _find_in_workspace(
@@ -295,131 +282,31 @@ class Bird:
         """
         found: dict[str, Live] = {}
         elsewhere: dict[str, _Elsewhere] = {}
-        ended = _has_ended(record)
+        ended = has_ended(record)
         path = f"/workspaces/{parse_uuid(call.workspace_id)}/recordings?limit={PAGE_SIZE}"
         for query in (
             f"id={call.call_id}",
             f"sourceId={call.call_id}",
-            f"channelId={call.channel_id}{_period(record)}",
+            f"channelId={call.channel_id}{period(record)}",
         ):
             count = 0
             async with aclosing(
-                self._pages(Route.WORKSPACE_RECORDINGS, call.workspace_id, f"{path}&{query}", priority)
+                read_pages(self._wire, Route.WORKSPACE_RECORDINGS, call.workspace_id, f"{path}&{query}", priority)
             ) as pages:
                 async for entries, asked_at in pages:
                     for entry in entries:
-                        recording_id = _lower(entry.get("id"))
+                        recording_id = lower(entry.get("id"))
                         if recording_id not in missing:
                             continue
-                        call_id = _lower(entry.get("sourceId"))
+                        call_id = lower(entry.get("sourceId"))
                         if call_id == call.call_id:
                             detail = "no longer on its call, but among the recordings that Bird keeps"
-                            found[recording_id] = _live(entry, asked_at, active=False, detail=detail, ended=ended)
-                        elif _is_uuid(call_id):
-                            elsewhere[recording_id] = _Elsewhere(call_id, _live(entry, asked_at).word)
+                            found[recording_id] = as_live(entry, asked_at, active=False, detail=detail, ended=ended)
+                        elif is_uuid(call_id):
+                            elsewhere[recording_id] = _Elsewhere(call_id, as_live(entry, asked_at).word)
                     count += 1
                     if len(found.keys() | elsewhere.keys()) == len(missing):
                         return found, elsewhere
                     if count == LOOKUP_PAGES:
                         break
         return found, elsewhere
-
-    async def _pages(
-        self, route: Route, workspace_id: str, target: str, priority: Priority
-    ) -> AsyncGenerator[tuple[list[Mapping[str, Any]], datetime], None]:
-        """Yield the objects of each page, and when it was asked for; nothing after a 404 but an empty page.
-
-        A page token that has been used before ends the list: no order or stability of cursors is promised.
-        """
-        used: set[str] = set()
-        token: str | None = None
-        entries = size = 0
-        seconds = 0.0
-        while True:
-            following = "" if token is None else f"&pageToken={quote(token, safe='')}"
-            answer = await self._wire.get(route, workspace_id, target + following, priority)
-            if answer.status == 404:
-                yield [], answer.asked_at
-                return
-            content = answer.content
-            if not isinstance(content, dict) or not isinstance(content.get("results"), list):
-                raise _unexpected(route, "holds no list of results")
-            entries += len(content["results"])
-            size += answer.size
-            seconds += answer.seconds
-            if entries > LIST_ENTRIES or size > LIST_BYTES:
-                limit = f"{LIST_ENTRIES:,} entries or {LIST_BYTES:,} bytes"
-                raise _unexpected(route, f"has more than {limit} on its pages", code="endless_list")
-            yield [entry for entry in content["results"] if isinstance(entry, dict)], answer.asked_at
-            token = content.get("nextPageToken")
-            # Absent, null and empty all mean the last page (the latter two are assumed).
-            if not token:
-                return
-            if not isinstance(token, str):
-                raise _unexpected(route, "has a page token that is not text")
-            if token in used:
-                return
-            if seconds > LIST_SECONDS:
-                raise _unexpected(route, f"does not end within {LIST_SECONDS:.0f} s", code="endless_list")
-            used.add(token)
-
-
-def _live(
-    entry: Mapping[str, Any], asked_at: datetime, *, active: bool = True, detail: str = "", ended: bool = False
-) -> Live:
-    word = entry.get("status")
-    if not isinstance(word, str):
-        word = ""
-    live = Live.from_word(word, asked_at, active=active, detail=detail, ended=ended)
-    if live.status is not LiveStatus.UNKNOWN:
-        return live
-    # A word of any length and kind, from outside, on its way into logs and the state.
-    return Live.from_word(scrub(word, ""), asked_at, active=active, detail=detail, ended=ended)
-
-
-def _lower(identifier: object) -> str:
-    return identifier.lower() if isinstance(identifier, str) else ""
-
-
-def _is_uuid(text: str) -> bool:
-    return re.fullmatch(UUID_PATTERN, text) is not None
-
-
-def _call_word(record: Mapping[str, Any]) -> str:
-    word = record.get("status")
-    return scrub(word, "")[:64] if isinstance(word, str) else ""
-
-
-def _has_ended(record: Mapping[str, Any] | None) -> bool:
-    """Return whether the API says of a call that it has ended. That it does not know the call proves nothing."""
-    return record is not None and (_call_word(record) in ENDED_CALL or bool(record.get("endedAt")))
-
-
-def _gone_detail(record: Mapping[str, Any] | None) -> str:
-    if record is None:
-        return "Bird does not know the call: check workspaceId, channelId and callId, and that the key may view calls"
-    word = _call_word(record)
-    if _has_ended(record):
-        return f"the call has ended ({word or 'without a status'}) and the workspace has no such recording"
-    return f"the call is {word or 'without a status'} but has no such recording: check recordingId"
-
-
-def _period(record: Mapping[str, Any] | None) -> str:
-    """Return query parameters for the time of a call, as far as it is known."""
-    query = ""
-    for parameter, field, margin in (
-        ("startAt", "createdAt", -LOOKUP_MARGIN),
-        ("endAt", "endedAt", LOOKUP_MARGIN),
-    ):
-        text = record.get(field) if record is not None else None
-        try:
-            moment = datetime.fromisoformat(text) if isinstance(text, str) else None
-            if moment is not None and moment.tzinfo is not None:
-                query += f"&{parameter}={(moment + margin).astimezone(UTC):%Y-%m-%dT%H:%M:%S.000Z}"
-        except (ValueError, OverflowError):
-            continue
-    return query
-
-
-def _unexpected(route: Route, what: str, *, code: str = "unexpected_body") -> Unanswered:
-    return Unanswered(f"GET {route}: the answer {what}", code=code)

@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
 
-from reconciler.model import CallKey, Priority, RecordingKey, Unanswered, parse_uuid
+from reconciler.model import CallKey, Priority, RecordingKey, parse_uuid
 from reconciler.providers.bird.client import CALL_PAGES, PAGE_SIZE, Bird
 from reconciler.providers.bird.guard import Route, call_path
+from reconciler.providers.bird.pages import read_pages, unexpected
 
 #: How Bird's words look: `incoming`, `no-answer`, `call-command-record`. No number and no name does.
 _WORD: Final = re.compile(r"[a-z]+(?:-[a-z]+){0,5}")
@@ -107,10 +108,10 @@ class Survey(Bird):
             return CallPage((), None)
         content = answer.content
         if not isinstance(content, dict) or not isinstance(content.get("results"), list):
-            raise _unusable(route, "holds no list of results")
+            raise unexpected(route, "holds no list of results")
         following = content.get("nextPageToken") or None
         if following is not None and not isinstance(following, str):
-            raise _unusable(route, "has a page token that is not text")
+            raise unexpected(route, "has a page token that is not text")
         records = (_call_record(entry, workspace_id, channel_id) for entry in content["results"])
         return CallPage(tuple(record for record in records if record is not None), following)
 
@@ -132,7 +133,9 @@ class Survey(Bird):
         found: dict[str, RecordingRecord] = {}
         count = 0
         target = f"{call_path(call)}/recordings?limit={PAGE_SIZE}"
-        async with aclosing(self._pages(Route.CALL_RECORDINGS, call.workspace_id, target, priority)) as pages:
+        async with aclosing(
+            read_pages(self._wire, Route.CALL_RECORDINGS, call.workspace_id, target, priority)
+        ) as pages:
             async for entries, _ in pages:
                 for entry in entries:
                     recording_id = _uuid(entry.get("id"))
@@ -146,7 +149,9 @@ class Survey(Bird):
                         )
                 count += 1
                 if count > CALL_PAGES:
-                    raise _unusable(Route.CALL_RECORDINGS, f"does not end after {CALL_PAGES} pages", "endless_list")
+                    raise unexpected(
+                        Route.CALL_RECORDINGS, f"does not end after {CALL_PAGES} pages", code="endless_list"
+                    )
         return tuple(found.values())
 
     async def prove(self, route: Route, workspace_id: str, *ids: str) -> Proof:
@@ -219,7 +224,3 @@ def _moment(entry: Mapping[str, object], *names: str) -> datetime | None:
         except (ValueError, OverflowError):
             continue
     return None
-
-
-def _unusable(route: Route, what: str, code: str = "unexpected_body") -> Unanswered:
-    return Unanswered(f"GET {route}: the answer {what}", code=code)

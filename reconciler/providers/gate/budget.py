@@ -18,20 +18,16 @@ sliding window, is assumed.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
 from reconciler.model import NoRoom, Priority
+from reconciler.providers.gate.lane import REST_SECONDS, Lane, Waiter, is_bulk
 
 #: The share of a second's requests that may leave at once after idling. With the default rate of 45 that is 4, so a
 #: window of one second holds at most 49: one below Bird's 50, which is what 20 ms of jitter on the way may add.
 BURST_SHARE: Final = 0.1
-#: While a less urgent class waits, every tenth request is its own: sustained writes keep nine tenths of the budget,
-#: and the reads that confirm them still happen before their deadline.
-OVERTAKES: Final = 9
 #: Of the places in flight, one in four is kept from retries and resync, so that answers of theirs which never come
 #: cannot hold up an edit, its PATCH or its confirmation.
 URGENT_SHARE: Final = 4
@@ -40,11 +36,6 @@ OTHERS_SHARE: Final = 8
 #: With a limit on patience, no more reads of one workspace wait here than this share of the places, for each of them
 #: holds a worker.
 WAITING_SHARE: Final = 4
-#: How long a workspace rests after a 429 that names no time. Bird's limit is per second.
-REST_SECONDS: Final = 1.0
-#: The least that anybody is sent back for, in seconds: what the pace loses by it is nothing, and a place that is
-#: taken now may be free by then.
-PROMISE_SECONDS: Final = 0.1
 #: How long a request of the daemon waits before it is sent back, in seconds: longer than a full gate takes at the
 #: default rate, and short enough for another workspace's edit to wait behind it.
 PATIENCE_SECONDS: Final = 1.0
@@ -55,13 +46,6 @@ TURNS_EACH: Final = 8
 #: Where a rate does, there are no more turns than it lets out in this time, in seconds: a PATCH that is decided on what
 #: was just seen shall not wait here until that is old.
 TURN_SECONDS: Final = 0.25
-#: How fast, in turns a second, those come back who were sent away from a workspace without a limit.
-UNLIMITED_RATE: Final = 1000.0
-#: A 429 halves the rate, down to this share of it; each second without one gives back a twentieth of the whole.
-#: Halving and adding lets several clients of one limit find rates that fit it together.
-LEAST_SHARE: Final = 1 / 32
-RECOVERY_SHARE: Final = 1 / 20
-
 #: What a command that only reads takes of the rate beside a daemon: both together stay below Bird's limit with the
 #: default rate, so that no PATCH is ever throttled for a listing.
 GUEST_SHARE: Final = 0.1
@@ -103,130 +87,8 @@ class Clock(Protocol):
     def call_later(self, delay: float, callback: Callable[[], None], /) -> Timer: ...
 
 
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    granted: asyncio.Future[None]
-    priority: Priority
-    #: Order of arrival over all workspaces.
-    number: int
-
-
-class _Lane:
-    """One workspace: its pace (the generic cell rate algorithm) and who waits."""
-
-    def __init__(self, rate: float, burst: int) -> None:
-        self.full_rate = rate
-        self._slack = (burst - 1) / rate if rate else 0.0
-        #: When the next request is due if all come evenly spaced; up to `_slack` before that it may leave.
-        self._due = float("-inf")
-        self._rest_until = float("-inf")
-        self._cut_rate = rate
-        self._cut_at = float("-inf")
-        self._cut_again_from = float("-inf")
-        self._queues: tuple[deque[_Waiter], ...] = tuple(deque() for _ in Priority)
-        self._overtaken = 0
-        #: By class, the last moment that somebody who was sent back has been told.
-        self._promised = dict.fromkeys(Priority, float("-inf"))
-        self.in_flight = 0
-        #: When a request last came back, or left while no other was under way.
-        self.moved_at = float("-inf")
-
-    def rate(self, now: float) -> float:
-        recovered = self._cut_rate + self.full_rate * RECOVERY_SHARE * max(0.0, now - self._cut_at)
-        return min(self.full_rate, recovered)
-
-    def opens_at(self) -> float:
-        return max(self._rest_until, self._due - self._slack)
-
-    def ahead(self, priority: Priority) -> int:
-        """Return how many wait that go before a newcomer of this class."""
-        return sum(len(queue) for queue in self._queues[: priority + 1])
-
-    def wait_seconds(self, now: float, priority: Priority) -> float:
-        """Return how long a newcomer would wait for its pace alone, as things stand."""
-        paced = self.ahead(priority) / self.rate(now) if self.full_rate else 0.0
-        return max(0.0, self.opens_at() - now) + paced
-
-    def promise(self, now: float, priority: Priority) -> float:
-        """Return in how many seconds to try again: each who is sent back is told a moment of its own.
-
-        They come one by one at the full rate, so that the pace is kept up without a crowd. Had they been spaced by a
-        rate that is low just now, they would still be away long after it has recovered.
-        """
-        spacing = 1.0 / (self.full_rate or UNLIMITED_RATE)
-        moment = max(now + max(self.wait_seconds(now, priority), PROMISE_SECONDS), self._promised[priority] + spacing)
-        self._promised[priority] = moment
-        return moment - now
-
-    def count(self, now: float) -> None:
-        """Note that a request leaves now."""
-        if not self.in_flight:
-            self.moved_at = now
-        self.in_flight += 1
-        if self.full_rate:
-            self._due = max(self._due, now) + 1.0 / self.rate(now)
-
-    def throttle(self, now: float, seconds: float) -> None:
-        self._rest_until = max(self._rest_until, now + seconds)
-        if not self.full_rate:
-            return
-        # Requests that were in flight together are throttled together: that is one event, not many.
-        if now >= self._cut_again_from:
-            self._cut_rate = max(self.rate(now) / 2, self.full_rate * LEAST_SHARE)
-            self._cut_again_from = max(self._rest_until, now + REST_SECONDS)
-        self._cut_at = self._rest_until
-        # No burst at the end of the rest: the first request finds out whether the others may follow.
-        self._due = max(self._due, self._rest_until + self._slack)
-
-    def push(self, waiter: _Waiter) -> None:
-        self._queues[waiter.priority].append(waiter)
-
-    def next(self, *, bulk_allowed: bool) -> _Waiter | None:
-        """Return who goes next, leaving it in place: the most urgent class first, save for every tenth time."""
-        waiting = [queue[0] for queue in self._queues if queue and _prune(queue)]
-        if not bulk_allowed:
-            waiting = [waiter for waiter in waiting if not _is_bulk(waiter.priority)]
-        if not waiting:
-            return None
-        if len(waiting) > 1 and self._overtaken >= OVERTAKES:
-            return min(waiting[1:], key=lambda waiter: waiter.number)
-        return waiting[0]
-
-    def take(self, waiter: _Waiter) -> None:
-        """Remove the waiter that `next` returned."""
-        self._queues[waiter.priority].popleft()
-        gave_way = _anybody(self._queues[: waiter.priority])
-        overtook = not gave_way and _anybody(self._queues[waiter.priority + 1 :])
-        self._overtaken = self._overtaken + 1 if overtook else 0
-
-    def idle(self) -> bool:
-        return not _anybody(self._queues)
-
-
-def _anybody(queues: Sequence[deque[_Waiter]]) -> bool:
-    """Return whether somebody waits in one of them."""
-    for queue in queues:  # noqa: SIM110 - three times a request, and a generator costs more than the look
-        if queue and _prune(queue):
-            return True
-    return False
-
-
-def _prune(queue: deque[_Waiter]) -> bool:
-    """Drop waiters that were cancelled from the front; answer whether one is left."""
-    while queue and queue[0].granted.done():
-        queue.popleft()
-    return bool(queue)
-
-
-def _is_bulk(priority: Priority) -> bool:
-    return priority > Priority.CONFIRM
-
-
 def _sent_back(workspace_id: str, seconds: float) -> NoRoom:
-    return NoRoom(
-        f"not sent: the budget of workspace {workspace_id} has no room for now",
-        retry_after=seconds,
-    )
+    return NoRoom(f"not sent: the budget of workspace {workspace_id} has no room for now", retry_after=seconds)
 
 
 class Budgets:
@@ -258,9 +120,9 @@ class Budgets:
         self._most_waiting = max(1, concurrency // WAITING_SHARE)
         self._patience = patience_seconds
         self._clock = clock
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, Lane] = {}
         #: Workspaces where somebody waits, in the order in which they take their turns.
-        self._waiting: dict[str, _Lane] = {}
+        self._waiting: dict[str, Lane] = {}
         self._arrivals = 0
         self._in_flight = 0
         self._bulk_in_flight = 0
@@ -299,7 +161,7 @@ class Budgets:
         if self._is_too_long(lane, priority, now):
             raise _sent_back(workspace_id, lane.promise(now, priority))
         self._arrivals += 1
-        waiter = _Waiter(asyncio.get_running_loop().create_future(), priority, self._arrivals)
+        waiter = Waiter(asyncio.get_running_loop().create_future(), priority, self._arrivals)
         lane.push(waiter)
         self._waiting[workspace_id] = lane
         # With no place free, nobody can be let out before `release` pumps.
@@ -324,7 +186,7 @@ class Budgets:
         lane.in_flight -= 1
         lane.moved_at = self._time()
         self._in_flight -= 1
-        self._bulk_in_flight -= _is_bulk(priority)
+        self._bulk_in_flight -= is_bulk(priority)
         if self._waiting:
             self._pump()
 
@@ -348,10 +210,10 @@ class Budgets:
         seconds = REST_SECONDS if retry_after is None else retry_after
         self._lane(workspace_id).throttle(self._time(), seconds)
 
-    def _lane(self, workspace_id: str) -> _Lane:
+    def _lane(self, workspace_id: str) -> Lane:
         lane = self._lanes.get(workspace_id)
         if lane is None:
-            lane = self._lanes[workspace_id] = _Lane(self._rate, self._burst)
+            lane = self._lanes[workspace_id] = Lane(self._rate, self._burst)
         return lane
 
     def _time(self) -> float:
@@ -362,12 +224,12 @@ class Budgets:
             self._clock = asyncio.get_running_loop()
         return self._clock
 
-    def _has_place(self, lane: _Lane, priority: Priority) -> bool:
+    def _has_place(self, lane: Lane, priority: Priority) -> bool:
         if self._in_flight >= self.concurrency or lane.in_flight >= self._workspace_places:
             return False
-        return not _is_bulk(priority) or self._bulk_in_flight < self._bulk_places
+        return not is_bulk(priority) or self._bulk_in_flight < self._bulk_places
 
-    def _is_too_long(self, lane: _Lane, priority: Priority, now: float) -> bool:
+    def _is_too_long(self, lane: Lane, priority: Priority, now: float) -> bool:
         if self._patience is None:
             return False
         # All places taken, and nothing came back for so long: nobody knows when one will be free.
@@ -378,15 +240,15 @@ class Budgets:
             return True
         return lane.wait_seconds(now, priority) > self._patience
 
-    def _send_back(self, workspace_id: str, waiter: _Waiter) -> None:
+    def _send_back(self, workspace_id: str, waiter: Waiter) -> None:
         if not waiter.granted.done():
             seconds = self._lanes[workspace_id].promise(self._time(), waiter.priority)
             waiter.granted.set_exception(_sent_back(workspace_id, seconds))
 
-    def _let_out(self, lane: _Lane, priority: Priority, now: float) -> None:
+    def _let_out(self, lane: Lane, priority: Priority, now: float) -> None:
         lane.count(now)
         self._in_flight += 1
-        self._bulk_in_flight += _is_bulk(priority)
+        self._bulk_in_flight += is_bulk(priority)
 
     def _pump(self) -> None:
         """Let out all who may go, then set the timer for the next moment at which somebody may."""

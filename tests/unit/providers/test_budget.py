@@ -15,14 +15,8 @@ from hypothesis import strategies as st
 
 from reconciler.model.errors import NoRoom
 from reconciler.model.work import Priority
-from reconciler.providers.gate.budget import (
-    OVERTAKES,
-    PROMISE_SECONDS,
-    TURN_SECONDS,
-    TURNS_EACH,
-    Budgets,
-    turns_at_once,
-)
+from reconciler.providers.gate.budget import TURN_SECONDS, TURNS_EACH, Budgets, turns_at_once
+from reconciler.providers.gate.lane import OVERTAKES, PROMISE_SECONDS
 from tests.world.clocks import FakeClock, settle
 
 ONE, OTHER = "workspace-1", "workspace-2"

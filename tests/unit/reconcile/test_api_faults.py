@@ -48,9 +48,10 @@ from reconciler.providers.bird import (
 from reconciler.providers.bird.guard import Route
 from reconciler.providers.bird.sandbox import DEFAULT_KEY, SandboxServer, SeedRecording, World
 from reconciler.providers.bird.sandbox.world import Behaviour
-from reconciler.providers.gate.budget import PATIENCE_SECONDS, REST_SECONDS, Budgets
+from reconciler.providers.gate.budget import PATIENCE_SECONDS, Budgets
 from reconciler.providers.gate.circuit import FAILURES, LONGEST_SECONDS
 from reconciler.providers.gate.gate import Gate
+from reconciler.providers.gate.lane import REST_SECONDS
 from reconciler.reconcile.accounts import UNAUTHORIZED_SECONDS, RefusedKeys
 from reconciler.reconcile.observer import Observer
 from reconciler.reconcile.parts import Desires, Guards, LiveState, Run, State, TurnSettings
