@@ -10,8 +10,6 @@ from reconciler import face
 
 if TYPE_CHECKING:
     from reconciler.controller.daemon import Daemon as Daemon
-    from reconciler.controller.daemon import Reach as Reach
-    from reconciler.controller.daemon import Timing as Timing
     from reconciler.controller.observing import Observed as Observed
     from reconciler.controller.observing import look as look
     from reconciler.controller.once import Agreed as Agreed
@@ -19,17 +17,19 @@ if TYPE_CHECKING:
     from reconciler.controller.once import Wanted as Wanted
     from reconciler.controller.once import converge as converge
     from reconciler.controller.pace import Pace as Pace
+    from reconciler.controller.parts import Conduct as Conduct
+    from reconciler.controller.parts import Following as Following
+    from reconciler.controller.parts import Memory as Memory
+    from reconciler.controller.parts import Reach as Reach
+    from reconciler.controller.parts import Run as Run
     from reconciler.controller.standing import Standings as Standings
     from reconciler.controller.systemd import notify as notify
+    from reconciler.controller.wakes import Wakes as Wakes
 else:
     __getattr__ = face(
         __name__,
         {
-            "daemon": (
-                "Daemon",
-                "Reach",
-                "Timing",
-            ),
+            "daemon": ("Daemon",),
             "observing": (
                 "Observed",
                 "look",
@@ -41,7 +41,15 @@ else:
                 "converge",
             ),
             "pace": ("Pace",),
+            "parts": (
+                "Conduct",
+                "Following",
+                "Memory",
+                "Reach",
+                "Run",
+            ),
             "standing": ("Standings",),
             "systemd": ("notify",),
+            "wakes": ("Wakes",),
         },
     )

@@ -12,13 +12,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from reconciler.controller.requests import Answer, Desk, RequestRefused, Run
+from reconciler.controller.parts import Run
+from reconciler.controller.requests import Answer, Desk, RequestRefused
 from reconciler.desired import Catalog
 from reconciler.model import NO_RECORDING, Event, Judged, Outcome, Phase, RecordingKey, Request, Rule, Status
 from reconciler.plan import ENDED, ChangeSet, Refused, Verdict, Window
 from reconciler.report import refusal_data
 from reconciler.state import Ledger, OwnRecords, Writing
-from reconciler.telemetry import Metrics
 
 #: So much of what is refused is named at once, the newest.
 _LISTED: Final = 50
@@ -35,7 +35,6 @@ class Judge:
         records: OwnRecords,
         writer: Writing,
         run: Run,
-        metrics: Metrics,
     ) -> None:
         self._window = window
         self._catalog = catalog
@@ -44,11 +43,11 @@ class Judge:
         self._writer = writer
         self._run = run
         self._log = run.log
-        self._metrics = metrics
+        self._metrics = run.metrics
         #: Whether the log has said that limits are overridden, and not yet that they hold again.
         self._overriding = False
         for rule in Rule:
-            metrics.limit_refusals.labels(rule.value)
+            run.metrics.limit_refusals.labels(rule.value)
 
     def take_over(
         self,
@@ -93,13 +92,14 @@ class Judge:
             return False
         return document.status is judged.status
 
-    def announce(self, changed: Collection[RecordingKey], last_applied: Mapping[RecordingKey, Status | None]) -> None:
+    def announce(self, changed: Collection[RecordingKey]) -> None:
         """Judge one change set.
 
         Args:
             changed: every recording whose document changed.
-            last_applied: what is recorded of those that have a record.
         """
+        records = (self._records.get(key) for key in changed)
+        last_applied = {record.key: record.last_applied for record in records if record is not None}
         change = self._change(changed, last_applied)
         verdict = self._window.announce(change, self._records.count_last_applied(), self._run.clock.now())
         # Of those without a record nothing can be on disk that the window does not know.

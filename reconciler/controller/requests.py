@@ -14,9 +14,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from reconciler.model import NO_RECORDING, Clock, Event, LeaseLost, ReconcilerError, Request, StoreError
+from reconciler.controller.parts import Run
+from reconciler.model import NO_RECORDING, Event, LeaseLost, ReconcilerError, Request, StoreError
 from reconciler.state import Requests, Writer
-from reconciler.telemetry import Alarm, Log, frames, scrub
+from reconciler.telemetry import Alarm, frames, scrub
 
 #: Seconds between two looks for requests: each is taken well within a second.
 LOOK_SECONDS: Final = 0.4
@@ -45,15 +46,6 @@ class RequestRefused(ReconcilerError):
 
 #: Does what a request asks for, given the request and its `about`.
 Handler = Callable[[Request, Mapping[str, Any]], Awaitable[Answer]]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run of the daemon: its time, its log, and the ID that stands on each of its lines."""
-
-    clock: Clock
-    log: Log
-    run_id: str
 
 
 class Desk:

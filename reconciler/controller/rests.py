@@ -19,6 +19,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from reconciler.model import CallKey, Clock, CredentialRefused, Priority, ProviderError, RecordingKey, Resting
+from reconciler.providers import CircuitChange
 from reconciler.reconcile import UNAUTHORIZED_SECONDS
 
 #: While an edit waits, a question leaves this often, in seconds: the first PATCH shall leave within a second of the
@@ -171,6 +172,21 @@ class Rests:
                     if rest.cause is Cause.API:
                         rest.due = self._clock.monotonic()
         self._settle(workspace_id)
+
+    def circuit_changed(self, change: CircuitChange) -> None:
+        """Leave a workspace alone whose requests fail one after the other, or go on with it."""
+        looks = change.requests == "all"
+        cause = Cause.API if looks else Cause.PATCHES
+        if change.opened:
+            what = "request" if looks else "PATCH"
+            reason = f"the API does not answer: {what} after {what} failed ({change.code})"
+            self.begin(change.workspace_id, cause, reason, looks=looks, seconds=change.seconds)
+        else:
+            self.end(change.workspace_id, cause)
+
+    def key_taken(self, workspace_id: str) -> None:
+        """Go on with a workspace that takes its access key again."""
+        self.end(workspace_id, Cause.KEY)
 
     def ask_now(self, workspace_id: str) -> None:
         """Ask about a workspace at once: its key has changed."""

@@ -62,6 +62,11 @@ class Standings:
         """Return how a recording stands; None for one that is not ours."""
         return self._stands.get(key)
 
+    def phase_of(self, key: RecordingKey) -> Phase | None:
+        """Return the phase that a recording is in; None for one that is not ours."""
+        stand = self._stands.get(key)
+        return None if stand is None else stand.phase
+
     def note(self, key: RecordingKey, stand: Stand) -> None:
         """Take in how a recording stands now."""
         if stand.phase is Phase.APPLIED and stand.unmet_since is None:

@@ -238,15 +238,15 @@ elif place == "start":
     import reconciler.desired.follow as room
     room.Follower.load = fail
 elif place == "task":
-    import reconciler.controller.daemon as room
-    room.Daemon._follow = fail_later
+    import reconciler.controller.intake as room
+    room.Intake.follow = fail_later
 elif place == "group":
-    import reconciler.controller.daemon as room
+    import reconciler.controller.beat as room
     async def group(*_arguments):
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(fail_later())
             tasks.create_task(asyncio.sleep(1000))
-    room.Daemon._beat = group
+    room.Beat.work = group
 elif place == "turn":
     import reconciler.reconcile.turn as room
     room.decide = fail
@@ -261,11 +261,11 @@ elif place == "page":
     room.Daemon.status = fail
 elif place == "unraised":
     import reconciler.controller.daemon as room
-    begin = room.Daemon._take_over
-    def take_over(self):
+    begin = room.take_over
+    def take_over(*parts, **more):
         asyncio.get_running_loop().create_future().set_exception(Unforeseen(secret))
-        begin(self)
-    room.Daemon._take_over = take_over
+        begin(*parts, **more)
+    room.take_over = take_over
 elif place == "disk":
     import reconciler.desired.follow as room
     def full(*_arguments):

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from reconciler.controller.daemon import Daemon, Reach, Timing
+from reconciler.controller.daemon import Daemon
+from reconciler.controller.parts import Conduct, Following, Memory, Reach, Run
+from reconciler.controller.wakes import Wakes
 from reconciler.desired.catalog import Catalog
 from reconciler.desired.documents.limits import DocumentLimits
 from reconciler.desired.follow import Follower
@@ -45,7 +47,6 @@ class Running:
         self.world.settle_seconds = 0.0
         self.log = self.bench.log
         self.stop = asyncio.Event()
-        self.resync_now = asyncio.Event()
         self._resync_seconds = resync_seconds
         self.make()
 
@@ -61,26 +62,18 @@ class Running:
             log=self.log,
             allow_empty=False,
         )
+        self.wakes = Wakes()
+        bench = self.bench
         self.daemon = Daemon(
-            follower=self.follower,
-            catalog=self.catalog,
-            store=self.bench.store,
-            records=self.bench.records,
-            writer=self.bench.pen.writer,
-            reconciler=self.bench.reconciler,
-            window=self.bench.window,
-            timing=Timing(self._resync_seconds, 3600.0, HEALTH_SECONDS),
-            concurrency=8,
-            clock=clock,
-            metrics=self.bench.metrics,
-            log=self.log,
-            run_id="run",
-            standings=self.bench.standings,
-            reach=Reach(self.world.probe, lambda _workspace_id: 0.0),
-            declared=lambda _documents: None,
-            look_now=self.resync_now.set,
+            Following(self.catalog, self.follower, declared=lambda _documents: None, source=lambda: None),
+            Memory(bench.store, bench.records, bench.pen.writer, bench.standings, bench.window),
+            bench.reconciler,
+            Reach(self.world.probe, lambda _workspace_id: 0.0),
+            self.wakes,
+            Run(clock, self.log, "run", bench.metrics),
+            Conduct(self._resync_seconds, 3600.0, HEALTH_SECONDS, turns_at_once=8),
         )
-        self.bench.on_authorized = self.daemon.bring_back
+        bench.on_authorized = self.wakes.key_taken
 
     def restart(self) -> None:
         """Make the daemon of another process on the same files and the same state."""
@@ -126,7 +119,7 @@ class Running:
 async def at_work(running: Running) -> AsyncIterator[asyncio.Task[None]]:
     """Load the documents, run the daemon for the length of the block, then stop it."""
     running.load()
-    task = asyncio.create_task(running.daemon.run(running.stop, running.resync_now))
+    task = asyncio.create_task(running.daemon.run(running.stop))
     try:
         await running.until(lambda: "started" in running.log.words or task.done())
         yield task

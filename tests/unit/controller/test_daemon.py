@@ -66,10 +66,10 @@ async def test_the_loop_of_a_daemon_at_work_reads_no_state_by_itself(running: Ru
         for name in ("read", "stream"):
             monkeypatch.setattr(Reading, name, watched(name))
         running.save(1, 2, 3, status="completed")
-        running.resync_now.set()
+        running.wakes.look_at_everything()
         await running.until(lambda: statuses(running.world.patches).count("completed") == 3)
         running.daemon.status()
-        await running.until(lambda: not running.daemon._workers.queue.working)
+        await running.until(lambda: not running.daemon._waiting.workers.queue.working)
     monkeypatch.undo()
     assert not read, read[0]
 
@@ -126,7 +126,7 @@ async def test_a_hangup_looks_at_everything_again(running: Running):
         await running.until(lambda: running.applied(1, 2, 3))
         running.world.looks.clear()
         running.world.set(key_of(2), "ongoing")
-        running.resync_now.set()
+        running.wakes.look_at_everything()
         await running.resynced(2)
         assert set(running.world.looks) == {key_of(number).call for number in (1, 2, 3)}
         await running.until(lambda: running.world.word(key_of(2)) == "paused" and running.applied(2))
@@ -142,7 +142,9 @@ async def test_a_resync_is_spread_over_its_period(tmp_path: Path, monkeypatch: p
     done = asyncio.Event()
 
     async def at_the_pause(_now: asyncio.Event, seconds: float) -> bool:
-        await running.until(lambda: not running.daemon._workers.queue.working and not running.daemon._resync.unseen)
+        await running.until(
+            lambda: not running.daemon._waiting.workers.queue.working and not running.daemon._waiting.resync.unseen
+        )
         looked.append(len(running.world.looks))
         if len(looked) == 8:
             done.set()
@@ -150,7 +152,7 @@ async def test_a_resync_is_spread_over_its_period(tmp_path: Path, monkeypatch: p
         running.bench.time.pass_by(seconds)
         return False
 
-    monkeypatch.setattr(running.daemon._resync, "_pause", at_the_pause)
+    monkeypatch.setattr(running.daemon._waiting.resync, "_pause", at_the_pause)
     async with at_work(running):
         async with asyncio.timeout(PATIENCE):
             await done.wait()
@@ -173,7 +175,7 @@ async def test_what_waited_for_a_refused_key_comes_back_together(running: Runnin
         assert running.log.of("resync_done") == [], "nothing was answered"
         running.world.key_refused = None
         running.bench.time.pass_by(61)
-        running.daemon._rests.ask_now(key_of(1).workspace_id)
+        running.daemon._waiting.rests.ask_now(key_of(1).workspace_id)
         await running.until(lambda: running.applied(1, 2, 3))
         await running.resynced()
         assert running.daemon.status()["unauthorizedWorkspaces"] == running.daemon.status()["resting"] == []
@@ -189,9 +191,9 @@ async def test_while_a_workspace_rests_a_resync_takes_no_turn_and_what_it_owed_i
         await running.until(lambda: running.applied(1, 2, 3))
         await running.resynced()
         running.world.key_refused = Fault.REFUSED
-        running.daemon.circuit_changed(CircuitChange(workspace_id, "all", opened=True, code="connect"))
+        running.wakes.circuit_changed(CircuitChange(workspace_id, "all", opened=True, code="connect"))
         running.world.looks.clear()
-        running.resync_now.set()
+        running.wakes.look_at_everything()
         await running.until(lambda: len(running.world.probes) >= 3)
         assert running.world.looks == []
         phases = running.daemon.status()["phases"]
@@ -199,7 +201,7 @@ async def test_while_a_workspace_rests_a_resync_takes_no_turn_and_what_it_owed_i
         assert [(each.cause, each.blind) for each in running.bench.store.resting()] == [("api_away", True)]
         assert len(running.log.of("resync_done")) == 1
         running.world.key_refused = None
-        running.daemon.circuit_changed(CircuitChange(workspace_id, "all", opened=False))
+        running.wakes.circuit_changed(CircuitChange(workspace_id, "all", opened=False))
         await running.resynced(2)
         assert len(running.world.looks) == 3
         await running.until(lambda: running.bench.store.resting() == [])
@@ -419,7 +421,7 @@ async def test_a_blocked_turn_makes_it_unhealthy_and_a_quiet_hour_does_not(runni
     running.save(1)
     async with at_work(running):
         await running.until(lambda: running.applied(1))
-        await running.until(lambda: not running.daemon._workers.queue.working)
+        await running.until(lambda: not running.daemon._waiting.workers.queue.working)
         running.bench.time.pass_by(HEALTH_SECONDS * 30)
         assert running.daemon.healthy(), "nothing was due"
         running.world.patch_gate = asyncio.Event()
@@ -472,7 +474,7 @@ async def test_a_released_recording_is_in_no_count(running: Running):
     async with at_work(running):
         await running.until(lambda: running.applied(1, 2))
         running.save(1)
-        await running.until(lambda: running.phase(2) is None and not running.daemon._workers.queue.working)
+        await running.until(lambda: running.phase(2) is None and not running.daemon._waiting.workers.queue.working)
         assert running.daemon.status()["phases"]["applied"] == 1
         assert running.daemon.status()["managed"] == 1
 
