@@ -233,7 +233,7 @@ async def fail_later(*_arguments, **_more):
 place = sys.argv[1]
 if place == "command":
     import reconciler.cli.commands.run as room
-    room.values = fail
+    room.given_settings = fail
 elif place == "start":
     import reconciler.desired.follow as room
     room.Follower.load = fail
