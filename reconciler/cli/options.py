@@ -45,7 +45,7 @@ DOCUMENTS: Final = DocumentSettings.settings
 REACH: Final[tuple[Setting[Any], ...]] = (ApiSettings.allow_http, ApiSettings.transport, *PaceSettings.settings)
 #: What takes the index, or a mirror.
 CACHE: Final[tuple[Setting[Any], ...]] = (StoreSettings.cache_dir,)
-#: What takes the lease on the state.
+#: What takes the state lease.
 WRITING: Final[tuple[Setting[Any], ...]] = (
     StoreSettings.wait_seconds,
     LimitSettings.allow_empty,

@@ -1,7 +1,7 @@
 """What both forms of `run` stand on: the documents in force, the API client, and what does the turns.
 
 What is put together here belongs to one run, and its log and its metrics hear of every request. What must never happen
-here: a PATCH that leaves without the state's lease being asked for.
+here: a PATCH that leaves without the state lease being asked for.
 """
 
 from __future__ import annotations

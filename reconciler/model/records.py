@@ -185,7 +185,7 @@ class Line(NamedTuple):
 class Seen(NamedTuple):
     """Who holds the state, or did when last heard of."""
 
-    #: Whether it may still be at work: neither proven to be dead, nor silent for longer than its lease.
+    #: Whether it may still be at work: neither proven to be dead, nor silent for longer than its state lease.
     alive: bool
     since: datetime
     host: str

@@ -48,7 +48,7 @@ class State(NamedTuple):
 
     #: The committed records, from memory, and the history.
     reader: Reader
-    #: Whoever may write them; its lease is held.
+    #: Whoever may write them; the state lease is held.
     writer: Writer
 
 

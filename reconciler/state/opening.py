@@ -54,7 +54,7 @@ def open_writer(
     on_commit: Callable[[float], None] | None = None,
     retention: Retention = _KEEP_ALL,
 ) -> Writer:
-    """Open the state for writing: make it where there is none, take its lease, bring it to the newest layout.
+    """Open the state for writing: make it where there is none, take the state lease, bring it to the newest layout.
 
     Args:
         url: as for `open_store`.

@@ -7,7 +7,9 @@ owner. Each test below then runs on it. What only one kind can do or suffer stan
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +24,7 @@ from reconciler.model.errors import StateHeld, StoreError
 from reconciler.model.keys import RecordingKey
 from reconciler.model.records import Event, Judged, Judgements, Record, Resting
 from reconciler.model.statuses import Phase, Status
+from reconciler.state import batches
 from reconciler.state.base import EventQuery, Store, Writer
 from reconciler.state.opening import open_asker, open_store, open_writer
 from reconciler.state.receipts import Receipt
@@ -36,15 +39,29 @@ class Kind:
     url: Callable[[Path], str]
     #: Puts an empty state in the place of the one at a URL, under whoever holds it.
     replace: Callable[[str], None]
+    #: Keeps whoever writes to the state at a URL waiting, for the length of a block.
+    stalled: Callable[[str], AbstractContextManager[object]]
+
+
+def _path(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///"))
 
 
 def _remove_file(url: str) -> None:
-    path = Path(url.removeprefix("sqlite:///"))
+    path = _path(url)
     for end in ("", "-wal", "-shm"):
         path.with_name(f"{path.name}{end}").unlink(missing_ok=True)
 
 
-KINDS = {"sqlite": Kind(lambda folder: f"sqlite:///{folder / 'state.db'}", _remove_file)}
+@contextmanager
+def _locked_file(url: str) -> Iterator[None]:
+    with closing(sqlite3.connect(_path(url), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+KINDS = {"sqlite": Kind(lambda folder: f"sqlite:///{folder / 'state.db'}", _remove_file, _locked_file)}
 
 
 @pytest.fixture(params=KINDS)
@@ -176,6 +193,21 @@ def test_an_owner_whose_state_was_replaced_serves_the_new_one(kind: Kind, url: s
         writer.save(record(2)).result()
     writer.append(event(1)).result()
     assert (own.all_keys(), own.count_last_applied()) == ([], 0)
+
+
+def test_a_record_that_waited_while_the_state_was_replaced_is_not_written_into_the_new_one(
+    kind: Kind, url: str, writer: Writer, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "_BATCH", 1)
+    writer.save(record(1)).result()
+    with kind.stalled(url):
+        waiting = [writer.save(record(number)) for number in range(2, 50)]
+        kind.replace(url)
+    for receipt in waiting:
+        with pytest.raises(StoreError, match="replaced"):
+            receipt.result()
+    writer.save(record(50)).result()
+    assert [each.key for each in store.all()] == [key(50)]
 
 
 # The log

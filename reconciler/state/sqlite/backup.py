@@ -1,8 +1,8 @@
 """Copies of a state: made beside a living writer, whole and consistent, and marked as what they are.
 
-A copy is complete before it has its name. It holds nobody's lease, and its records say that they come out of a backup:
-of what happened after it nobody knows. What must never happen in this room: a file that was there is replaced without
-being asked for, or something half made stands under the name of a backup.
+A copy is complete before it has its name. It holds nobody's state lease, and its records say that they come out of a
+backup: of what happened after it nobody knows. What must never happen in this room: a file that was there is replaced
+without being asked for, or something half made stands under the name of a backup.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from reconciler.model import LeaseLost, StateHeld, StoreError
 from reconciler.settings import is_our_folder
 from reconciler.state.sqlite import connection as files
 from reconciler.state.sqlite import schema
-from reconciler.state.sqlite.lease import Holding, Lease, LeaseClock
+from reconciler.state.sqlite.lease import Lease, LeaseClock, LeaseRow
 
 #: After a failed write the state is tried again this soon, so that it is found well again soon after it is.
 _RETRY_SECONDS: Final = 1.0
@@ -29,7 +29,7 @@ class Terms(NamedTuple):
 
     #: The command, as the next one is told who holds the state.
     holder: str
-    #: How long to wait for another writer to end, and how long the lease runs.
+    #: How long to wait for another writer to end, and how long the state lease runs.
     wait_seconds: float
     lease_seconds: float
     #: Told, while another is waited for, who it is; None where nobody wants to know.
@@ -40,12 +40,12 @@ class HeldFile:
     """A state file whose state lease this process holds."""
 
     def __init__(self, path: Path, terms: Terms, clock: LeaseClock, on_commit: Callable[[float], None] | None) -> None:
-        """Make the file where there is none, take its lease, and bring it to the newest layout.
+        """Make the file where there is none, take its state lease, and bring it to the newest layout.
 
         Args:
             path: of the file.
-            terms: how the lease is taken.
-            clock: the looks at time that the lease needs.
+            terms: how the state lease is taken.
+            clock: the looks at time that the state lease needs.
             on_commit: told how many seconds each commit took; None where nobody wants to know.
 
         Raises:
@@ -56,11 +56,12 @@ class HeldFile:
         self.clock = clock
         self.lease = Lease(terms.holder, terms.lease_seconds, clock)
         self.commits = 0
-        #: How often a state was taken: it grows when this process goes on with another file than it began with.
-        self.epoch = 0
+        #: Grows when the file turns out to be gone, and this process goes on with another one.
+        self.epoch = 1
+        self._left = False
         self._on_wait = terms.on_wait
         self._on_commit = on_commit
-        #: Why the last commit failed: the lease is then extended at the next one, whether or not that is due.
+        #: Why the last commit failed: the state lease is then extended at the next one, whether or not that is due.
         self._error: StoreError | None = None
         #: The file that is open, and its log: both are another's once the file was removed or replaced.
         self._identity: tuple[int, int] | None = None
@@ -76,7 +77,7 @@ class HeldFile:
         return self._error is None and self._connection is not None
 
     def idle_seconds(self) -> float | None:
-        """Return after how many seconds to write although there is nothing to write; None once the lease is lost."""
+        """Return after how many seconds to write although nothing waits; None once the state lease is lost."""
         if isinstance(self._error, LeaseLost):
             return None
         if self._error is not None:
@@ -101,7 +102,7 @@ class HeldFile:
 
     @contextmanager
     def transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
-        """Commit what happens inside, durably, if the lease is still ours and the file still the one at the path."""
+        """Commit what happens inside, durably, if the state lease is still ours and the path leads to the file."""
         began = self.clock.elapsed()
         with files.transaction(connection):
             # After a failure the lease is extended at once: a commit that writes nothing would not show a full disk.
@@ -110,6 +111,7 @@ class HeldFile:
         if files.identity(self.path) != self._identity:
             self.lease.forfeit()
             self._identity = None
+            self._leave_file()
             raise StoreError(
                 f"{self.path} was removed or replaced while in use: what was written last is lost, and the state at "
                 "that path is used from now on, empty if there is none"
@@ -126,7 +128,7 @@ class HeldFile:
         self._disconnect()
 
     def end(self) -> None:
-        """Give the lease back and let go of the file."""
+        """Give the state lease back and let go of the file."""
         if self._connection is not None:
             self._give_back(self._connection)
             self._disconnect()
@@ -152,7 +154,7 @@ class HeldFile:
         self._identity = identity
         self._log = files.log_identity(self.path)
         self._our_folder = is_our_folder(self.path.parent)
-        self.epoch += 1
+        self._left = False
         return connection
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
@@ -173,14 +175,20 @@ class HeldFile:
             # Not made again as at the start: a folder that vanished, and that we did not make, may be a volume that
             # comes back.
             raise StoreError(f"{self.path} cannot be opened: its folder {folder} is gone; make it again")
+        self._leave_file()
         try:
             return self._open(0.0)
         except StateHeld as error:
             raise LeaseLost(f"{error}; this process held the file that was there before") from error
 
+    def _leave_file(self) -> None:
+        if not self._left:
+            self._left = True
+            self.epoch += 1
+
     def _take_lease(self, connection: sqlite3.Connection, wait_seconds: float) -> None:
         until = self.clock.elapsed() + wait_seconds
-        seen: Holding | None = None
+        seen: LeaseRow | None = None
         seen_at = 0.0
         while True:
             now = self.clock.elapsed()

@@ -1,9 +1,9 @@
-"""The one writer's lease: who may write the state and send, until when, and how it is lost.
+"""The state lease: who may write the state and send, until when, and how it is lost.
 
-The API offers no conditional request, so two controllers on one set of recordings would overrule one another. The lease
-is a row of the state file. Its holder extends it at every heartbeat and proves in each transaction that it is still its
-own; once it is lost, this process must never write again. Doubt is settled by waiting: a lease is taken from another
-only when it has run out, or when its holder is certainly dead.
+The API offers no conditional request, so two controllers on one set of recordings would overrule one another. The state
+lease is a row of the state file. Its holder extends it at every heartbeat and proves in each transaction that it is
+still its own; once it is lost, this process must never write again. Doubt is settled by waiting: it is taken from
+another only when it has run out, or when its holder is certainly dead.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from reconciler.state.sqlite.connection import transaction
 
 #: After a kill on another machine, or one that cannot be proved, the state is free after so long.
 LEASE_SECONDS: Final = 15.0
-#: Three heartbeats fit into a lease: two may fail before it runs out.
+#: Three heartbeats fit into a state lease: two may fail before it runs out.
 _BEATS: Final = 3
 #: The last fifth is not used for sending: a PATCH leaves some time after the question whether it may.
 _MARGIN: Final = 1 / 5
@@ -40,7 +40,7 @@ def elapsed_seconds() -> float:
 
 @dataclass(frozen=True, slots=True)
 class LeaseClock:
-    """The three looks at time that a lease needs, together so that a test can turn them."""
+    """The three looks at time that the state lease needs, together so that a test can turn them."""
 
     #: Seconds since 1970.
     wall: Callable[[], float] = time.time
@@ -50,8 +50,8 @@ class LeaseClock:
     sleep: Callable[[float], None] = time.sleep
 
 
-class Holding(NamedTuple):
-    """The lease's row. Times in microseconds."""
+class LeaseRow(NamedTuple):
+    """The row of the state lease. Times in microseconds."""
 
     token: str
     host: str
@@ -69,13 +69,13 @@ class Holding(NamedTuple):
         return f"`{self.holder}` (process {self.pid} on {self.host}, since {since})"
 
 
-_COLUMNS: Final = ", ".join(Holding._fields)
+_COLUMNS: Final = ", ".join(LeaseRow._fields)
 SELECT: Final = f"SELECT {_COLUMNS} FROM lease"  # noqa: S608 (constants)
-_TAKE: Final = f"INSERT OR REPLACE INTO lease (id, {_COLUMNS}) VALUES (1{', ?' * len(Holding._fields)})"  # noqa: S608 (constants)
+_TAKE: Final = f"INSERT OR REPLACE INTO lease (id, {_COLUMNS}) VALUES (1{', ?' * len(LeaseRow._fields)})"  # noqa: S608 (constants)
 
 
 class Lease:
-    """This process's claim on one state file.
+    """This process's state lease on one file.
 
     Every method but `valid` takes the connection of the moment: the file may be opened anew between two calls.
     """
@@ -102,17 +102,17 @@ class Lease:
         """Return how many seconds remain until the next heartbeat, 0 when it is due."""
         return max(0.0, self._extended + self.heartbeat_seconds - self._clock.elapsed())
 
-    def look(self, connection: sqlite3.Connection) -> Holding | None:
+    def look(self, connection: sqlite3.Connection) -> LeaseRow | None:
         """Return who holds the state, or did when last heard of."""
         row = connection.execute(SELECT).fetchone()
-        return None if row is None else Holding(*row)
+        return None if row is None else LeaseRow(*row)
 
-    def living(self, connection: sqlite3.Connection) -> Holding | None:
+    def living(self, connection: sqlite3.Connection) -> LeaseRow | None:
         """Return who holds the state now; None where nobody does, or who did is certainly gone."""
         held = self.look(connection)
         return None if held is None or self.is_free(held, 0.0) else held
 
-    def take(self, connection: sqlite3.Connection, unchanged_for: float = 0.0) -> Holding | None:
+    def take(self, connection: sqlite3.Connection, unchanged_for: float = 0.0) -> LeaseRow | None:
         """Take the lease if that is safe, in a transaction of its own.
 
         Args:
@@ -170,8 +170,8 @@ class Lease:
         self.forfeit()
         connection.execute("DELETE FROM lease WHERE token = ?", (self._token,))
 
-    def _row(self, elapsed: float) -> Holding:
-        return Holding(
+    def _row(self, elapsed: float) -> LeaseRow:
+        return LeaseRow(
             self._token,
             self._host,
             self._machine,
@@ -184,7 +184,7 @@ class Lease:
             round((elapsed + self.seconds) * 1e6),
         )
 
-    def is_free(self, held: Holding, unchanged_for: float = 0.0) -> bool:
+    def is_free(self, held: LeaseRow, unchanged_for: float = 0.0) -> bool:
         """Whether nobody can hold the state by this row any more."""
         if held.machine and held.machine == self._machine:
             # The same boot: its own clock decides, so that setting the time of day frees nothing and holds nothing.

@@ -30,7 +30,7 @@ from reconciler.state import rows
 from reconciler.state.base import EventQuery, SentPatch, Standing
 from reconciler.state.sqlite import connection as files
 from reconciler.state.sqlite import judgements, requests, selects
-from reconciler.state.sqlite.lease import Holding, Lease, LeaseClock
+from reconciler.state.sqlite.lease import Lease, LeaseClock, LeaseRow
 from reconciler.state.sqlite.reading import Reading
 from reconciler.state.sqlite.size import measure
 
@@ -144,7 +144,7 @@ class SqliteCondition(Reading):
         found = self.read(lambda _layout: selects.LEASE)
         if not found:
             return None
-        held = Holding(*found[0])
+        held = LeaseRow(*found[0])
         alive = not Lease("reader", 1.0, LeaseClock()).is_free(held)
         with self.understood():
             return Seen(alive, rows.moment(held.acquired_at), held.host, held.pid, held.holder)

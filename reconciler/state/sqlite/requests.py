@@ -1,8 +1,8 @@
 """What is asked of the process that holds the state, by any other: rows, statements, and who asks.
 
-Whoever asks writes one row in one short transaction, without the lease, and takes it back if nobody takes it. What must
-never happen here: a row that its asker has taken back and that is acted upon all the same, or a transaction of an asker
-that holds the writer up. Who may write the state may ask: the system's rights are the only right.
+Whoever asks writes one row in one short transaction, without the state lease, and takes it back if nobody takes it.
+What must never happen here: a row that its asker has taken back and that is acted upon all the same, or a transaction
+of an asker that holds the writer up. Who may write the state may ask: the system's rights are the only right.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from reconciler.model import Request, StoreError
 from reconciler.state.rows import Row, micros, moment
 from reconciler.state.sqlite import connection as files
 from reconciler.state.sqlite import schema
-from reconciler.state.sqlite.lease import Holding, Lease, LeaseClock
+from reconciler.state.sqlite.lease import Lease, LeaseClock, LeaseRow
 
 #: A writer takes no request that is older, or from further ahead: nobody waits for its answer any more.
 FRESH_SECONDS: Final = 60.0
@@ -89,7 +89,7 @@ class Asker:
         """Where the state is, for people."""
         return str(self._path)
 
-    def holder(self) -> Holding | None:
+    def holder(self) -> LeaseRow | None:
         """Return who holds the state now; None where nobody does, or where there is none.
 
         Raises:

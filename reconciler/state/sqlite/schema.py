@@ -29,7 +29,8 @@ HISTORY_GUARD: Final = """
     """
 
 _VERSION_1: Final = (
-    # The lease's columns are read before a migration decides anything: later versions may add to them, never take away.
+    # The columns of the state lease are read before a migration decides anything: later versions may add to them, and
+    # never take any away.
     """
     CREATE TABLE lease (
         id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -306,7 +307,7 @@ def _plain(text: str) -> str:
 
 
 def create(connection: sqlite3.Connection, path: Path) -> int:
-    """Give an empty file the first layout, in which the lease can be taken. Return the version found before."""
+    """Give an empty file the first layout, in which the state lease can be taken. Return the version found before."""
     found = layout_version(connection, path)
     if found == 0:
         _step(connection, path, 1)
@@ -314,7 +315,7 @@ def create(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def migrate(connection: sqlite3.Connection, path: Path, *, keep_copy: bool) -> None:
-    """Bring the file to the newest layout. Call it with the lease held.
+    """Bring the file to the newest layout. Call it with the state lease held.
 
     Args:
         keep_copy: write `<file>.v<version>.bak` first, for a file that held something before.

@@ -54,6 +54,8 @@ class _Write:
     """What was handed in together: at most one row or one key to delete, and events."""
 
     receipt: Receipt
+    #: That of the held file when it was handed in.
+    epoch: int
     key: RecordingKey | None
     #: None with a key: the key's row goes.
     row: rows.Row | None
@@ -79,12 +81,13 @@ class _Commits:
         try:
             with self._held.opened() as connection:
                 self._refresh(connection)
+                faults = self._overtaken(batch)
+                batch = [write for write in batch if write.receipt not in faults]
                 try:
-                    faults: Mapping[Receipt, StoreError] = {}
                     with self._held.transaction(connection):
                         _put(connection, batch)
                 except _VALUE_FAULTS:
-                    faults = self._commit_singly(connection, batch)
+                    faults |= self._commit_singly(connection, batch)
                 # A commit into a file that was damaged meanwhile succeeds, since this connection believes the pages
                 # that it has in memory. Another one has to read them.
                 self._store.count_last_applied()
@@ -96,6 +99,19 @@ class _Commits:
                 if write.key is not None and write.receipt not in faults:
                     self.own.put(write.key, write.row)
         return faults
+
+    def _overtaken(self, batch: list[_Write]) -> dict[Receipt, StoreError]:
+        """Refuse records that were handed in before this process went on with another file.
+
+        They continue what the former file said, and would stand in this one as if it had been said here.
+        """
+        return {
+            write.receipt: StoreError(
+                f"{self._held.path} was replaced while a record waited to be written: it is decided upon anew"
+            )
+            for write in batch
+            if write.key is not None and write.epoch != self._held.epoch
+        }
 
     def _refresh(self, connection: sqlite3.Connection) -> None:
         """Read again what the memory may no longer have as the file has it."""
@@ -142,7 +158,7 @@ class _Commits:
 
 
 class SqliteWriter:
-    """Writes a state file and holds its lease; see `reconciler.state.base.Writer`."""
+    """Writes a state file and holds its state lease; see `reconciler.state.base.Writer`."""
 
     def __init__(self, held: HeldFile, pruning: Pruning) -> None:
         self._held = held
@@ -222,7 +238,9 @@ class SqliteWriter:
         facts: Sequence[tuple[str, rows.Row]] = (),
     ) -> Receipt:
         receipt = self._batches.receipt()
-        return self._batches.hand_in(_Write(receipt, key, row, [rows.event_row(event) for event in events], facts))
+        return self._batches.hand_in(
+            _Write(receipt, self._held.epoch, key, row, [rows.event_row(event) for event in events], facts)
+        )
 
 
 def _put(connection: sqlite3.Connection, batch: list[_Write]) -> None:
