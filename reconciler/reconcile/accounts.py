@@ -1,4 +1,4 @@
-"""Workspaces whose key was refused: left alone for a while, and then tried by one turn for all the others.
+"""Workspaces whose access key was refused: left alone for a while, and then tried by one turn for all the others.
 
 What must never happen here: a request from every recording of a workspace that has just refused one, or a line in the
 log for each of them.
@@ -16,15 +16,15 @@ from reconciler.reconcile.surroundings import Turn
 from reconciler.telemetry import Sparing
 from reconciler.work import Again
 
-#: How long sending to a workspace stops after its key was refused.
+#: How long sending to a workspace stops after its access key was refused.
 UNAUTHORIZED_SECONDS = 60.0
 
 
 @dataclass(slots=True)
 class _Refused:
-    """A workspace whose key was refused."""
+    """A workspace whose access key was refused."""
 
-    #: The `hash` of that key; None when there was none.
+    #: The `hash` of that access key; None when there was none.
     fingerprint: int | None
     #: Until when it is left alone.
     until: datetime
@@ -33,7 +33,7 @@ class _Refused:
 
 
 class RefusedKeys:
-    """What is known of the workspaces that refused a key and have not taken it since."""
+    """What is known of the workspaces that refused an access key and have not taken one since."""
 
     def __init__(
         self,
@@ -58,16 +58,16 @@ class RefusedKeys:
 
     @property
     def workspaces(self) -> frozenset[str]:
-        """Workspaces that refused the key and have not taken it since."""
+        """Workspaces that refused the access key and have not taken one since."""
         return frozenset(self._refused)
 
     def looks(self, workspace_id: str) -> bool:
-        """Whether a workspace refuses the key for looks as well, and not only for PATCHes."""
+        """Whether a workspace refuses the access key for looks as well, and not only for PATCHes."""
         refused = self._refused.get(workspace_id)
         return refused is not None and not refused.reads
 
     def try_new(self) -> list[str]:
-        """Let the next turn of each refused workspace try its key, if that has changed; return those workspaces."""
+        """Let the next turn of each refused workspace try its access key, if that has changed; return them."""
         changed = []
         for workspace_id, refused in self._refused.items():
             fingerprint = self._fingerprint(workspace_id)
@@ -78,13 +78,13 @@ class RefusedKeys:
         return changed
 
     def rest_before_look(self, workspace_id: str, now: datetime) -> timedelta | None:
-        """Return how long a look has to wait; None when it may leave, and then it is the one that finds out."""
+        """Return how long a look has to wait; None when it may leave, and try the access key for all others."""
         refused = self._refused.get(workspace_id)
         if refused is None or refused.reads:
             return None
         if _is_ahead(refused.until, now):
             return refused.until - now
-        # The others go on waiting while this one looks.
+        # The other recordings of the workspace go on waiting while this one looks.
         refused.until = now + timedelta(seconds=UNAUTHORIZED_SECONDS)
         return None
 
@@ -105,13 +105,13 @@ class RefusedKeys:
         return 0.0 if rest is None else rest.total_seconds()
 
     def patch_leaves(self, workspace_id: str, now: datetime) -> None:
-        """Note a PATCH; to a workspace that refused one, it finds out for all others, which wait for its answer."""
+        """Note that a PATCH leaves; where one was refused before, all others wait for the answer to this one."""
         refused = self._refused.get(workspace_id)
         if refused is not None:
             refused.until = now + timedelta(seconds=UNAUTHORIZED_SECONDS)
 
     def taken(self, workspace_id: str) -> None:
-        """Go on with a workspace that takes its key, whatever it refused before."""
+        """Go on with a workspace that takes its access key, whatever it refused before."""
         if self._refused.pop(workspace_id, None) is not None:
             self._sparing.say("info", "authorized_again", workspace_id=workspace_id)
             self._authorized_again(workspace_id)

@@ -33,7 +33,7 @@ from reconciler.work import LONGEST_SECONDS, Again
 REQUEST = timedelta(seconds=Timeouts().total)
 #: When to look whether such a request has had its effect, at the latest.
 EARLIER_LOOK_SECONDS = 1.0
-#: When to ask a safety limit again that holds a PATCH back: its ten minutes pass, and what it counts becomes less.
+#: When to ask a safety limit again that keeps a PATCH back: its ten minutes pass, and what it counts becomes less.
 LIMIT_SECONDS = 60.0
 
 
@@ -130,7 +130,7 @@ class Permits:
         return Turn(seen.phase, outcome=Outcome.SKIPPED, error=error)
 
     async def _limit_refused(self, seen: Record, refusal: Refusal) -> Turn:
-        """Record that a limit holds the PATCH back. What it refuses as a whole is said once, by whoever judged it."""
+        """Record that a limit keeps the PATCH back. What it refuses as a whole is said once, by whoever judged it."""
         record = standing(seen, Phase.REFUSED, refusal.rule, self._clock.now())._replace(error=str(refusal))
         if seen.phase is not Phase.REFUSED:
             event = self._notes.done("limit_refused", record, cause=refusal.rule, outcome=Outcome.SKIPPED)

@@ -58,7 +58,7 @@ class Reconciler:
         self._state = state
         self._settings = settings
         self._clock = run.clock
-        #: Met by each turn that the state held up; who runs turns for long looks at it now and then.
+        #: Told by each turn that could not use the state; whoever runs turns for long looks at it now and then.
         self.state_alarm = Alarm(run.log, "state_unwritable", "state_writable_again", run.clock.monotonic)
         self.sparing = run.sparing
         self.refused_keys = guards.refused_keys
@@ -160,7 +160,7 @@ class Reconciler:
                 return await self._patcher.patch(action, seen, live, now, priority)
 
     async def _refused(self, record: Record, turn: Turn) -> Turn:
-        """Return the turn that the access key of the workspace held up, once the record says so."""
+        """Return the turn that ended because the access key was refused, once the record says so."""
         if not isinstance(turn.error, ProviderError):
             return turn
         return turn._replace(phase=await self._failures.note_blind(record, turn.error), looked=False)

@@ -36,7 +36,7 @@ from reconciler.reconcile.record import (
 from reconciler.reconcile.surroundings import Turn, Writer
 from reconciler.work import Again, confirm_seconds_after, missing_seconds
 
-#: When to look again at a recording that has not started (Bird's `accepted`), and at one in an unknown status.
+#: When to look again at a recording that has not started, and at one in a status that this program does not know.
 NOT_STARTED_SECONDS = 1.0
 UNKNOWN_STATUS_SECONDS = 30.0
 #: When to look again after a look that contradicts the one of a moment ago: long enough for another copy of what the

@@ -39,7 +39,7 @@ WAITING_SHARE: Final = 4
 #: How long a request of the daemon waits before it is sent back, in seconds: longer than a full gate takes at the
 #: default rate, and short enough for another workspace's edit to wait behind it.
 PATIENCE_SECONDS: Final = 1.0
-#: Turns at once for each request in flight, where no rate holds requests back. A turn waits for the disk before its
+#: Turns at once for each request in flight, where no rate keeps requests back. A turn waits for the disk before its
 #: PATCH and after it, and those that wait together share a commit: on a disk that takes 4 ms to flush, 32 turns at once
 #: would leave most requests in flight unused.
 TURNS_EACH: Final = 8

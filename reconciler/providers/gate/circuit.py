@@ -37,7 +37,7 @@ class CircuitChange:
     """A circuit has opened, or has closed again."""
 
     workspace_id: str
-    #: What it holds back: every request, or only the PATCHes.
+    #: What it keeps back: every request, or only the PATCHes.
     requests: Kind
     opened: bool
     #: The last failure's constant word, such as `timeout` or `http_503`; empty when it closed.
@@ -83,7 +83,7 @@ class Circuits:
         return None
 
     def is_open(self, workspace_id: str, *, write: bool) -> bool:
-        """Whether requests of a kind are held back, save for the one that finds out."""
+        """Whether requests of a kind are kept back, save for the one that finds out."""
         circuits = self._circuits.get(workspace_id)
         return circuits is not None and (circuits[0].is_open or (write and circuits[1].is_open))
 
