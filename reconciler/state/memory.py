@@ -10,6 +10,7 @@ in an intent that a crash forgets.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Mapping
 from marshal import dumps, loads
 from operator import itemgetter
@@ -131,12 +132,19 @@ class Memory:
         """
         packed: dict[RecordingKey, _Packed] = {}
         last_applied = 0
-        for row in rows:
-            key = RecordingKey(row[0], row[1], row[2], row[3])
-            document = declared.get(key)
-            made = self._pack(row)
-            packed[key if document is None else document.key] = made
-            last_applied += made[0][_LAST_APPLIED] is not None
+        # Python would search all there is for garbage again and again as more is made.
+        was_collecting = gc.isenabled()
+        gc.disable()
+        try:
+            for row in rows:
+                key = RecordingKey(row[0], row[1], row[2], row[3])
+                document = declared.get(key)
+                made = self._pack(row)
+                packed[key if document is None else document.key] = made
+                last_applied += made[0][_LAST_APPLIED] is not None
+        finally:
+            if was_collecting:
+                gc.enable()
         self._packed = packed
         self._last_applied = last_applied
 
