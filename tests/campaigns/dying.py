@@ -171,7 +171,7 @@ def run_once(order: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    # Set by name: the command's module takes its parts from its own namespace.
+    # Set by name: each module takes the parts that it puts together from its own namespace.
     vars(running).update(Reconciler=_Dying)
     vars(daemon).update(Observer=_Eyes)
     vars(once).update(Observer=_Eyes)
