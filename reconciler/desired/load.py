@@ -16,8 +16,8 @@ from reconciler.desired.documents.conflicts import FileDocuments, cross_check
 from reconciler.desired.documents.limits import DocumentLimits, Patience
 from reconciler.desired.documents.parse import parse_documents
 from reconciler.desired.index.columns import Columns
-from reconciler.desired.index.file import Held, Index
-from reconciler.desired.sources.stamps import SETTLED_NS, FileStamp
+from reconciler.desired.index.file import Index, Indexed
+from reconciler.desired.sources.stamps import CONCLUSIVE_NS, FileStamp
 from reconciler.desired.sources.tree import Tree
 from reconciler.git import content_digest
 from reconciler.model import Desired, Problem
@@ -104,8 +104,8 @@ def parse_files(
         index: what earlier runs read; where much of it is missing or old, it is written anew.
         explain: whether somebody wants to know what is wrong with a refused file; else its problems have no meaning.
     """
-    held = None if index is None else index.read()
-    reading = _Reading(tree.files, held)
+    indexed = None if index is None else index.read()
+    reading = _Reading(tree.files, indexed)
     patience = Patience() if explain else Patience(0)
     for file in reading.unproven:
         before = time.time_ns()
@@ -133,9 +133,9 @@ class _Known:
 class _Reading:
     """Which files of a walk an index proves, and what was found in the others."""
 
-    def __init__(self, files: Mapping[str, FileStamp], held: Held | None) -> None:
+    def __init__(self, files: Mapping[str, FileStamp], indexed: Indexed | None) -> None:
         self._files = files
-        self._held = held
+        self._indexed = indexed
         #: Places in the index of the files whose content is as it was, proven by their stamps or read again.
         self._kept: list[int] = []
         self._fresh: list[FileDocuments] = []
@@ -144,19 +144,19 @@ class _Reading:
         self.refused: list[FileDocuments] = []
         #: Sorted by name.
         self.unproven: Sequence[str] = ()
-        if held is None:
+        if indexed is None:
             self.unproven = sorted(files)
         else:
-            self._compare(held)
+            self._compare(indexed)
 
-    def _compare(self, held: Held) -> None:
-        files = held.columns.files
-        if held.proves(self._files):
+    def _compare(self, indexed: Indexed) -> None:
+        files = indexed.columns.files
+        if indexed.proves(self._files):
             self._kept = list(range(len(files)))
             self.unproven = ()
             return
         # A walk takes all its stamps at one moment.
-        proven = held.proven(next(iter(self._files.values())).read_at_ns if self._files else 0)
+        proven = indexed.proven(next(iter(self._files.values())).read_at_ns if self._files else 0)
         self._places = {file: place for place, file in enumerate(files)}
         unproven = []
         for file, stamp in self._files.items():
@@ -175,7 +175,7 @@ class _Reading:
         """
         digest = content_digest(data)
         place = self._places.get(file)
-        if place is not None and self._held is not None and self._held.digest(place) == digest:
+        if place is not None and self._indexed is not None and self._indexed.digest(place) == digest:
             self._kept.append(place)
         else:
             documents = parse_documents(data, file, limits, patience)
@@ -184,15 +184,15 @@ class _Reading:
                 return
             self._fresh.append(documents)
         stamp = self._files[file]
-        settled = before - max(stamp.mtime_ns, stamp.ctime_ns) > SETTLED_NS
-        self._known[file] = _Known(digest, stamp if settled else None)
+        conclusive = before - max(stamp.mtime_ns, stamp.ctime_ns) > CONCLUSIVE_NS
+        self._known[file] = _Known(digest, stamp if conclusive else None)
 
     def columns(self) -> Columns:
         """Return what the valid files declare."""
-        if self._held is None:
+        if self._indexed is None:
             return Columns.of(self._fresh)
         self._kept.sort()
-        return self._held.columns.merged(self._kept, self._fresh)
+        return self._indexed.columns.merged(self._kept, self._fresh)
 
     @property
     def deserves_writing(self) -> bool:
@@ -214,12 +214,12 @@ class _Reading:
 
     def digests(self, columns: Columns) -> bytes:
         """Return the digest of each valid file, one after the other."""
-        held = self._held
-        if held is not None and columns is held.columns and not self._known:
-            return held.digests
+        indexed = self._indexed
+        if indexed is not None and columns is indexed.columns and not self._known:
+            return indexed.digests
         known = (self._known.get(file) for file in columns.files)
         return b"".join(
-            each.digest if each is not None else b"" if held is None else held.digest(self._places[file])
+            each.digest if each is not None else b"" if indexed is None else indexed.digest(self._places[file])
             for file, each in zip(columns.files, known, strict=True)
         )
 

@@ -99,7 +99,7 @@ def test_an_index_of_the_tree_answers_as_its_files_do(
     write: Callable[[Files], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
 ) -> None:
     monkeypatch.setattr("reconciler.desired.load.LEAST_BYTES", 0)
-    monkeypatch.setattr("reconciler.desired.load.SETTLED_NS", -(10**18))
+    monkeypatch.setattr("reconciler.desired.load.CONCLUSIVE_NS", -(10**18))
     tree = write({"given.yaml": item(1), "a/other.yaml": other, "b.yaml": item(3), "empty.yaml": "", "z.yaml": item(4)})
     searched = load(tree, "given.yaml")
     index = Index(tmp_path / "state", [str(tree)], DEFAULT_LIMITS)

@@ -53,7 +53,7 @@ _PARTS: Final = 15
 _MODE: Final = 0o400
 
 
-class Held(NamedTuple):
+class Indexed(NamedTuple):
     """What an index holds."""
 
     columns: Columns
@@ -105,7 +105,7 @@ class Index:
         """Return whether somebody has written an index of these paths, whatever it is worth now."""
         return self._path.exists()
 
-    def read(self) -> Held | None:
+    def read(self) -> Indexed | None:
         """Return what the index holds; None where there is none that can be believed."""
         try:
             data = self._bytes()
@@ -207,7 +207,7 @@ def _encode(columns: Columns, stamps: Iterable[FileStamp | None], digests: bytes
     return [_MAGIC, digest.digest(), lengths, *texts]
 
 
-def _decode(body: memoryview, key: bytes) -> Held | None:
+def _decode(body: memoryview, key: bytes) -> Indexed | None:
     lengths = struct.unpack_from(f"<{_PARTS}Q", body)
     at = struct.calcsize(f"<{_PARTS}Q")
     parts = []
@@ -234,8 +234,8 @@ def _decode(body: memoryview, key: bytes) -> Held | None:
     )
     size = 8 * len(columns.files)
     stamps = [_numbers(parts[2][at * size : (at + 1) * size], kind) for at, kind in enumerate(_STAMP)]
-    held = Held(columns, stamps, bytes(parts[3]))
-    return held if len(parts[2]) == size * len(_STAMP) and _fits(held) else None
+    indexed = Indexed(columns, stamps, bytes(parts[3]))
+    return indexed if len(parts[2]) == size * len(_STAMP) and _fits(indexed) else None
 
 
 def _texts(part: memoryview) -> list[str]:
@@ -248,13 +248,13 @@ def _numbers(part: memoryview, kind: str = "I") -> array[int]:
     return numbers
 
 
-def _fits(held: Held) -> bool:
+def _fits(indexed: Indexed) -> bool:
     """Return whether the columns are of one length, and what they refer to is there."""
-    columns, files = held.columns, len(held.columns.files)
+    columns, files = indexed.columns, len(indexed.columns.files)
     by_row = (columns.names, columns.places, columns.begins, columns.drifts, columns.labelled)
     return (
         len(columns.counts) == files
-        and len(held.digests) == files * DIGEST_BYTES
+        and len(indexed.digests) == files * DIGEST_BYTES
         and all(len(column) == len(columns) for column in by_row)
         and sum(columns.counts) == len(columns)
         and not columns.drifts.strip(bytes(range(len(DRIFTS))))

@@ -1,4 +1,7 @@
-"""What tells whether a file changed, without reading it."""
+"""What tells whether a file changed, without reading it.
+
+What must never happen in this module: equal stamps pass for equal bytes while a later change may not show in them yet.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Final, NamedTuple
 
 #: How far a file's times must lie in the past before an equal stamp proves equal content (Git's "racy" rule). Two
 #: seconds is the coarsest clock of a file system in use (FAT); local ones tick every few milliseconds.
-SETTLED_NS: Final = 2_000_000_000
+CONCLUSIVE_NS: Final = 2_000_000_000
 
 
 class FileStamp(NamedTuple):
@@ -30,13 +33,13 @@ class FileStamp(NamedTuple):
         return cls(status.st_size, mtime_ns, ctime_ns, status.st_ino, status.st_dev, read_at_ns)
 
     @property
-    def settled(self) -> bool:
+    def is_conclusive(self) -> bool:
         """Whether the file's last change is old enough that a later one must show in its times."""
-        return self.read_at_ns - max(self.mtime_ns, self.ctime_ns) > SETTLED_NS
+        return self.read_at_ns - max(self.mtime_ns, self.ctime_ns) > CONCLUSIVE_NS
 
     def proves_unchanged_since(self, earlier: FileStamp) -> bool:
         """Whether a file that was read just after `earlier` was taken surely holds the same bytes now.
 
         False is no proof of a change: it means that the file has to be read again and its stamp replaced by this one.
         """
-        return self[:5] == earlier[:5] and earlier.settled
+        return self[:5] == earlier[:5] and earlier.is_conclusive

@@ -106,7 +106,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def trusting(eager: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have each file count as settled when it is read: for tests in which none changes between two ticks."""
-    monkeypatch.setattr(load, "SETTLED_NS", -(10**18))
+    monkeypatch.setattr(load, "CONCLUSIVE_NS", -(10**18))
 
 
 def write(folder: Path, **files: str) -> None:
@@ -185,7 +185,7 @@ def edit(root: Path, what: str, first: Any, second: Any) -> None:
 def test_after_any_edits_the_answer_is_that_of_no_index(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, edits: list[tuple[Any, bool]]
 ) -> None:
-    monkeypatch.setattr(load, "SETTLED_NS", GRAIN_NS)
+    monkeypatch.setattr(load, "CONCLUSIVE_NS", GRAIN_NS)
     folder = tmp_path_factory.mktemp("edits")
     root = folder / "tree"
     (root / "d").mkdir(parents=True)

@@ -27,7 +27,7 @@ from reconciler.desired.documents.limits import DocumentLimits
 from reconciler.desired.load import load_documents
 from reconciler.desired.sources import watch
 from reconciler.desired.sources.folder import Source
-from reconciler.desired.sources.stamps import SETTLED_NS, FileStamp
+from reconciler.desired.sources.stamps import CONCLUSIVE_NS, FileStamp
 from reconciler.desired.sources.tree import Tree
 from reconciler.desired.sources.walk import Walks
 from reconciler.model.documents import Problem
@@ -464,9 +464,9 @@ def test_stamp_of_a_file_is_that_of_the_walk(tmp_path: Path) -> None:
 def test_old_file_with_an_equal_stamp_is_proven_unchanged(tmp_path: Path) -> None:
     file = write(tmp_path / "a.yaml")
     status = file.stat()
-    later = max(status.st_mtime_ns, status.st_ctime_ns) + SETTLED_NS + 1
+    later = max(status.st_mtime_ns, status.st_ctime_ns) + CONCLUSIVE_NS + 1
     earlier = FileStamp.of(status, later)
-    assert earlier.settled
+    assert earlier.is_conclusive
     assert FileStamp.of(status, later + 10**12).proves_unchanged_since(earlier)
     # The same length, the same time of modification, as a careful forger would leave them.
     file.write_text("y")
@@ -477,9 +477,9 @@ def test_old_file_with_an_equal_stamp_is_proven_unchanged(tmp_path: Path) -> Non
 def test_stamp_taken_right_after_a_save_proves_nothing(tmp_path: Path) -> None:
     status = write(tmp_path / "a.yaml").stat()
     changed = max(status.st_mtime_ns, status.st_ctime_ns)
-    for read_at in (changed, changed + SETTLED_NS, changed - 10**12):
+    for read_at in (changed, changed + CONCLUSIVE_NS, changed - 10**12):
         racy = FileStamp.of(status, read_at)
-        assert not racy.settled
+        assert not racy.is_conclusive
         assert not FileStamp.of(status, changed + 10**12).proves_unchanged_since(racy)
 
 
