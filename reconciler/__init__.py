@@ -1,7 +1,14 @@
 """A GitOps controller for the status of call recordings at Bird."""
 
+from __future__ import annotations
+
 import sys
-from collections.abc import Callable, Mapping
+
+# Type checkers take the name for true; the module that spells it the same takes milliseconds to import, in which a
+# signal would find nobody who answers it.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 __version__ = "0.1.0"
 

@@ -4,10 +4,9 @@
 Data goes to standard output, everything else to standard error.
 """
 
-from typing import TYPE_CHECKING
-
 from reconciler import face
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from reconciler.cli.program import main as main
     from reconciler.cli.stops import listen as listen

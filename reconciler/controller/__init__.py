@@ -4,10 +4,9 @@ What a turn does is decided by `reconcile`. What must never happen here: two tur
 that waits behind a resync.
 """
 
-from typing import TYPE_CHECKING
-
 from reconciler import face
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from reconciler.controller.daemon import Daemon as Daemon
     from reconciler.controller.observing import Observed as Observed

@@ -6,10 +6,9 @@ What must never happen here: an invalid file that changes what its last valid ve
 is read, run or trusted; a request to the API.
 """
 
-from typing import TYPE_CHECKING
-
 from reconciler import face
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from reconciler.desired.baseline.change import Compared as Compared
     from reconciler.desired.baseline.change import read_change as read_change

@@ -5,10 +5,9 @@ and by `mirror.command` for the mirror. What must never happen here: a program t
 something is written to a repository that is not our own mirror, but for the one commit that a person asked for.
 """
 
-from typing import TYPE_CHECKING
-
 from reconciler import face
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from reconciler.git.ask import GitError as GitError
     from reconciler.git.ask import check_version as check_version

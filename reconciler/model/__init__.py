@@ -4,10 +4,9 @@ What stands here is a value: it is valid from the moment it exists, it never cha
 no clock and no other room. Nothing here computes what should be done.
 """
 
-from typing import TYPE_CHECKING
-
 from reconciler import face
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from reconciler.model.actions import LOST as LOST
     from reconciler.model.actions import Action as Action

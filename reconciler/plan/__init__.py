@@ -4,10 +4,9 @@ Everything is computed from what is passed in, the time too; `saved` alone reads
 happen here: a request, a look at a clock, or a change of what was passed in.
 """
 
-from typing import TYPE_CHECKING
-
 from reconciler import face
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from reconciler.plan.data import as_json as as_json
     from reconciler.plan.decision import CALL_SECONDS as CALL_SECONDS

@@ -4,10 +4,9 @@
 one status of one recording, or a repeated request; bringing a recording back is the work queue's task.
 """
 
-from typing import TYPE_CHECKING
-
 from reconciler import face
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from reconciler.providers.bird import Bird as Bird
     from reconciler.providers.bird import CircuitChange as CircuitChange

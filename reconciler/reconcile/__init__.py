@@ -11,10 +11,9 @@ alone. `record` computes each next record, `notes` makes the lines of the histor
 composition fills in, and `surroundings` what all of them need of the rest of the program.
 """
 
-from typing import TYPE_CHECKING
-
 from reconciler import face
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from reconciler.reconcile.accounts import UNAUTHORIZED_SECONDS as UNAUTHORIZED_SECONDS
     from reconciler.reconcile.accounts import RefusedKeys as RefusedKeys

@@ -4,10 +4,9 @@ One module a form; `words` is what they share. Each returns a string and prints 
 field by field, so that nothing that was not meant to be shown can be: no label, no annotation, no reason of a document.
 """
 
-from typing import TYPE_CHECKING
-
 from reconciler import face
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from reconciler.report.annotations import as_annotations as as_annotations
     from reconciler.report.annotations import problems_as_annotations as problems_as_annotations

@@ -5,10 +5,9 @@ file, the JSON Schema and the reference follow from that. What must never happen
 widening what the program may do; a key kept as a value where the name of a file or of a variable would do.
 """
 
-from typing import TYPE_CHECKING
-
 from reconciler import face
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from reconciler.settings.content import read_settings as read_settings
     from reconciler.settings.files import NO_WORKING_DIRECTORY as NO_WORKING_DIRECTORY

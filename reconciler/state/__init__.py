@@ -4,10 +4,9 @@ The rest of the program knows the contract in `base` and the functions that open
 that could leave before its intent is on disk, or a record that is lost because a newer program wrote the file.
 """
 
-from typing import TYPE_CHECKING
-
 from reconciler import face
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from reconciler.state.base import EventQuery as EventQuery
     from reconciler.state.base import Ledger as Ledger

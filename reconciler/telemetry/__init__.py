@@ -4,10 +4,9 @@ What must never happen here: a line, a label or a text that holds an access key,
 reader of the log who makes the program wait.
 """
 
-from typing import TYPE_CHECKING
-
 from reconciler import face
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from reconciler.telemetry.alarm import Alarm as Alarm
     from reconciler.telemetry.alarm import Sparing as Sparing

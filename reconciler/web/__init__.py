@@ -10,10 +10,9 @@ until the end, whatever the daemon's loop does; `front` is what stands between t
 says to whom, `delivery` takes what a Git host sends, and `server` is the wall against strangers: connections.
 """
 
-from typing import TYPE_CHECKING
-
 from reconciler import face
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from reconciler.web.address import AddressInUse as AddressInUse
     from reconciler.web.address import bind as bind

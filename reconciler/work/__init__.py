@@ -3,10 +3,9 @@
 Nothing here knows what a key stands for. What must never happen here: two workers on one key, or a key that is lost.
 """
 
-from typing import TYPE_CHECKING
-
 from reconciler import face
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from reconciler.work.backoff import LONGEST_SECONDS as LONGEST_SECONDS
     from reconciler.work.backoff import confirm_seconds_after as confirm_seconds_after
