@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import sys
 from collections import deque
@@ -26,6 +27,10 @@ for name in list(os.environ):
 # Else each of the thousand commands under test would compile the whole program again, which doubles the time of a run.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# A shell that starts the tests in the background has them ignore SIGINT, and so would every command under test.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: Files with tests that take long one by one, the longest first. They begin a run: one that began at its end would be
 #: waited for by all other cores.

@@ -251,7 +251,7 @@ elif place == "turn":
     import reconciler.reconcile.turn as room
     room.decide = fail
 elif place == "writer":
-    import reconciler.state.rows as room
+    import reconciler.state.sqlite.statements as room
     room.inserts = fail
 elif place == "documents":
     import reconciler.desired.documents.parse as room

@@ -28,7 +28,7 @@ from reconciler.settings.table import SETTINGS
 from reconciler.web.address import bind
 from reconciler.web.server import Bounds, Server
 from tests.world.git_scene import GitScene, Team, isolate
-from tests.world.scene import COMMAND, Scene, subjects
+from tests.world.scene import COMMAND, Scene, Subject, subjects
 from tests.world.started import Started
 
 # The wall by itself
@@ -210,14 +210,12 @@ async def test_at_the_end_nobody_is_waited_for(caplog: pytest.LogCaptureFixture)
 class Besieged:
     """A daemon, and what must hold of it whatever strangers do."""
 
-    def __init__(self, scene: Scene, daemon: Started) -> None:
+    def __init__(self, scene: Scene, subject: Subject, daemon: Started) -> None:
         self._scene = scene
+        self._subject = subject
+        self._status = "ongoing"
         self._daemon = daemon
         self.port = int(str(daemon.wait_for("listening")["address"]).rpartition(":")[2])
-        (self._subject,) = subjects(1)
-        scene.sandbox.seed([self._subject.seed()])
-        self._status = "ongoing"
-        self._save()
         daemon.wait_for("started")
         while self.get("/readyz") != 200:
             time.sleep(0.05)  # until it holds
@@ -276,8 +274,11 @@ SECONDS = 3.0
 def besieged(scene: Scene, *more: str, descriptors: int) -> Iterator[Besieged]:
     limited = ("sh", "-c", 'ulimit -n "$0"; exec "$@"', str(descriptors), COMMAND, "run")
     options = scene.options("--listen", "127.0.0.1:0", "--poll-seconds", "1", *more)
+    (subject,) = subjects(1)
+    scene.sandbox.seed([subject.seed()])
+    scene.write("one.yaml", subject.document("ongoing"))
     with scene.start(*limited, *options, str(scene.documents)) as daemon:
-        yield Besieged(scene, daemon)
+        yield Besieged(scene, subject, daemon)
 
 
 @pytest.fixture(autouse=True)
