@@ -7,6 +7,7 @@ command takes them over for work that must end in order. What must never happen 
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +45,13 @@ def listen(arguments: Sequence[str]) -> None:
     for number, untouched, handler in handlers:
         if signal.getsignal(number) is untouched:
             signal.signal(number, handler)
+    atexit.register(_disregard)
+
+
+def _disregard() -> None:
+    """Let the interpreter clear up: it takes each handler away before it ends, and a signal then would kill it."""
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
