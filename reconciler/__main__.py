@@ -2,7 +2,10 @@
 
 import sys
 
-from reconciler.cli import listen
+try:
+    from reconciler.cli import listen
+except KeyboardInterrupt:
+    sys.exit(130)
 
 
 def main() -> None:

@@ -77,7 +77,9 @@ class _Commands(click.Group):
         # Now, not when it has failed: a process that is out of descriptors or memory can import nothing any more.
         importlib.import_module("reconciler.cli.failures")
         module = importlib.import_module(f"reconciler.cli.commands.{_MODULES.get(cmd_name, cmd_name)}")
-        return with_variables(cast("click.Command", module.command))
+        command = with_variables(cast("click.Command", module.command))
+        stops.loaded()
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
         with formatter.section("Commands"):

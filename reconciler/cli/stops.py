@@ -16,13 +16,14 @@ from types import FrameType
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 _ALL = (*STOPS, signal.SIGHUP)
+_loaded = False
 
 
 def listen(arguments: Sequence[str]) -> None:
-    """Have SIGTERM and SIGINT raise KeyboardInterrupt from now on, and SIGHUP end no daemon. In the main thread only.
+    """Have SIGTERM and SIGINT end the program from now on, and SIGHUP end no daemon. In the main thread only.
 
-    A daemon that has nothing under way yet ends by SIGTERM as well as ever: with SystemExit, and 0. What whoever
-    started the program has set to be ignored stays so.
+    Once its command is `loaded` they raise KeyboardInterrupt. A daemon that has nothing under way yet ends by SIGTERM
+    as well as ever: with SystemExit, and 0. What whoever started the program has set to be ignored stays so.
 
     Args:
         arguments: those of the program.
@@ -31,7 +32,11 @@ def listen(arguments: Sequence[str]) -> None:
     daemon = word == "run" and "--once" not in arguments
 
     def ask(number: int, _frame: FrameType | None) -> None:
-        if daemon and number == signal.SIGTERM:
+        code = 0 if daemon and number == signal.SIGTERM else 130
+        if not _loaded:
+            # An exception may be lost in a callback of the import system's, and there is nothing to put in order.
+            os._exit(code)
+        if code == 0:
             raise SystemExit(0)
         raise KeyboardInterrupt
 
@@ -46,6 +51,12 @@ def listen(arguments: Sequence[str]) -> None:
         if signal.getsignal(number) is untouched:
             signal.signal(number, handler)
     atexit.register(_disregard)
+
+
+def loaded() -> None:
+    """Say that the command is there and begins: a stop lets it end in order from now on."""
+    global _loaded
+    _loaded = True
 
 
 def _disregard() -> None:

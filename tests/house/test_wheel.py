@@ -85,7 +85,7 @@ def test_the_wheel_holds_the_package_the_schemas_and_the_licence_and_nothing_els
     package = {
         path.relative_to(CHECKOUT).as_posix()
         for path in (CHECKOUT / "reconciler").rglob("*")
-        if path.is_file() and path.suffix != ".pyc"
+        if path.is_file() and path.parent.name != "__pycache__"
     }
     schemas = {f"reconciler/schemas/{path.name}" for path in (CHECKOUT / "schemas").iterdir()}
     about = f"reconciler-{__version__}.dist-info/"
