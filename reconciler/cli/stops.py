@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -17,6 +18,8 @@ from types import FrameType
 STOPS = (signal.SIGTERM, signal.SIGINT)
 _ALL = (*STOPS, signal.SIGHUP)
 _loaded = False
+#: How long after a stop was lost it is asked for again, in seconds.
+_AGAIN_SECONDS = 0.01
 
 
 def listen(arguments: Sequence[str]) -> None:
@@ -31,8 +34,13 @@ def listen(arguments: Sequence[str]) -> None:
     word = next((each for each in arguments if not each.startswith("-")), "")
     daemon = word == "run" and "--once" not in arguments
 
+    asked: int = signal.SIGINT
+
     def ask(number: int, _frame: FrameType | None) -> None:
-        code = 0 if daemon and number == signal.SIGTERM else 130
+        nonlocal asked
+        if number != signal.SIGALRM:
+            asked = number
+        code = 0 if daemon and asked == signal.SIGTERM else 130
         if not _loaded:
             # An exception may be lost in a callback of the import system's, and there is nothing to put in order.
             os._exit(code)
@@ -50,7 +58,21 @@ def listen(arguments: Sequence[str]) -> None:
     for number, untouched, handler in handlers:
         if signal.getsignal(number) is untouched:
             signal.signal(number, handler)
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _ask_again
+        signal.signal(signal.SIGALRM, ask)
     atexit.register(_disregard)
+
+
+def _ask_again(lost: sys.UnraisableHookArgs) -> None:
+    """Ask once more for a stop that was raised where nothing can be raised, as in a callback of the interpreter's.
+
+    By a timer: raised here it would be lost as well.
+    """
+    if lost.exc_type in (KeyboardInterrupt, SystemExit):
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def loaded() -> None:
@@ -61,7 +83,7 @@ def loaded() -> None:
 
 def _disregard() -> None:
     """Let the interpreter clear up: it takes each handler away before it ends, and a signal then would kill it."""
-    for number in STOPS:
+    for number in (*STOPS, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)
 
 

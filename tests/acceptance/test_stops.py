@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import termios
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -210,6 +211,56 @@ def test_an_interrupt_amid_the_imports_shows_no_traceback(scene: Scene) -> None:
         said, _ = process.communicate(timeout=60)
         assert b"Traceback" not in said
         assert process.returncode in (0, 130), said
+
+
+#: A signal in a callback of the interpreter's: what is raised there is printed and lost, and the program goes on.
+IN_A_CALLBACK = """
+import signal, weakref
+from reconciler.cli.stops import listen, loaded
+listen({arguments})
+class Lock: pass
+lock = Lock()
+kept = weakref.ref(lock, lambda _: signal.raise_signal(signal.{number}))
+del lock
+print("went on")
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "number", "code"),
+    [(["validate"], "SIGINT", 130), (["validate"], "SIGTERM", 130), (["run"], "SIGINT", 130), (["run"], "SIGTERM", 0)],
+)
+def test_a_stop_while_the_program_is_loaded_ends_it_wherever_the_interpreter_is(
+    arguments: list[str], number: str, code: int
+) -> None:
+    done = python(IN_A_CALLBACK.format(arguments=arguments, number=number))
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
+def test_a_stop_that_is_lost_in_a_callback_is_asked_for_again() -> None:
+    code = IN_A_CALLBACK.format(arguments=["validate"], number="SIGINT").replace("lock = Lock", "loaded()\nlock = Lock")
+    waiting = f"{code}\nimport time\ntime.sleep(60)  # the interrupt ends it"
+    done = python(f"try:\n{textwrap.indent(waiting, '    ')}\nexcept KeyboardInterrupt:\n    print('stopped')")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "went on\nstopped\n", "")
+
+
+def test_a_stop_while_the_interpreter_clears_up_takes_no_exit_code_away() -> None:
+    # The last of what a module holds goes when all handlers are gone.
+    done = python(
+        "import os, signal\n"
+        "from reconciler.cli.stops import end_with, listen\n"
+        "listen(['validate'])\n"
+        "class Last:\n"
+        "    def __del__(self, kill=os.kill, me=os.getpid(), number=signal.SIGINT): kill(me, number)\n"
+        "last = Last()\n"
+        "end_with(3)\n"
+        "raise SystemExit(3)\n"
+    )
+    assert (done.returncode, done.stderr) == (3, "")
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_hanging_up_ends_no_daemon_whose_loop_is_not_there_yet(scene: Scene) -> None:
