@@ -7,13 +7,10 @@ from contextlib import suppress
 from typing import Final
 
 from reconciler.controller.clock_steps import ClockSteps
-from reconciler.controller.health import Health
-from reconciler.controller.judging import Judge
-from reconciler.controller.parts import Following, Memory, Run, Waiting
 from reconciler.controller.systemd import notify, watchdog_seconds
+from reconciler.controller.watched import Watched
 from reconciler.model import NO_RECORDING, Event, StoreError, instant
 from reconciler.plan import CLOCK_STEPPED
-from reconciler.reconcile import RefusedKeys
 
 #: How often the page's slow figures are brought up to date.
 BEAT_SECONDS: Final = 1.0
@@ -24,24 +21,10 @@ _MEASURE_SECONDS: Final = 60.0
 class Beat:
     """Beats as long as the daemon works."""
 
-    def __init__(
-        self,
-        following: Following,
-        memory: Memory,
-        refused_keys: RefusedKeys,
-        judge: Judge,
-        waiting: Waiting,
-        health: Health,
-        run: Run,
-    ) -> None:
-        self._following = following
-        self._memory = memory
-        self._refused_keys = refused_keys
-        self._judge = judge
-        self._waiting = waiting
-        self._health = health
-        self._run = run
-        self._clock_steps = ClockSteps(run.clock)
+    def __init__(self, watched: Watched) -> None:
+        self._watched = watched
+        self._run = watched.run
+        self._clock_steps = ClockSteps(watched.run.clock)
         #: Whether nothing is left to tell systemd of the start.
         self._ready_told = True
 
@@ -55,22 +38,22 @@ class Beat:
         told = self._run.clock.monotonic()
         measured: float | None = None
         while True:
-            self._health.look()
+            self._watched.health.look()
             self._look_at_clock()
-            self._judge.look()
+            self._watched.judge.look()
             if measured is None or self._run.clock.monotonic() - measured >= _MEASURE_SECONDS:
                 measured = self._run.clock.monotonic()
                 await self._measure_state()
-            for workspace_id in self._refused_keys.try_new():
-                self._waiting.rests.ask_now(workspace_id)
-            self._run.metrics.managed.set(len(self._following.catalog.desired))
-            self._run.metrics.invalid_files.set(len(self._following.catalog.invalid))
-            self._run.metrics.vanished_paths.set(len(self._following.follower.vanished))
-            self._run.metrics.unauthorized_workspaces.set(len(self._refused_keys.workspaces))
+            for workspace_id in self._watched.refused_keys.try_new():
+                self._watched.waiting.rests.ask_now(workspace_id)
+            self._run.metrics.managed.set(len(self._watched.following.catalog.desired))
+            self._run.metrics.invalid_files.set(len(self._watched.following.catalog.invalid))
+            self._run.metrics.vanished_paths.set(len(self._watched.following.follower.vanished))
+            self._run.metrics.unauthorized_workspaces.set(len(self._watched.refused_keys.workspaces))
             if not self._ready_told:
                 self._ready_told = notify("READY=1")
             now = self._run.clock.monotonic()
-            if interval is not None and now - told >= interval and self._health.healthy():
+            if interval is not None and now - told >= interval and self._watched.health.healthy():
                 notify("WATCHDOG=1")
                 told = now
             await asyncio.sleep(BEAT_SECONDS if interval is None else min(BEAT_SECONDS, interval))
@@ -84,7 +67,7 @@ class Beat:
         seconds = (now - expected).total_seconds()
         self._run.log.warning("clock_stepped", seconds=round(seconds, 3))
         way = "forward, or this machine slept, for" if seconds > 0 else "back by"
-        self._memory.writer.append(
+        self._watched.memory.writer.append(
             Event(
                 at=now,
                 event=CLOCK_STEPPED,
@@ -100,6 +83,6 @@ class Beat:
     async def _measure_state(self) -> None:
         """Bring the figures of the state's size up to date; where it cannot be read, others say so."""
         with suppress(StoreError):
-            size = await asyncio.to_thread(self._memory.store.size, self._run.clock.now())
+            size = await asyncio.to_thread(self._watched.memory.store.size, self._run.clock.now())
             if size is not None:
                 self._run.metrics.state_measured(size.bytes, size.days_left)

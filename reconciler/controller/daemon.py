@@ -26,6 +26,7 @@ from reconciler.controller.status import Status
 from reconciler.controller.systemd import notify
 from reconciler.controller.takeover import every_key, take_over
 from reconciler.controller.wakes import Wakes
+from reconciler.controller.watched import Watched
 from reconciler.model import (
     CredentialRefused,
     LeaseLost,
@@ -99,8 +100,9 @@ class Daemon:
         self._waiting = waiting = Waiting(workers, rests, resync)
         self._comebacks = Comebacks(rests, run)
         self._health = health = Health(memory, reconciler, waiting, run, unreadable, conduct.health_seconds)
-        self._status = Status(following, memory, refused_keys, self._judge, waiting, health, run)
-        self._beat = Beat(following, memory, refused_keys, self._judge, waiting, health, run)
+        watched = Watched(following, memory, refused_keys, self._judge, waiting, health, run)
+        self._status = Status(watched)
+        self._beat = Beat(watched)
         self._intake = Intake(following, self._judge, reconciler, waiting, unreadable, run.metrics)
         self._desk = Desk(memory.store, memory.writer, run)
         Asked(self._desk, following, self._judge, reconciler, waiting, wakes)

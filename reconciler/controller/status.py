@@ -5,36 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reconciler.controller.health import Health
-from reconciler.controller.judging import Judge
 from reconciler.controller.overview import FORMAT, Overview
-from reconciler.controller.parts import Following, Memory, Run, Waiting
+from reconciler.controller.watched import Watched
 from reconciler.model import Priority, instant
-from reconciler.reconcile import RefusedKeys
 from reconciler.telemetry import Standing, scrubbed
 
 
 class Status:
     """Answers the page and the metrics."""
 
-    def __init__(
-        self,
-        following: Following,
-        memory: Memory,
-        refused_keys: RefusedKeys,
-        judge: Judge,
-        waiting: Waiting,
-        health: Health,
-        run: Run,
-    ) -> None:
-        self._following = following
-        self._writer = memory.writer
-        self._refused_keys = refused_keys
-        self._judge = judge
-        self._waiting = waiting
-        self._health = health
-        self._run = run
-        self._overview = Overview(following.catalog, memory.records, memory.standings, waiting.rests)
+    def __init__(self, watched: Watched) -> None:
+        self._watched = watched
+        self._run = run = watched.run
+        memory = watched.memory
+        self._overview = Overview(watched.following.catalog, memory.records, memory.standings, watched.waiting.rests)
         self._began = run.clock.now()
         run.metrics.watch_queue(self._queue_depths)
         run.metrics.watch_resync(self._seconds_since_resync)
@@ -44,32 +28,34 @@ class Status:
         """Return the daemon's state as plain data: what is managed, what is not in sync, what is invalid, and why."""
         now = self._run.clock.now()
         recordings, unreadable = self._overview.recordings(now)
-        error = unreadable or self._writer.error
-        depths = self._waiting.workers.queue.depths(self._run.clock.monotonic())
+        error = unreadable or self._watched.memory.writer.error
+        depths = self._watched.waiting.workers.queue.depths(self._run.clock.monotonic())
         return {
             "format": FORMAT,
             "runId": self._run.run_id,
-            "ready": self._health.ready(),
-            "healthy": self._health.healthy(),
-            "leader": self._writer.lease_valid(),
-            "managed": len(self._following.catalog.desired),
+            "ready": self._watched.health.ready(),
+            "healthy": self._watched.health.healthy(),
+            "leader": self._watched.memory.writer.lease_valid(),
+            "managed": len(self._watched.following.catalog.desired),
             **recordings,
             "oldestUnmetSeconds": round(self._overview.oldest_unmet_seconds(now), 3),
-            "refusals": self._judge.listed(),
-            "limitsOverridden": self._judge.overridden,
+            "refusals": self._watched.judge.listed(),
+            "limitsOverridden": self._watched.judge.overridden,
             "invalidFiles": {
                 file: [str(scrubbed(problem)) for problem in problems]
-                for file, problems in sorted(self._following.catalog.invalid.items())
+                for file, problems in sorted(self._watched.following.catalog.invalid.items())
             },
-            "vanished": sorted(self._following.follower.vanished),
-            "source": self._following.source(),
-            "unauthorizedWorkspaces": sorted(self._refused_keys.workspaces),
+            "vanished": sorted(self._watched.following.follower.vanished),
+            "source": self._watched.following.source(),
+            "unauthorizedWorkspaces": sorted(self._watched.refused_keys.workspaces),
             "queue": {
                 priority.name.lower(): {"ready": depth.ready, "oldestSeconds": round(depth.oldest_seconds, 3)}
                 for priority, depth in depths.items()
             },
-            "queueAtRest": self._waiting.workers.queue.at_rest,
-            "lastResync": None if self._waiting.resync.last is None else instant(self._waiting.resync.last),
+            "queueAtRest": self._watched.waiting.workers.queue.at_rest,
+            "lastResync": None
+            if self._watched.waiting.resync.last is None
+            else instant(self._watched.waiting.resync.last),
             "stateError": None if error is None else str(error),
         }
 
@@ -77,15 +63,15 @@ class Status:
         return Standing(
             phases=self._overview.phases(),
             oldest_unmet_seconds=self._overview.oldest_unmet_seconds(self._run.clock.now()),
-            resting_workspaces=len(self._waiting.rests),
-            ready=self._health.ready(),
-            leader=self._writer.lease_valid(),
-            state_writable=self._health.state_works(),
+            resting_workspaces=len(self._watched.waiting.rests),
+            ready=self._watched.health.ready(),
+            leader=self._watched.memory.writer.lease_valid(),
+            state_writable=self._watched.health.state_works(),
         )
 
     def _queue_depths(self) -> Mapping[Priority, tuple[int, float]]:
-        depths = self._waiting.workers.queue.depths(self._run.clock.monotonic())
+        depths = self._watched.waiting.workers.queue.depths(self._run.clock.monotonic())
         return {priority: (depth.ready, depth.oldest_seconds) for priority, depth in depths.items()}
 
     def _seconds_since_resync(self) -> float:
-        return max(0.0, (self._run.clock.now() - (self._waiting.resync.last or self._began)).total_seconds())
+        return max(0.0, (self._run.clock.now() - (self._watched.waiting.resync.last or self._began)).total_seconds())
