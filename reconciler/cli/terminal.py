@@ -15,7 +15,9 @@ from typing import Final, TextIO
 import click
 
 from reconciler.cli.heap import spare_what_is_loaded
-from reconciler.telemetry import Outlet
+from reconciler.cli.options import in_color
+from reconciler.settings import Settings
+from reconciler.telemetry import Log, Outlet, make_log
 
 #: How often the bar is drawn at most, and how long it is.
 _BAR_SECONDS: Final = 0.1
@@ -31,6 +33,24 @@ def standard_error() -> Outlet | TextIO:
     except (OSError, ValueError):  # it is no file: a test reads it
         return sys.stderr
     return _outlets[-1]
+
+
+def open_log(settings: Settings, run_id: str, *, level: str | None = None) -> Log:
+    """Return the log of one run, on standard error, which shows no access key.
+
+    Args:
+        settings: its form, its level, and the keys.
+        run_id: stands on every line.
+        level: in place of the settings' level.
+    """
+    return make_log(
+        settings.log.log_format,
+        level or settings.log.log_level,
+        run_id=run_id,
+        secrets=settings.keys.secrets,
+        stream=standard_error(),
+        color=in_color(settings.log),
+    )
 
 
 def drain_standard_error() -> None:

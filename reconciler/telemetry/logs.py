@@ -47,9 +47,9 @@ def make_log(
     level: str,
     *,
     run_id: str,
+    secrets: Secrets,
     stream: TextIO | Outlet | None = None,
     color: bool = True,
-    secrets: Secrets = tuple,
 ) -> Log:
     """Return a logger that writes to `stream`, by default standard error.
 
@@ -57,9 +57,9 @@ def make_log(
         log_format: `json` for one object a line, `text` for people, `auto` for text on a terminal and JSON elsewhere.
         level: `debug`, `info`, `warning` or `error`: what is below it is dropped.
         run_id: stands on every line.
+        secrets: what may stand on no line; asked at each line, since a key file may change.
         stream: where the lines go.
         color: whether text on a terminal may be coloured.
-        secrets: asked at each line, since a key file may change.
     """
     import structlog  # imported by the commands that log, not by each command that could
 

@@ -113,9 +113,7 @@ class Outlet:
                 dropped, self._dropped = self._dropped, 0
             if dropped:
                 self.on_dropped(dropped)
-            time.sleep(
-                _REST_SECONDS
-            )  # in the writer's own thread; whoever reads the stream tells nobody that there is room
+            time.sleep(_REST_SECONDS)  # in the writer's own thread: a line at a time would cost a call each
 
     def _laid_out(self, text: str, below: str) -> str:
         """Return what brings a terminal from the line that it shows below to text above and the new line below."""

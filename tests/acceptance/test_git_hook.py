@@ -128,7 +128,7 @@ class Page:
         self._lines = io.StringIO()
         settings = {"hook_secret_file": str(folder / "secret"), "hook_limit": limit, "hook_max_bytes": 1024}
         settings |= {"hook_seconds": 10.0, "hook_at_once": 4}
-        log = make_log("json", "info", run_id="test", stream=self._lines)
+        log = make_log("json", "info", run_id="test", secrets=tuple, stream=self._lines)
         hook = make_hook(Settings(settings), self._nudge, lambda: self.now, log)
         front = Front(lambda: b"", standstill_seconds=120)
         self._app = make_app(front, "", Guards(token=None), hook)

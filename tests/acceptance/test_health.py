@@ -203,7 +203,7 @@ def test_what_libraries_have_to_say_is_one_line_of_ours_without_a_traceback(capf
     root = logging.getLogger()
     handlers = root.handlers[:]
     try:
-        adopt_libraries(make_log("json", "info", run_id="run-1"))
+        adopt_libraries(make_log("json", "info", run_id="run-1", secrets=tuple))
 
         async def forgotten() -> None:
             asyncio.get_running_loop().create_future().set_exception(ValueError("AccessKey canary-key-4f1b9c27"))

@@ -166,7 +166,7 @@ class Branch:
             in_force=self._last(state),
             describe=partial(self._keep, state),
             now=lambda: datetime.now(UTC),
-            log=make_log("json", log_level, run_id="test", color=False),
+            log=make_log("json", log_level, run_id="test", secrets=tuple, color=False),
         )
 
     @staticmethod

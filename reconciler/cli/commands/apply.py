@@ -36,7 +36,7 @@ from reconciler.cli.process import run_async, stop_on_signals
 from reconciler.cli.recorded import records_of, revisions_of
 from reconciler.cli.reports import say_unread
 from reconciler.cli.streams import lost
-from reconciler.cli.terminal import confirm, converging, reading_calls, standard_error
+from reconciler.cli.terminal import confirm, converging, open_log, reading_calls
 from reconciler.controller import Agreed, Observed, Wanted, converge
 from reconciler.desired import Loaded, Revisions, Source
 from reconciler.model import (
@@ -71,7 +71,7 @@ from reconciler.reconcile import (
 from reconciler.report import as_text
 from reconciler.settings import Settings
 from reconciler.state import Store, Writer, open_store, open_writer
-from reconciler.telemetry import Sparing, make_log
+from reconciler.telemetry import Sparing
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +158,7 @@ async def _apply(request: _Request, loaded: Loaded, revisions: Revisions, store:
     records = records_of(store, loaded, request.paths)
     managed = store.count_last_applied()
     run_id = new_run_id()
-    log = make_log(
-        settings.log.log_format,
-        settings.log.log_level,
-        run_id=run_id,
-        stream=standard_error(),
-        color=in_color(settings.log),
-        secrets=settings.keys.secrets,
-    )
+    log = open_log(settings, run_id)
     sparing = Sparing(log, clock.monotonic)
     with ExitStack() as sending:
         operator = _Operator(request, revisions, managed, writer, sending)

@@ -45,12 +45,13 @@ from reconciler.cli.options import (
     source_of,
 )
 from reconciler.cli.process import run_async
+from reconciler.cli.terminal import drain_standard_error, open_log
 from reconciler.desired import Source, cross_check, load_documents
 from reconciler.model import Problem, ReconcilerError, RecordingKey, SettingsError, StoreError, parse_uuid
 from reconciler.providers import Budgets, Circuits, Connection, DatedTransport, Gate, Survey, Timeouts, refuse_writes
 from reconciler.settings import SECTIONS, Setting, Settings, StoreSettings, cache_folder, exposed_folder, state_folder
 from reconciler.state import examine
-from reconciler.telemetry import hide, make_log
+from reconciler.telemetry import hide
 
 #: A person waits for the answer, and an API that takes longer for one read is as good as out of reach.
 _TIMEOUTS: Final = Timeouts(total=15.0)
@@ -148,7 +149,7 @@ def _examine(
 
 def _read_branch(settings: Settings) -> tuple[list[RecordingKey], list[Finding]]:
     """Read the documents of the Git branch, in place of those of files."""
-    log = make_log(settings.log.log_format, "error", run_id="doctor", color=in_color(settings.log))
+    log = open_log(settings, "doctor", level="error")
     try:
         examined = examine_branch(settings, system_clock(), log)
     except SettingsError as error:
@@ -156,6 +157,8 @@ def _read_branch(settings: Settings) -> tuple[list[RecordingKey], list[Finding]]
     except ReconcilerError as error:
         remedy = "see that the address, the branch and the credentials are right: `git ls-remote` with the same address"
         return [], [Finding("git_source", Level.FAILURE, str(error), remedy)]
+    finally:
+        drain_standard_error()
     refused = [(each.revision, each.why) for each in examined.refused]
     findings = [
         check_source(examined.address, examined.newest, examined.in_force),

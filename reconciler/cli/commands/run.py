@@ -22,7 +22,6 @@ from reconciler.cli.options import (
     REACH,
     WRITING,
     given_settings,
-    in_color,
     paths_argument,
     paths_or_default,
     setting_options,
@@ -31,7 +30,7 @@ from reconciler.cli.options import (
 from reconciler.cli.page import Standby, open_page
 from reconciler.cli.process import raise_descriptor_limit, run_async
 from reconciler.cli.running import Parts, load
-from reconciler.cli.terminal import drain_standard_error, standard_error
+from reconciler.cli.terminal import drain_standard_error, open_log
 from reconciler.model import SettingsError
 from reconciler.reconcile import Run
 from reconciler.settings import (
@@ -45,7 +44,7 @@ from reconciler.settings import (
     state_folder,
 )
 from reconciler.state import open_store, open_writer
-from reconciler.telemetry import Metrics, Sparing, adopt_libraries, make_log
+from reconciler.telemetry import Metrics, Sparing, adopt_libraries
 
 #: What holds the state, as others are told: one that takes requests, and one that does not.
 ONE_RUN = "reconciler run --once"
@@ -82,14 +81,7 @@ def command(context: click.Context, paths: tuple[str, ...], once: bool, sandbox:
     give_large_blocks_back()
     raise_descriptor_limit()
     run_id, clock = new_run_id(), system_clock()
-    log = make_log(
-        settings.log.log_format,
-        settings.log.log_level,
-        run_id=run_id,
-        stream=standard_error(),
-        color=in_color(settings.log),
-        secrets=settings.keys.secrets,
-    )
+    log = open_log(settings, run_id)
     adopt_libraries(log)
     if why := exposed_folder(state_folder(state)):
         log.warning("state_exposed", folder=str(state_folder(state)), why=why)

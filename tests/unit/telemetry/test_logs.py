@@ -30,7 +30,7 @@ class Terminal(io.StringIO):
 
 def json_log(level: str = "debug") -> tuple[Log, io.StringIO]:
     out = io.StringIO()
-    return make_log("json", level, run_id="run-1", stream=out), out
+    return make_log("json", level, run_id="run-1", secrets=tuple, stream=out), out
 
 
 def test_a_line_is_one_object_with_what_readers_look_for_in_front() -> None:
@@ -78,7 +78,7 @@ def test_what_is_below_the_level_is_dropped(level: str, shown: list[str]) -> Non
 @pytest.mark.parametrize("name", ["access_key", "authorization", "key", "password", "phone", "secret", "token", "url"])
 def test_what_names_a_credential_is_masked_whatever_its_value(log_format: str, name: str) -> None:
     out = io.StringIO()
-    log = make_log(log_format, "info", run_id="run-1", stream=out)
+    log = make_log(log_format, "info", run_id="run-1", secrets=tuple, stream=out)
     log.warning("unauthorized", **{name: CANARY, "workspace_id": "w-1"})
     assert CANARY not in out.getvalue()
     assert "****" in out.getvalue()
@@ -98,7 +98,7 @@ def test_auto_is_text_on_a_terminal_and_json_elsewhere(
     log_format: str, stream: type[io.StringIO], is_json: bool
 ) -> None:
     out = stream()
-    make_log(log_format, "info", run_id="run-1", stream=out).info("applied", name="card-1")
+    make_log(log_format, "info", run_id="run-1", secrets=tuple, stream=out).info("applied", name="card-1")
     assert out.getvalue().startswith("{") == is_json
     for part in ("applied", "card-1", "run-1"):
         assert part in out.getvalue()
@@ -109,20 +109,20 @@ def test_auto_is_text_on_a_terminal_and_json_elsewhere(
 )
 def test_text_is_coloured_only_on_a_terminal_that_may_be(stream: type[io.StringIO], color: bool, painted: bool) -> None:
     out = stream()
-    make_log("text", "info", run_id="run-1", stream=out, color=color).info("applied", name="card-1")
+    make_log("text", "info", run_id="run-1", secrets=tuple, stream=out, color=color).info("applied", name="card-1")
     assert ("\x1b[" in out.getvalue()) == painted
 
 
 def test_a_value_cannot_begin_a_line_of_its_own() -> None:
     for log_format in ("json", "text"):
         out = io.StringIO()
-        log = make_log(log_format, "info", run_id="run-1", stream=out)
+        log = make_log(log_format, "info", run_id="run-1", secrets=tuple, stream=out)
         log.info("applied", detail='x"}\n{"event": "forged"')
         assert len(out.getvalue().splitlines()) == 1
 
 
 def test_without_a_stream_lines_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    make_log("json", "info", run_id="run-1").info("started")
+    make_log("json", "info", run_id="run-1", secrets=tuple).info("started")
     captured = capsys.readouterr()
     assert captured.out == ""
     assert json.loads(captured.err)["event"] == "started"
@@ -140,7 +140,7 @@ class FullDisk(io.StringIO):
 
 def test_a_log_that_cannot_be_written_does_not_stop_the_work() -> None:
     disk = FullDisk()
-    log = make_log("json", "info", run_id="run-1", stream=disk)
+    log = make_log("json", "info", run_id="run-1", secrets=tuple, stream=disk)
     log.error("state_unwritable")
     disk.full = False
     log.info("applied")
@@ -165,7 +165,7 @@ class Counted(io.StringIO):
 
 async def test_the_lines_of_one_step_of_the_loop_leave_together_at_its_end():
     out = Counted()
-    log = make_log("json", "info", run_id="run-1", stream=out)
+    log = make_log("json", "info", run_id="run-1", secrets=tuple, stream=out)
     for number in range(100):
         log.info("applied", name=str(number))
     await asyncio.sleep(0)
@@ -210,7 +210,7 @@ def test_lines_that_nobody_read_are_counted_when_somebody_reads_again():
     reading, writing = os.pipe()
     with os.fdopen(reading) as reader, os.fdopen(writing, "w") as stream:
         outlet = Outlet(stream, most_waiting=1000)
-        log = make_log("json", "info", run_id="run-1", stream=outlet)
+        log = make_log("json", "info", run_id="run-1", secrets=tuple, stream=outlet)
         for number in range(5000):
             log.info("applied", name=str(number))
         read: list[dict[str, str]] = []
