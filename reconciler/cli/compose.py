@@ -56,11 +56,11 @@ async def bird(
     sandbox: bool,
     state: str,
     before_write: Callable[[], None],
+    on_circuit: Callable[[CircuitChange], None],
     patient: bool = True,
     rate: float | None = None,
     on_request: Callable[[RequestMetric], None] | None = None,
     on_notice: Callable[[str, str], object] | None = None,
-    on_circuit: Callable[[CircuitChange], None] = lambda _change: None,
 ) -> AsyncIterator[tuple[Bird, Callable[[Iterable[Desired]], None]]]:
     """Open the API client, or one of the embedded sandbox, which then holds every recording that is declared.
 
@@ -70,11 +70,11 @@ async def bird(
         sandbox: whether to use the embedded sandbox.
         state: where the state is kept, and beside it the sandbox's recordings.
         before_write: asked when a PATCH is about to leave; what it raises is raised in its place.
+        on_circuit: told when a workspace is left alone because it does not answer, and when that ends.
         rate: requests per second and workspace; None for what is set.
         patient: whether a request may wait for its turn for as long as it takes.
         on_request: told of every request that has ended.
         on_notice: told, once each, of a `Deprecation` or `Sunset` header of the API.
-        on_circuit: told when a workspace is left alone because it does not answer, and when that ends.
 
     Yields:
         The client, and what to tell of documents that are declared later: the sandbox then has their recordings too.
@@ -112,6 +112,10 @@ async def bird(
         client(url, lambda _workspace_id: key) as api,
     ):
         yield api, seed
+
+
+def shown_by_what_is_unread(_change: CircuitChange) -> None:
+    """Say nothing of a workspace that is left alone: who only looks names each call that was not answered."""
 
 
 def reading_rate(rate: float, state: str) -> float:
@@ -159,7 +163,15 @@ async def observe(
 
     clock = system_clock()
     rate = reading_rate(settings.pace.rate_limit, state)
-    client = bird(settings, desired, sandbox=sandbox, state=state, before_write=refuse_writes, rate=rate)
+    client = bird(
+        settings,
+        desired,
+        sandbox=sandbox,
+        state=state,
+        before_write=refuse_writes,
+        on_circuit=shown_by_what_is_unread,
+        rate=rate,
+    )
     async with client as (api, _):
         observer = Observer(api, clock.now)
         return await look(desired, applied, api, observer, clock=clock, pace=pace(settings.pace), reading=reading_calls)

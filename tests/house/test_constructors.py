@@ -30,7 +30,6 @@ MAY_BE_LEFT_OUT = {
 }
 #: Others, which are to be made required: take one off the list with its default.
 STILL_LEFT_OUT = {
-    "cli.compose.bird.on_circuit",
     "state.opening.open_writer.on_commit",
     "state.opening.open_writer.on_wait",
     "state.sqlite.held.Terms.on_wait",

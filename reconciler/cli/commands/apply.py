@@ -35,6 +35,7 @@ from reconciler.cli.options import (
 from reconciler.cli.process import run_async, stop_on_signals
 from reconciler.cli.recorded import records_of, revisions_of
 from reconciler.cli.reports import say_unread
+from reconciler.cli.running import log_circuit
 from reconciler.cli.streams import lost
 from reconciler.cli.terminal import confirm, converging, open_log, reading_calls
 from reconciler.controller import Agreed, Observed, Wanted, converge
@@ -168,6 +169,7 @@ async def _apply(request: _Request, loaded: Loaded, revisions: Revisions, store:
             sandbox=request.sandbox,
             state=request.state,
             before_write=partial(check_lease, writer),
+            on_circuit=partial(log_circuit, sparing),
         )
         async with client as (api, _):
 

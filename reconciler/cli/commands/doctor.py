@@ -32,7 +32,7 @@ from reconciler.cli.checks import (
     check_watching,
     versions,
 )
-from reconciler.cli.compose import reading_rate, system_clock
+from reconciler.cli.compose import reading_rate, shown_by_what_is_unread, system_clock
 from reconciler.cli.exits import DONE, ERROR
 from reconciler.cli.options import (
     document_limits,
@@ -221,7 +221,7 @@ async def _ask(settings: Settings, known: dict[str, list[RecordingKey]]) -> list
             key_for=settings.keys.key_for,
             gate=Gate(
                 Budgets(reading_rate(settings.pace.rate_limit, settings.store.state), concurrency=1),
-                Circuits(clock.monotonic, clock.random, on_change=lambda _change: None),
+                Circuits(clock.monotonic, clock.random, on_change=shown_by_what_is_unread),
             ),
             before_write=refuse_writes,
             now=clock.now,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.compose import check_reach, reading_rate, system_clock
+from reconciler.cli.compose import check_reach, reading_rate, shown_by_what_is_unread, system_clock
 from reconciler.cli.exits import DONE, ERROR
 from reconciler.cli.options import (
     COMMON,
@@ -119,7 +119,7 @@ async def _discover(scope: Scope, settings: Settings) -> Discovered:
             Budgets(
                 reading_rate(settings.pace.rate_limit, settings.store.state), concurrency=settings.pace.concurrency
             ),
-            Circuits(clock.monotonic, clock.random, on_change=lambda _change: None),
+            Circuits(clock.monotonic, clock.random, on_change=shown_by_what_is_unread),
         ),
         before_write=refuse_writes,
         now=clock.now,

@@ -874,6 +874,20 @@ def test_the_daemon_says_once_that_a_workspace_is_left_alone_and_brings_all_back
         assert shell.leaks() == []
 
 
+@pytest.mark.parametrize("command", [("apply", "--yes"), ("run", "--once")], ids=["apply", "run-once"])
+def test_a_command_that_sends_says_once_that_a_workspace_is_left_alone(tmp_path: Path, command: tuple[str, ...]):
+    with running(key=SHELL_KEY) as api:
+        shell = Shell(tmp_path)
+        one_document_each(shell, api, 30)
+        api.fault("answer", status=503, times=-1)
+        done = shell(*command, "--api-url", api.url, "--log-format", "json", "--give-up-seconds", "3")
+        lines = [json.loads(line) for line in done.err.splitlines() if line.startswith("{")]
+        (opened,) = (line for line in lines if line["event"] == "circuit_opened")
+        assert (opened["workspace_id"], opened["last"]) == (WORKSPACE, "http_503")
+        assert done.code == 3
+        assert api.patches() == []
+
+
 def test_the_daemon_goes_on_by_itself_when_the_key_file_is_mended(tmp_path: Path):
     with running(key=SHELL_KEY) as api:
         shell = Shell(tmp_path)
