@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
+import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +14,10 @@ from collections.abc import Iterator
 import pytest
 
 from reconciler.telemetry.outlet import Outlet
+from tests.world.started import eventually
+
+#: What a pipe of Linux holds, in bytes.
+HOLDS = 65_536
 
 
 @pytest.fixture
@@ -20,6 +27,19 @@ def pipe() -> Iterator[tuple[int, Outlet]]:
     with os.fdopen(writing, "w") as stream:
         yield reading, Outlet(stream, most_waiting=100_000)
         os.close(reading)
+
+
+def held_by(pipe: int) -> int:
+    """How many bytes wait in a pipe for its reader."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def read_now(descriptor: int) -> bytes:
+    """Read what is there from a pipe that is not waited for; empty where nothing is."""
+    try:
+        return os.read(descriptor, HOLDS)
+    except BlockingIOError:
+        return b""
 
 
 def read_until(descriptor: int, end: bytes) -> bytes:
@@ -46,6 +66,9 @@ def test_a_reader_that_stands_still_holds_up_no_writer_and_what_was_dropped_is_c
     told: list[int] = []
     outlet.on_dropped = told.append
     line = "x" * 99 + "\n"
+    full = 700
+    outlet.write(line * full)  # more than the pipe holds, and less than may wait
+    eventually(lambda: held_by(reading) == HOLDS)
     began = time.monotonic()
     for _ in range(10_000):
         outlet.write(line)
@@ -59,13 +82,10 @@ def test_a_reader_that_stands_still_holds_up_no_writer_and_what_was_dropped_is_c
     deadline = time.monotonic() + 60
     while not outlet.drain(0.01):
         assert time.monotonic() < deadline
-        found += os.read(reading, 65_536)
-    try:
-        while part := os.read(reading, 65_536):
-            found += part
-    except BlockingIOError:
-        pass
-    assert found.count(b"\n") + sum(told) == 10_000
+        found += read_now(reading)
+    while part := read_now(reading):
+        found += part
+    assert found.count(b"\n") + sum(told) == full + 10_000
     assert set(found.splitlines()) == {line.strip().encode()}
 
 
