@@ -10,8 +10,8 @@ except KeyboardInterrupt:
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
-    listen(sys.argv[1:])
     try:
+        listen(sys.argv[1:])
         from reconciler.cli import main as run
     except KeyboardInterrupt:
         sys.exit(130)

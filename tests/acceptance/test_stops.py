@@ -213,6 +213,29 @@ def test_an_interrupt_amid_the_imports_shows_no_traceback(scene: Scene) -> None:
         assert process.returncode in (0, 130), said
 
 
+#: An interrupt when the first handler is there and its own is not yet.
+BETWEEN_THE_HANDLERS = """
+import signal, sys
+install = signal.signal
+def install_one(number, handler):
+    before = install(number, handler)
+    if number == signal.SIGTERM:
+        signal.raise_signal(signal.SIGINT)
+    return before
+signal.signal = install_one
+sys.argv = ["reconciler", "schema"]
+from reconciler.__main__ import main
+main()
+"""
+
+
+def test_an_interrupt_before_its_handler_is_there_shows_no_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BETWEEN_THE_HANDLERS], env=environment(), capture_output=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 #: A signal in a callback of the interpreter's: what is raised there is printed and lost, and the program goes on.
 IN_A_CALLBACK = """
 import signal, weakref
