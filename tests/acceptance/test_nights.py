@@ -31,6 +31,7 @@ from tests.world.documents import document
 from tests.world.foreign_api import ForeignApi
 from tests.world.front import get, reach
 from tests.world.ids import RECORDING, WORKSPACE, numbered, recording
+from tests.world.ports import free_port
 from tests.world.shell import KEY, Shell
 from tests.world.started import Started, eventually
 
@@ -128,8 +129,7 @@ class Sandbox:
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
     def start(self) -> ExitStack:
@@ -201,11 +201,13 @@ def test_the_first_minute_of_an_outage_of_many_workspaces_is_told_in_few_lines(
             for number in range(10)
         )
         shell.write(f"desired_state/{workspace}.yaml", text)
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        away = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    # Bound and not listening, so that nobody else takes the port and listens there.
+    nobody = socket.socket()
+    nobody.bind(("127.0.0.1", 0))
+    away = f"http://127.0.0.1:{nobody.getsockname()[1]}"
     api.fault("answer", status=503, times=-1)
     options = ("--api-url", away if how == "refused" else api.url, "--rate-limit", "0", *LISTEN)
-    with shell.start("run", *options) as daemon:
+    with nobody, shell.start("run", *options) as daemon:
         eventually(lambda: value(daemon, "reconciler_resting_workspaces") == count, lambda: page(daemon))
         daemon.signal(signal.SIGTERM)
         assert daemon.ended() == 0

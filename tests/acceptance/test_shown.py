@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ import pytest
 
 from tests.house.pages import BLOCKS, SHELLS, Block, read_blocks
 from tests.world.places import CHECKOUT
+from tests.world.ports import free_port
 
 #: The folder and the ports that the page shows; a test has others.
 SHOWN_HOME = "/home/you/recordings"
@@ -74,12 +74,6 @@ SESSIONS = {
 BESIDE_THE_DAEMON, AFTER_THE_DAEMON = "README.md#Five minutes with it", "README.md#By hand, without the daemon"
 
 
-def free_port() -> str:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return str(opened.getsockname()[1])
-
-
 def environment(home: Path) -> dict[str, str]:
     """The environment of a reader who has installed the program, and curl."""
     folders = [str(Path(sys.executable).parent), os.environ["PATH"]]
@@ -105,7 +99,7 @@ def agree(shown: str, written: str) -> bool:
 
 def run_session(blocks: list[Block], folder: Path) -> list[tuple[str, str, str, int, str]]:
     """Run the commands of a section in one bash: place, command, shown output, exit code, written output."""
-    ports = {DAEMON_PORT: free_port(), SANDBOX_PORT: free_port()}
+    ports = {DAEMON_PORT: str(free_port()), SANDBOX_PORT: str(free_port())}
     commands = [
         (f"{block.page}:{line}", command, shown) for block in blocks for line, command, shown in block.commands()
     ]

@@ -17,14 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.world.ports import free_port
 from tests.world.scene import COMMAND, Scene, environment, set_of, subjects
 from tests.world.started import Started, eventually
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def get(port: int, path: str) -> tuple[int, str]:

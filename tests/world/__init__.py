@@ -20,7 +20,8 @@ fault, and what a team relies on is shown once more with the real thing.
 
 Beside the doubles: `ids`, `documents`, `mistakes` and `nouns` build what tests are about; `states` and `old_layouts`
 write states; `shell` and `started` are the installed command, `front` the way to the independent API and the pages of
-a daemon; `git` commits; `alert_rules` reads the alerts that `docs/` names; `places` says where things are.
+a daemon; `git` commits; `alert_rules` reads the alerts that `docs/` names; `places` says where things are, `ports`
+which ports are free.
 
 What must never happen here: a test, or an import of one.
 """
