@@ -14,7 +14,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import IO, Final, NamedTuple
@@ -214,6 +214,26 @@ def run_attended(
     Raises:
         TookTooLong: it did not end in its seconds.
     """
+    # Late: who asks only of what is here needs none of it.
+    from concurrent.futures import ThreadPoolExecutor
+
+    abandoned = threading.Event()
+
+    def is_needed() -> bool:
+        return not (stop.is_set() or abandoned.is_set())
+
+    # In a thread of its own, in which no signal raises: an exception between the start of git and the moment at which
+    # it is known here would leave it running for a daemon that is gone.
+    with ThreadPoolExecutor(1) as attendant:
+        try:
+            return attendant.submit(_attend, arguments, environment, seconds, is_needed).result()
+        finally:
+            abandoned.set()
+
+
+def _attend(
+    arguments: Sequence[str], environment: Mapping[str, str], seconds: float, is_needed: Callable[[], bool]
+) -> Ended | None:
     process = subprocess.Popen(  # noqa: S603 - a fixed program, no shell
         reaching_command_line(*arguments),
         stdin=subprocess.DEVNULL,
@@ -230,12 +250,11 @@ def run_attended(
             while process.poll() is None:
                 if time.monotonic() >= deadline:
                     raise TookTooLong
-                if stop.is_set():
+                if not is_needed():
                     return None
                 said.listen()
             return Ended(process.returncode, b"", said.all())
         finally:
-            # Also where this thread is interrupted: no fetch goes on for a daemon that is gone.
             if process.returncode is None:
                 _end(process)
 
